@@ -1,0 +1,70 @@
+"""What a pool raises, in one tree.
+
+Theory.  A caller who is refused wants to know two things: whether to try again, and what
+was going on.  The class answers the first, the message the second.  Errors of a driver's
+connect are the driver's own; only where somebody else made the attempt is there an
+`OpenError`.
+"""
+
+from __future__ import annotations
+
+from pool import heap, waiters
+from pool.effects import Refuse, RefuseReason
+from pool.state import State
+
+
+class PoolError(Exception):
+    """Anything that the pool itself raises."""
+
+
+class PoolTimeout(PoolError, TimeoutError):
+    """No connection within the timeout, or none at once for a caller that does not wait."""
+
+
+class PoolSuspended(PoolTimeout):
+    """As `PoolTimeout`, while the pool is suspended."""
+
+
+class TooManyWaiting(PoolError):
+    """As many callers wait already as `max_waiting` allows."""
+
+
+class OpenError(PoolError):
+    """A connect that the pool made on behalf of its callers failed."""
+
+
+class PoolClosed(PoolError):
+    """The pool is closed, or was closed while the caller waited."""
+
+
+class PoolForked(PoolError):
+    """The caller asked before a fork and looks for its answer after it."""
+
+
+_CLASSES: dict[RefuseReason, tuple[type[PoolError], str]] = {
+    "timeout": (PoolTimeout, "no connection within {timeout:g} s"),
+    "exhausted": (PoolTimeout, "no connection to be had without waiting"),
+    "suspended": (PoolSuspended, "the pool is suspended"),
+    "too_many_waiting": (TooManyWaiting, "too many callers wait already"),
+    "open_failed": (OpenError, "the database could not be reached"),
+    "closed": (PoolClosed, "the pool is closed"),
+    "forked": (PoolForked, "this process was forked while the caller waited"),
+}
+
+
+def describe(state: State) -> str:
+    """What is going on, in one line."""
+    most = "no limit" if state.limits.max_size is None else str(state.limits.max_size)
+    return (
+        f"max {most}, in use {len(state.in_use)}, idle {heap.size(state.idle)}, "
+        f"opening {state.opening}, waiting {waiters.size(state.waiters)}"
+    )
+
+
+def error_for(refusal: Refuse, state: State, timeout: float | None) -> PoolError:
+    """The exception that tells a caller of its refusal."""
+    kind, text = _CLASSES[refusal.reason]
+    message = f"{text.format(timeout=timeout or 0.0)} ({describe(state)})"
+    if refusal.error is not None:
+        message += f"; the last connect failed: {refusal.error.kind}: {refusal.error.text}"
+    return kind(message)

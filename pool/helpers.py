@@ -1,0 +1,162 @@
+"""Helper threads, for `opener="background"`.
+
+Theory.  A caller of such a pool blocks on the pool only, never on the database.  So
+connecting, closing and asking whether a connection is alive happen on threads of the
+pool's own: one that keeps watch, started when first needed, and a short-lived one for each
+job, so that a job that hangs never holds up another.  Connects are as many as the machine
+asked for; of closes at most `max_size` run at once, and the rest wait behind them.
+
+The watch also sends `Tick` when `wake_at` says so.  It holds the runtime by a weak
+reference: a pool that nobody uses any more is collected, and its watch ends.
+
+What it refuses to know: why anything is opened or closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+from pool.effects import Close
+from pool.errors import PoolTimeout, describe
+from pool.events import Tick
+from pool.transition import wake_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pool.effects import Effect
+    from pool.runtime import Handle, Runtime
+
+logger = logging.getLogger("pool")
+
+RETRY_AFTER = 1.0
+"""Seconds until the watch tries again after the system refused it a thread."""
+
+CLOSES_WITHOUT_LIMIT = 8
+"""Closes at once for a pool without `max_size`."""
+
+
+class Helpers:
+    """The helper threads of one runtime. Thread-safe."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._signal = runtime.sync.lock()  # free: the watch is asked to look
+        self._runtime = weakref.ref(runtime, lambda _: self.nudge())
+        self._lock = runtime.sync.lock()  # for the three below; no I/O under it either
+        self._watching = False
+        self._asked: set[int] = set()
+        self.closing = 0
+        """Closes under way."""
+
+    # ------------------------------------------------------------ for the runtime
+
+    def nudge(self) -> None:
+        """Let the watch look. Never blocks: for finalizers."""
+        with contextlib.suppress(RuntimeError):  # it was asked already
+            self._signal.release()
+
+    def wake(self) -> None:
+        """As `nudge`, and start the watch if there is none."""
+        self.nudge()
+        if not self._watching:
+            _start(self._keep_watch, "watch")
+
+    def is_alive(self, handle: Handle, deadline: float) -> bool:
+        """Ask the driver on a thread of its own; `PoolTimeout` if it has not answered by the
+        deadline. The connection is then closed, but not before the driver came back."""
+        runtime, key, connection = handle.runtime, handle.key, handle.connection
+        answers: list[bool] = []
+        done = runtime.sync.lock()
+        done.acquire()
+
+        def ask() -> None:
+            try:
+                answers.append(bool(runtime.driver.is_alive(connection)))
+            except Exception:
+                logger.debug("connection %s is dead", key, exc_info=True)
+                answers.append(False)
+            finally:
+                with self._lock:
+                    self._asked.discard(key)
+                done.release()
+                self.nudge()
+
+        with self._lock:
+            self._asked.add(key)
+        _start(ask, "check")
+        done.acquire(True, max(0.0, deadline - runtime.sync.monotonic()))
+        if not answers:
+            reason = "the database did not answer a check in time"
+            raise PoolTimeout(f"{reason} ({describe(runtime.state)})")
+        return answers[0]
+
+    # ------------------------------------------------------------ the watch
+
+    def _keep_watch(self) -> None:
+        with self._lock:
+            if self._watching:
+                return
+            self._watching = True
+        try:
+            while (runtime := self._runtime()) is not None and runtime.helpers is self:
+                pause = self._look(runtime)
+                del runtime  # so that a pool nobody uses can be collected meanwhile
+                self._signal.acquire(True, -1 if pause is None else pause)
+        finally:
+            self._watching = False
+
+    def _look(self, runtime: Runtime) -> float | None:
+        """Start what is to be done, tick if that is due; the seconds until the next look."""
+        try:
+            for effect in list(runtime.jobs.values()):
+                self._begin(runtime, effect)
+        except RuntimeError:  # the system has no thread for us
+            logger.warning("cannot start a helper thread", exc_info=True)
+            return RETRY_AFTER
+        now = runtime.clock()
+        due = wake_at(runtime.state)
+        if due is not None and now >= due:
+            runtime.apply(Tick(now))
+            due = wake_at(runtime.state)
+        # What is lent or returned while the watch sleeps is due no earlier than these.
+        limits = runtime.state.limits
+        times = [limits.max_idle, limits.leak_after, None if due is None else max(0.0, due - now)]
+        return min((time for time in times if time is not None), default=None)
+
+    def _begin(self, runtime: Runtime, effect: Effect) -> None:
+        if type(effect) is not Close:
+            _start(lambda: self._perform(runtime, effect), "connect")
+            return
+        most = runtime.state.limits.max_size or CLOSES_WITHOUT_LIMIT
+        with self._lock:
+            if self.closing >= most or effect.key in self._asked:
+                return
+            self.closing += 1
+        try:
+            _start(lambda: self._close(runtime, effect), "close")
+        except RuntimeError:
+            with self._lock:
+                self.closing -= 1
+            raise
+
+    def _perform(self, runtime: Runtime, effect: Effect) -> None:
+        try:
+            runtime.perform(effect)
+        finally:
+            self.nudge()
+
+    def _close(self, runtime: Runtime, effect: Close) -> None:
+        try:
+            runtime.perform(effect)
+        finally:
+            with self._lock:
+                self.closing -= 1
+            self.nudge()
+
+
+def _start(target: Callable[[], None], what: str) -> None:
+    threading.Thread(target=target, name=f"purepool {what}", daemon=True).start()

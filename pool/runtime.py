@@ -1,0 +1,482 @@
+"""The runtime: applies the pure function under one lock and does what it says.
+
+Theory.  Everything that decides is in `step`; here is only what a pure function cannot
+do: hold the state, park and wake threads, talk to the driver, notice that somebody is
+gone.  The pair (state, effects not yet delivered) is one reference, assigned once per
+transition.  So an exception that arrives anywhere, an asynchronous one too, finds the
+old state or the new one, and never loses an effect with it.
+
+* Under the lock: `step`, that assignment, and handing answers to parked callers.  No I/O,
+  no hook, no callback.
+* The lock is a plain one.  With a re-entrant lock a finalizer that tries it would enter a
+  running transition.
+* A caller parks on a lock of its own (its `Cell`).  After a wait that timed out it
+  sends `Expire` and obeys what its cell then holds: the state decides, never the result of
+  the wait.
+* A caller holds a `Handle`.  When a handle is lost, for whatever reason, its finalizer puts a
+  note into the inbox and tries the lock; whoever leaves the lock looks at the inbox again.
+  A finalizer does no I/O and never blocks, for it may run inside the lock, on the
+  same thread.
+* Io that nobody performed (its owner was interrupted, or is a finalizer) is taken over by
+  whoever leaves the lock next.
+
+What it refuses to know: why anybody gets anything.  It has no `if` on the pool's state.
+The obligations it meets are RUN-1 to RUN-9 of `spec/README.md`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import random
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from pool.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
+from pool.errors import error_for
+from pool.events import (
+    Acquire,
+    Cancel,
+    Dead,
+    Discard,
+    Event,
+    Expire,
+    Forked,
+    Opened,
+    OpenFailed,
+    Release,
+)
+from pool.helpers import Helpers
+from pool.limits import Limits
+from pool.state import Failure, State, initial
+from pool.transition import step
+
+logger = logging.getLogger("pool")
+
+Step = Callable[[State, Event], tuple[State, tuple[Effect, ...]]]
+
+_new = tuple.__new__
+
+
+class Driver(Protocol):
+    """What the runtime asks of a database driver. Called without the lock, from any thread.
+
+    Exceptions from `connect` go to the caller; from `is_alive` and `reset` they mean no;
+    from `close` they are logged.
+    """
+
+    def connect(self) -> Any:
+        """A new connection."""
+
+    def is_alive(self, connection: Any) -> bool:
+        """Whether a connection that rested still works."""
+
+    def reset(self, connection: Any) -> bool:
+        """Make a returned connection fit for the next holder; whether that worked."""
+
+    def close(self, connection: Any) -> None:
+        """Close it."""
+
+
+class Sync:
+    """The primitives the runtime stands on. Tests put a scheduler of their own here."""
+
+    @staticmethod
+    def lock() -> Any:
+        return threading.Lock()
+
+    @staticmethod
+    def monotonic() -> float:
+        """The clock that waits are measured on."""
+        return time.monotonic()
+
+    @staticmethod
+    def identity() -> Any:
+        """Who is calling."""
+        return threading.get_ident()
+
+
+class Cell:
+    """Where a caller's answer is put. Known to the runtime while the caller has none."""
+
+    __slots__ = ("answer", "parker", "ticket")
+
+    def __init__(self, ticket: int = 0) -> None:
+        self.ticket = ticket
+        self.answer: Grant | Refuse | Open | None = None
+        self.parker: Any = None
+
+
+class Handle:
+    """A caller's claim: a place in the queue, then a lease. Belongs to one thread at a time.
+
+    When it is collected before it was given back, its connection is closed and its
+    place in the pool freed.
+    """
+
+    __slots__ = ("__weakref__", "connection", "ended", "key", "runtime", "ticket")
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.ticket = 0
+        self.key = 0  # known once the connection may have been touched
+        self.connection: Any = None
+        self.ended = False
+
+    def __del__(self) -> None:
+        if not self.ended:
+            self.runtime.lose(self)
+
+
+class Runtime:
+    """A running pool over a driver. Thread-safe.
+
+    `check_after`: a connection that rested for so many seconds (0: any that rested) is asked
+    whether it is alive before it is lent. `clock` gives the times of events, in seconds;
+    waits are always measured on a monotonic clock. `jitter` gives numbers from 0 up to 1.
+
+    With `opener="caller"` no thread is ever started. With `"background"` helpers connect,
+    close, tick, and ask connections whether they are alive (`pool/helpers.py`).
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        limits: Limits,
+        *,
+        check_after: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+        sync: Any = Sync,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.driver = driver
+        self.check_after = check_after
+        self.clock = clock
+        self.sync = sync
+        self.jitter = jitter
+        self.step: Step = step
+        self.on_leak: Callable[[Leaked], None] = _log_leak
+        self.on_fork: Callable[[], None] = _do_nothing
+        self.jobs: dict[int, Effect] = {}
+        self._tickets = itertools.count(1)
+        self._lock = sync.lock()
+        self._current: tuple[State, tuple[Effect, ...]] = (initial(limits), ())
+        self._cells: dict[int, Cell] = {}
+        self._inbox: deque[tuple[int, int]] = deque()
+        self._orphans = False
+        self._inherited: list[Any] = []
+        self.helpers = Helpers(self) if limits.opener == "background" else None
+        _runtimes.add(self)
+        if self.helpers and limits.min_idle:
+            self.helpers.wake()
+
+    @property
+    def state(self) -> State:
+        """The state right now. Reading it needs no lock: it is one reference."""
+        return self._current[0]
+
+    # ------------------------------------------------------------ callers
+
+    def acquire(self, timeout: float | None = None, owner: Any = None) -> Handle:
+        """A handle with a connection. `timeout` in seconds; None waits for ever, 0 not at all.
+
+        Raises a `PoolError`; or, if it was this caller's turn to connect, the driver's own
+        error. With `opener="caller"` the timeout bounds the queue, not the driver.
+        """
+        deadline = self.sync.monotonic() + timeout if timeout else None
+        handle = Handle(self)
+        try:
+            cell = self._ask(handle, timeout != 0, owner)
+            while True:
+                answer = cell.answer
+                if type(answer) is Grant:
+                    handle.connection, handle.key = answer.connection, answer.key
+                    rested = answer.rested
+                    if (
+                        rested is None
+                        or rested < self.check_after
+                        or self._is_alive(handle, deadline)
+                    ):
+                        return handle
+                    cell = Cell(handle.ticket)
+                    dead = Dead(self.clock(), handle.ticket, handle.key, timeout != 0)
+                    if type(self.apply(dead, cell)[0]) is Ignored:
+                        return self._start_anew(handle, timeout, deadline, owner)
+                    handle.key = 0
+                elif answer is None:
+                    self._park(cell, deadline)
+                elif type(answer) is Open:
+                    self._connect(handle.ticket)
+                else:
+                    assert type(answer) is Refuse
+                    raise error_for(answer, self.state, timeout)
+        except BaseException:
+            self.lose(handle)
+            raise
+
+    def release(self, handle: Handle) -> bool:
+        """Give the connection back, reset. False if it was not this handle's any more."""
+        if handle.ended:
+            return False
+        try:
+            reusable = self.driver.reset(handle.connection)
+        except Exception:
+            logger.debug("reset failed, connection %s is closed", handle.key, exc_info=True)
+            reusable = False
+        except BaseException:
+            self.discard(handle)
+            raise
+        now = self.clock()
+        effects = self.apply(_new(Release, (now, handle.ticket, handle.key, reusable)))
+        handle.ended = True
+        return not (effects and type(effects[0]) is Ignored)
+
+    def discard(self, handle: Handle) -> bool:
+        """Have the connection closed. False if it was not this handle's any more."""
+        if handle.ended:
+            return False
+        effects = self.apply(Discard(self.clock(), handle.ticket, handle.key))
+        handle.ended = True
+        return type(effects[0]) is not Ignored
+
+    def lose(self, handle: Handle) -> None:
+        """This handle is gone, with whatever it held. Never blocks, performs no Io, and may
+        be called from a finalizer, or twice."""
+        if handle.ticket:
+            self._inbox.append((handle.ticket, handle.key))
+        handle.ended = True
+        self._drain()
+        if self.helpers and self.jobs:
+            self.helpers.nudge()
+
+    # ------------------------------------------------------------ transitions
+
+    def apply(self, event: Event, cell: Cell | None = None) -> tuple[Effect, ...]:
+        """One transition, and the Io it asks for. `cell` is where a ticket waits for its
+        answer from now on."""
+        try:
+            with self._lock:
+                if self._current[1]:
+                    self._deliver()
+                try:
+                    self._current = outcome = self.step(self._current[0], event)
+                    if cell is not None:
+                        self._await(cell)
+                finally:
+                    if self._current[1]:
+                        self._deliver()
+            if self.jobs or self._inbox:
+                self._leave(outcome[1])
+        except BaseException:
+            self._orphans = True
+            raise
+        return outcome[1]
+
+    def _ask(self, handle: Handle, wait: bool, owner: Any) -> Cell:
+        """`Acquire`, its ticket drawn under the lock, so that tickets grow event by event."""
+        cell = Cell()
+        now = self.clock()
+        try:
+            with self._lock:
+                if self._current[1]:
+                    self._deliver()
+                handle.ticket = cell.ticket = ticket = next(self._tickets)
+                event = _new(Acquire, (now, ticket, wait, owner))
+                try:
+                    self._current = outcome = self.step(self._current[0], event)
+                    effects = outcome[1]
+                    if len(effects) == 1 and type(effects[0]) is Grant and effects[0][0] == ticket:
+                        cell.answer = effects[0]  # the ordinary case: nobody else is concerned
+                        self._current = (outcome[0], ())
+                    else:
+                        self._await(cell)
+                finally:
+                    if self._current[1]:
+                        self._deliver()
+            if self.jobs or self._inbox:
+                self._leave(effects)
+        except BaseException:
+            self._orphans = True
+            raise
+        return cell
+
+    def _await(self, cell: Cell) -> None:
+        """Let the cell be found. It may already be answered when the lock is left."""
+        cell.parker = self.sync.lock()
+        cell.parker.acquire()
+        self._cells[cell.ticket] = cell
+
+    def _deliver(self) -> None:
+        """Hand out what the last transition decided. Doing it twice does no harm, so one
+        who is interrupted does it again."""
+        try:
+            self._hand_out()
+        except BaseException:
+            self._hand_out()
+            raise
+
+    def _hand_out(self) -> None:
+        state, effects = self._current
+        for effect in effects:
+            if isinstance(effect, (Close, Leaked)) or (
+                type(effect) is Open and effect.ticket is None
+            ):
+                self.jobs[id(effect)] = effect
+            elif not isinstance(effect, Ignored):
+                cell = self._cells.get(effect.ticket)  # type: ignore[arg-type]  # not None
+                if cell is not None:
+                    cell.answer = effect
+                    with contextlib.suppress(RuntimeError):  # released before, by one interrupted
+                        cell.parker.release()
+                    if type(effect) is not Open:  # who connects still waits for an answer
+                        self._cells.pop(effect.ticket, None)  # type: ignore[arg-type]
+        self._current = (state, ())
+
+    def _drain(self) -> None:
+        """Apply what the inbox holds, if the lock is free; else who has it will."""
+        while self._inbox:
+            # One call both takes the lock and says so: an exception can't come between.
+            held: list[bool] = []
+            try:
+                held.extend(map(self._lock.acquire, (False,)))
+                if not held[0]:
+                    return
+                while self._inbox:
+                    ticket, key = self._inbox[0]
+                    self._cells.pop(ticket, None)
+                    now = self.clock()
+                    if key:
+                        self._commit(Discard(now, ticket, key))
+                    self._commit(Cancel(now, ticket))
+                    self._inbox.popleft()
+                    self._orphans = True
+            finally:
+                if held and held[0]:
+                    self._lock.release()
+
+    def _commit(self, event: Event) -> None:
+        if self._current[1]:
+            self._deliver()
+        try:
+            self._current = self.step(self._current[0], event)
+        finally:
+            self._deliver()
+
+    # ------------------------------------------------------------ outside the lock
+
+    def _leave(self, effects: tuple[Effect, ...]) -> None:
+        """What is left to do after the lock: the inbox, then Io: one's own, then orphans."""
+        self._drain()
+        if self.helpers:
+            self.helpers.wake()
+            return
+        for effect in effects:
+            self.perform(effect)
+        while self._orphans:
+            self._orphans = False
+            for effect in list(self.jobs.values()):
+                self.perform(effect)
+
+    def perform(self, effect: Effect) -> None:
+        """Do this job, unless somebody else has it."""
+        if self.jobs.pop(id(effect), None) is None:
+            return
+        if type(effect) is Close:
+            logger.debug("closing connection %s: %s", effect.key, effect.reason)
+            try:
+                self.driver.close(effect.connection)
+            except Exception:
+                logger.warning("closing connection %s failed", effect.key, exc_info=True)
+        elif type(effect) is Leaked:
+            try:
+                self.on_leak(effect)
+            except Exception:
+                logger.warning("reporting a leak failed", exc_info=True)
+        else:
+            self._connect(None)
+
+    def _park(self, cell: Cell, deadline: float | None) -> None:
+        """Wait for an answer, or for the deadline, which is itself an event."""
+        if deadline is None:
+            cell.parker.acquire()
+            return
+        remaining = deadline - self.sync.monotonic()
+        if remaining > 0:
+            cell.parker.acquire(True, min(remaining, threading.TIMEOUT_MAX))
+        else:
+            self.apply(Expire(self.clock(), cell.ticket))
+
+    def _connect(self, ticket: int | None) -> None:
+        """Connect for this ticket, or for nobody, and report the outcome."""
+        began = self.clock()
+        try:
+            connection = self.driver.connect()
+        except BaseException as error:
+            if ticket is None or isinstance(error, Exception):  # else it is a Cancel
+                failure = Failure(type(error).__name__, str(error))
+                self.apply(OpenFailed(self.clock(), ticket, failure, self.jitter() / 2))
+            if ticket is not None or not isinstance(error, Exception):
+                raise
+            logger.info("connect failed: %s: %s", *failure)
+        else:
+            self.apply(Opened(self.clock(), ticket, connection, began, self.jitter() / 10))
+
+    def _is_alive(self, handle: Handle, deadline: float | None) -> bool:
+        """Ask the driver, here, or where a deadline must hold whatever the driver does, there."""
+        if self.helpers and deadline is not None:
+            return self.helpers.is_alive(handle, deadline)
+        try:
+            return self.driver.is_alive(handle.connection)
+        except Exception:
+            logger.debug("connection %s is dead", handle.key, exc_info=True)
+            return False
+
+    def _start_anew(
+        self, handle: Handle, timeout: float | None, deadline: float | None, owner: Any
+    ) -> Handle:
+        """Its lease was ended by somebody else, while it looked at the connection."""
+        handle.ended = True
+        left = timeout if deadline is None else max(0.0, deadline - self.sync.monotonic())
+        return self.acquire(left, owner)
+
+    def _after_fork(self) -> None:
+        """In a child: a fresh lock, nothing of the parent's left to do, and its connections
+        kept from being collected, which would close them on the wire."""
+        self._lock = self.sync.lock()
+        self._inherited.append((self._current, self.jobs))
+        self._inbox.clear()
+        self.jobs = {}
+        self._orphans = False
+        self._current = (self._current[0], ())
+        self._commit(Forked(self.clock()))
+        if self.helpers:
+            self.helpers = Helpers(self)
+        self.on_fork()
+
+
+def _do_nothing() -> None:
+    pass
+
+
+def _log_leak(leak: Leaked) -> None:
+    logger.warning("connection %s has been held for %.1f s by %s", leak.key, leak.held, leak.owner)
+
+
+_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for runtime in list(_runtimes):
+        runtime._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    # No lock is taken before the fork: the state is one reference, so the child finds an
+    # old one or a new one whoever held the lock, and a signal handler may fork.
+    os.register_at_fork(after_in_child=_after_fork_in_child)
