@@ -165,7 +165,7 @@ class Runtime:
         self.on_fork: Callable[[], None] = _do_nothing
         self.jobs: dict[int, Effect] = {}
         self._tickets = itertools.count(1)
-        self._lock = sync.lock()
+        self.lock = sync.lock()
         self._current: tuple[State, tuple[Effect, ...]] = (initial(limits), ())
         self._cells: dict[int, Cell] = {}
         self._inbox: deque[tuple[int, int]] = deque()
@@ -206,7 +206,7 @@ class Runtime:
                         return handle
                     cell = Cell(handle.ticket)
                     dead = Dead(self.clock(), handle.ticket, handle.key, timeout != 0)
-                    if type(self.apply(dead, cell)[0]) is Ignored:
+                    if type(self.apply(dead, cell)[-1]) is Ignored:
                         return self._start_anew(handle, timeout, deadline, owner)
                     handle.key = 0
                 elif answer is None:
@@ -225,17 +225,22 @@ class Runtime:
         if handle.ended:
             return False
         try:
-            reusable = self.driver.reset(handle.connection)
-        except Exception:
-            logger.debug("reset failed, connection %s is closed", handle.key, exc_info=True)
-            reusable = False
+            returned = self.give_back(handle.ticket, handle.key, handle.connection)
         except BaseException:
-            self.discard(handle)
+            self.lose(handle)
             raise
-        now = self.clock()
-        effects = self.apply(_new(Release, (now, handle.ticket, handle.key, reusable)))
         handle.ended = True
-        return not (effects and type(effects[0]) is Ignored)
+        return returned
+
+    def give_back(self, ticket: int, key: int, connection: Any) -> bool:
+        """As `release`, for an adapter that knows a lease it has no handle for."""
+        try:
+            reusable = self.driver.reset(connection)
+        except Exception:
+            logger.debug("reset failed, connection %s is closed", key, exc_info=True)
+            reusable = False
+        effects = self.apply(_new(Release, (self.clock(), ticket, key, reusable)))
+        return not (effects and type(effects[-1]) is Ignored)
 
     def discard(self, handle: Handle) -> bool:
         """Have the connection closed. False if it was not this handle's any more."""
@@ -243,7 +248,7 @@ class Runtime:
             return False
         effects = self.apply(Discard(self.clock(), handle.ticket, handle.key))
         handle.ended = True
-        return type(effects[0]) is not Ignored
+        return type(effects[-1]) is not Ignored
 
     def lose(self, handle: Handle) -> None:
         """This handle is gone, with whatever it held. Never blocks, performs no Io, and may
@@ -261,7 +266,7 @@ class Runtime:
         """One transition, and the Io it asks for. `cell` is where a ticket waits for its
         answer from now on."""
         try:
-            with self._lock:
+            with self.lock:
                 if self._current[1]:
                     self._deliver()
                 try:
@@ -283,7 +288,7 @@ class Runtime:
         cell = Cell()
         now = self.clock()
         try:
-            with self._lock:
+            with self.lock:
                 if self._current[1]:
                     self._deliver()
                 handle.ticket = cell.ticket = ticket = next(self._tickets)
@@ -344,7 +349,7 @@ class Runtime:
             # One call both takes the lock and says so: an exception can't come between.
             held: list[bool] = []
             try:
-                held.extend(map(self._lock.acquire, (False,)))
+                held.extend(map(self.lock.acquire, (False,)))
                 if not held[0]:
                     return
                 while self._inbox:
@@ -358,7 +363,7 @@ class Runtime:
                     self._orphans = True
             finally:
                 if held and held[0]:
-                    self._lock.release()
+                    self.lock.release()
 
     def _commit(self, event: Event) -> None:
         if self._current[1]:
@@ -448,7 +453,7 @@ class Runtime:
     def _after_fork(self) -> None:
         """In a child: a fresh lock, nothing of the parent's left to do, and its connections
         kept from being collected, which would close them on the wire."""
-        self._lock = self.sync.lock()
+        self.lock = self.sync.lock()
         self._inherited.append((self._current, self.jobs))
         self._inbox.clear()
         self.jobs = {}

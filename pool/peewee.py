@@ -1,0 +1,530 @@
+"""The peewee drop-in: change `from playhouse.pool import *` to `from pool.peewee import *`.
+
+Theory.  The classes here are playhouse's own with the pool replaced: each inherits from
+its namesake.  So `isinstance` checks, the driver hooks (`_is_closed`, `_can_reuse`,
+`_close_raw`) and `except MaxConnectionsExceeded` clauses hold.  The pool behind them is
+`pool.runtime` with `opener="caller"`: no thread is ever started, and whoever has to connect
+does it itself.
+
+`peewee.Database.connect()` and `close()` hold `Database._lock` around `_connect` and
+`_close`, which makes all I/O serial and would make a wait a deadlock.  So both are
+written out here without it, and otherwise exactly as there.
+
+A lease is a handle, and handles live in a map per thread, by `conn_key`: when a thread ends,
+its map goes, and what it held comes back to the pool.  What programs read and write of
+playhouse's pool (`_connections`, `_in_use`, `_pool_lock`, ...) is in `pool.peewee_mirror`.
+
+Where this pool differs from playhouse on purpose, `docs/peewee.md` says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlparse
+
+import attrs
+import peewee
+import playhouse.pool
+from peewee import MySQLDatabase, PostgresqlDatabase, SqliteDatabase
+from playhouse import db_url
+from playhouse.pool import MaxConnectionsExceeded, PoolConnection, make_int
+
+from pool.effects import Close, Effect
+from pool.errors import PoolForked, PoolTimeout
+from pool.events import (
+    Adopt,
+    CloseAll,
+    CloseIdle,
+    CloseStale,
+    Configure,
+    Discard,
+    Event,
+    Forked,
+)
+from pool.limits import Limits
+from pool.peewee_mirror import Mirror, PoolLock, TransitionLock
+from pool.runtime import Handle, Runtime
+from pool.state import State
+
+_errors = peewee.__exception_wrapper__  # driver errors become peewee's
+_NOT_INITIALIZED = "Error, database must be initialized before opening a connection."
+
+
+class _Driver:
+    """What the runtime asks of a database: the hooks of its class, none under a lock."""
+
+    def __init__(self, database: PooledDatabase) -> None:
+        self.database = database
+
+    def connect(self) -> Any:
+        return self.database._open()
+
+    def is_alive(self, connection: Any) -> bool:
+        return not self.database._is_closed(connection)
+
+    def reset(self, connection: Any) -> bool:
+        return bool(self.database._can_reuse(connection))
+
+    def close(self, connection: Any) -> None:
+        self.database._close_raw(connection)
+
+
+class _StaleDriver(_Driver):
+    """For a class with an `_is_stale` of its own: ask it, as playhouse does."""
+
+    def is_alive(self, connection: Any) -> bool:
+        return super().is_alive(connection) and not self._is_stale(connection)
+
+    def reset(self, connection: Any) -> bool:
+        return not self._is_stale(connection) and super().reset(connection)
+
+    def _is_stale(self, connection: Any) -> bool:
+        database = self.database
+        leases = database._runtime.state.in_use.values()
+        created = [lease.entry.created for lease in leases if lease.entry.connection is connection]
+        return bool(database._stale_timeout and created and database._is_stale(created[0]))
+
+
+class _Handles(threading.local):
+    """The leases of a thread, by `conn_key`."""
+
+    def __init__(self) -> None:
+        self.map: dict[Any, Handle] = {}
+
+
+class _SharedHandles:
+    """The same for `thread_safe=False`, where all threads share one connection."""
+
+    def __init__(self) -> None:
+        self.map: dict[Any, Handle] = {}
+
+
+class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # peewee has no types
+    """`playhouse.pool.PooledDatabase`, over a pool that is fair and loses nothing. Thread-safe.
+
+    `max_connections`: 0 or None for no limit. `stale_timeout`: seconds after which a connection is
+    not lent again, counted from when it was made. `timeout`: seconds to wait for a
+    connection; None raises at once, 0 waits for ever. Waiting in vain raises
+    `MaxConnectionsExceeded`, a `ValueError`.
+    """
+
+    def __init__(
+        self,
+        database: Any,
+        max_connections: Any = 20,
+        stale_timeout: Any = None,
+        timeout: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        overrides_stale = type(self)._is_stale is not playhouse.pool.PooledDatabase._is_stale
+        driver = _StaleDriver(self) if overrides_stale else _Driver(self)
+        self._runtime = Runtime(driver, Limits(idle_order="oldest"), clock=time.time)
+        self._runtime.on_fork = self._after_fork
+        self._mirror: Mirror | None = None
+        self._facade: PoolLock | None = None
+        self._handles = _Handles() if kwargs.get("thread_safe", True) else _SharedHandles()
+        self.conn_key: Callable[[Any], Any] = id
+        self._max_connections = make_int(max_connections)
+        self._stale_timeout = make_int(stale_timeout)
+        self._wait_timeout = _wait_timeout(timeout)
+        super(playhouse.pool.PooledDatabase, self).__init__(database, **kwargs)
+
+    def init(
+        self,
+        database: Any,
+        max_connections: Any = None,
+        stale_timeout: Any = None,
+        timeout: Any = None,
+        **connect_kwargs: Any,
+    ) -> None:
+        """As `Database.init`; pool settings that are None stay as they are."""
+        super(playhouse.pool.PooledDatabase, self).init(database, **connect_kwargs)
+        if max_connections is not None:
+            self._max_connections = make_int(max_connections)
+        if stale_timeout is not None:
+            self._stale_timeout = make_int(stale_timeout)
+        if timeout is not None:
+            self._wait_timeout = _wait_timeout(timeout)
+
+    # ------------------------------------------------------------ connect and close
+
+    def connect(self, reuse_if_open: bool = False) -> bool:
+        """Borrow a connection for this thread. False if it has one and `reuse_if_open`.
+
+        Raises `MaxConnectionsExceeded` if there is none to be had in time, a peewee error
+        if the driver cannot connect or this thread already has a connection.
+        """
+        if self.deferred:
+            raise peewee.InterfaceError(_NOT_INITIALIZED)
+        state = self._state
+        if not state.closed:
+            if reuse_if_open:
+                return False
+            raise peewee.OperationalError("Connection already opened.")
+        state.reset()
+        known = len(self._handles.map)
+        try:
+            with _errors:
+                connection = self._connect()
+                state.set_connection(connection)
+                if self.server_version is None:
+                    self._set_server_version(connection)
+                self._initialize_connection(connection)
+        except BaseException:
+            if state.closed and len(self._handles.map) > known:  # lent, but it never arrived
+                self._handles.map.popitem()
+            raise
+        return True
+
+    def close(self) -> bool:
+        """Give this thread's connection back. False if it had none. Raises
+        `OperationalError` inside a transaction."""
+        self._check_may_close()
+        state = self._state
+        is_open = not state.closed
+        try:
+            if is_open:
+                with _errors:
+                    self._close(state.conn)
+        finally:
+            state.reset()
+        return is_open
+
+    def _check_may_close(self) -> None:
+        if self.deferred:
+            raise peewee.InterfaceError(_NOT_INITIALIZED)
+        if self.in_transaction():
+            raise peewee.OperationalError("Attempting to close database while transaction is open.")
+
+    def _connect(self) -> Any:
+        timeout = self._wait_timeout
+        if not timeout or (self._facade and self._facade._is_owned()):
+            timeout = 0  # who holds `_pool_lock` cannot wait: nobody could return anything
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                left = None if timeout == math.inf else timeout
+                handle = self._runtime.acquire(left, threading.get_ident())
+                break
+            except PoolTimeout as error:
+                text = "Max connections exceeded, timed out attempting to connect"
+                if not timeout:
+                    text = "Exceeded maximum connections"
+                raise MaxConnectionsExceeded(f"{text}: {error}") from None
+            except PoolForked:  # `dispose()` wakes those who wait: they begin again
+                timeout = max(0.0, deadline - time.monotonic())
+        self._handles.map[self.conn_key(handle.connection)] = handle
+        return handle.connection
+
+    def _open(self) -> Any:
+        """A new connection of the driver's."""
+        return super(playhouse.pool.PooledDatabase, self)._connect()
+
+    def _close(self, conn: Any, close_conn: bool = False) -> None:
+        key = self.conn_key(conn)
+        handle = self._handles.map.pop(key, None)
+        if handle is None:
+            ended = self._end_lease_of_another(key, conn, close_conn)
+            if close_conn and not ended:
+                self._close_raw(conn)
+        elif close_conn:
+            if not self._runtime.discard(handle):
+                self._close_raw(conn)
+        else:
+            self._runtime.release(handle)
+
+    def _end_lease_of_another(self, key: Any, conn: Any, close_conn: bool) -> bool:
+        """For a connection that this thread did not borrow: another did, or the user put it
+        into `_in_use`."""
+        runtime = self._runtime
+        if self._mirror is not None:
+            runtime.apply(Adopt(runtime.clock()))  # first see what is there
+        for number, lease in runtime.state.in_use.items():
+            if self.conn_key(lease.entry.connection) == key:
+                break
+        else:
+            return False
+        if close_conn:
+            runtime.apply(Discard(runtime.clock(), lease.ticket, number))
+        else:
+            runtime.give_back(lease.ticket, number, conn)
+        return True
+
+    # ------------------------------------------------------------ housekeeping
+
+    def manual_close(self) -> bool | None:
+        """Close this thread's connection for good; it is closed on return. False if it has none."""
+        if self.is_closed():
+            return False
+        self._check_may_close()
+        self._close(self.connection(), close_conn=True)
+        self.close()
+        return None
+
+    def close_idle(self) -> None:
+        """Close every idle connection; they are closed on return."""
+        self._runtime.apply(CloseIdle(self._runtime.clock()))
+
+    def close_stale(self, age: float = 600) -> int:
+        """Close connections borrowed more than `age` seconds ago, in use or not; how many."""
+        now = self._runtime.clock()
+        effects = self._runtime.apply(CloseStale(now, now - age))
+        return sum(type(effect) is Close and effect.reason == "stale" for effect in effects)
+
+    def close_all(self) -> None:
+        """Close every connection, this thread's too; they are closed on return."""
+        self._check_may_close()
+        self._runtime.apply(CloseAll(self._runtime.clock()))
+        self._forget_own()
+
+    def dispose(self) -> None:
+        """Forget every connection without closing it: for a process that was forked."""
+        super(playhouse.pool.PooledDatabase, self).dispose()
+        self._runtime.apply(Forked(self._runtime.clock()))
+        self._forget_own()
+
+    def _forget_own(self) -> None:
+        for handle in self._handles.map.values():
+            handle.ended = True
+        self._handles.map.clear()
+        self._state.reset()
+
+    def _after_fork(self) -> None:
+        if self.thread_safe:
+            self._lock = threading.Lock()  # whoever held it is not in this process
+        self._facade = None
+        self._forget_own()
+
+    # ------------------------------------------------------------ what programs look at
+
+    @property
+    def _max_connections(self) -> Any:
+        return self.__max_connections
+
+    @_max_connections.setter
+    def _max_connections(self, value: Any) -> None:
+        self.__max_connections = value
+        self._configure(max_size=math.ceil(value) if value else None)
+
+    @property
+    def _stale_timeout(self) -> Any:
+        return self.__stale_timeout
+
+    @_stale_timeout.setter
+    def _stale_timeout(self, value: Any) -> None:
+        self.__stale_timeout = value
+        self._configure(max_lifetime=value or None)
+
+    def _configure(self, **changes: Any) -> None:
+        runtime = self._runtime
+        limits = attrs.evolve(runtime.state.limits, **changes)
+        if limits != runtime.state.limits:
+            runtime.apply(Configure(runtime.clock(), limits))
+
+    def _mirrored(self) -> Mirror:
+        """The mirror of the state: the same until the state changes."""
+        runtime = self._runtime
+        while True:
+            mirror, state = self._mirror, runtime.state
+            if mirror is not None and mirror.state is state:
+                return mirror
+            fresh = Mirror(state, self.conn_key)
+            with runtime.lock:
+                if runtime.state is state and self._mirror is mirror:
+                    if mirror is None:
+                        self._plain_step, runtime.step = runtime.step, self._absorb
+                    self._mirror = fresh
+
+    def _absorb(self, state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
+        """`step`, once a mirror was handed out: first tell the machine what was changed."""
+        mirror, step = self._mirror, self._plain_step
+        adopt, first = None, ()
+        try:
+            if mirror is not None and mirror.state is state:
+                adopt = mirror.difference(event.now)
+        finally:
+            if adopt is None:  # nothing was changed, or nonsense was put in
+                self._mirror, self._runtime.step = None, step
+        if adopt is not None:
+            state, first = step(state, adopt)
+        state, then = step(state, event)
+        return state, first + then
+
+    @property
+    def _connections(self) -> Any:
+        return self._mirrored().connections
+
+    @_connections.setter
+    def _connections(self, value: Any) -> None:
+        self._mirrored().connections = value
+
+    @property
+    def _in_use(self) -> Any:
+        return self._mirrored().in_use
+
+    @_in_use.setter
+    def _in_use(self, value: Any) -> None:
+        self._mirrored().in_use = value
+
+    @property
+    def _heap_counter(self) -> int:
+        return self._mirrored().heap_counter
+
+    @_heap_counter.setter
+    def _heap_counter(self, value: int) -> None:
+        self._mirrored().heap_counter = value
+
+    @property
+    def _pool_lock(self) -> PoolLock:
+        if self._facade is None:
+            with self._runtime.lock:
+                plain = self._runtime.lock
+                self._facade = PoolLock(plain)
+                self._runtime.lock = TransitionLock(self._facade, plain)
+                self._available = threading.Condition(self._facade)  # type: ignore[arg-type]
+        return self._facade
+
+    @property
+    def _pool_available(self) -> threading.Condition:
+        assert self._pool_lock
+        return self._available
+
+
+def _wait_timeout(timeout: Any) -> Any:
+    value = make_int(timeout)
+    return math.inf if value == 0 else value
+
+
+# ---------------------------------------------------------------- one class per driver
+
+
+class _PooledMySQLDatabase(PooledDatabase, playhouse.pool._PooledMySQLDatabase):  # type: ignore[misc]
+    """The hooks of the MySQL drivers."""
+
+
+class _PooledPostgresqlDatabase(PooledDatabase, playhouse.pool._PooledPostgresqlDatabase):  # type: ignore[misc]
+    """The hooks of the PostgreSQL drivers."""
+
+
+class _PooledSqliteDatabase(PooledDatabase, playhouse.pool._PooledSqliteDatabase):  # type: ignore[misc]
+    """The hooks of the SQLite drivers."""
+
+    def init(self, database: Any, *arguments: Any, **kwargs: Any) -> None:
+        """As `PooledDatabase.init`. A pooled connection serves one thread after another, so
+        `sqlite3` is told not to bind it to the first one, unless told otherwise."""
+        super().init(database, *arguments, **kwargs)
+        drivers = type(self).__mro__[type(self).__mro__.index(playhouse.pool.PooledDatabase) + 1 :]
+        opener = next(kind for kind in drivers if "_connect" in vars(kind))
+        if opener is SqliteDatabase:
+            self.connect_params.setdefault("check_same_thread", False)
+
+
+class PooledMySQLDatabase(_PooledMySQLDatabase, playhouse.pool.PooledMySQLDatabase):  # type: ignore[misc]
+    """`playhouse.pool.PooledMySQLDatabase` over this pool."""
+
+
+class PooledPostgresqlDatabase(_PooledPostgresqlDatabase, playhouse.pool.PooledPostgresqlDatabase):  # type: ignore[misc]
+    """`playhouse.pool.PooledPostgresqlDatabase` over this pool."""
+
+
+class PooledSqliteDatabase(_PooledSqliteDatabase, playhouse.pool.PooledSqliteDatabase):  # type: ignore[misc]
+    """`playhouse.pool.PooledSqliteDatabase` over this pool."""
+
+
+# Those of playhouse's extensions, where the extension itself can be imported.
+
+with contextlib.suppress(ImportError):
+    from playhouse.cockroachdb import PooledCockroachDatabase as _Cockroach
+
+    class PooledCockroachDatabase(_PooledPostgresqlDatabase, _Cockroach):  # type: ignore[misc]
+        """`playhouse.cockroachdb.PooledCockroachDatabase` over this pool."""
+
+
+with contextlib.suppress(ImportError):
+    from playhouse.postgres_ext import PooledPostgresqlExtDatabase as _PostgresqlExt
+    from playhouse.postgres_ext import PooledPsycopg3Database as _Psycopg3
+
+    class PooledPostgresqlExtDatabase(_PooledPostgresqlDatabase, _PostgresqlExt):  # type: ignore[misc]
+        """`playhouse.postgres_ext.PooledPostgresqlExtDatabase` over this pool."""
+
+    class PooledPsycopg3Database(_PooledPostgresqlDatabase, _Psycopg3):  # type: ignore[misc]
+        """`playhouse.postgres_ext.PooledPsycopg3Database` over this pool."""
+
+
+with contextlib.suppress(ImportError):
+    from playhouse.mysql_ext import PooledMariaDBConnectorDatabase as _MariaDBConnector
+    from playhouse.mysql_ext import PooledMySQLConnectorDatabase as _MySQLConnector
+
+    class PooledMySQLConnectorDatabase(_PooledMySQLDatabase, _MySQLConnector):  # type: ignore[misc]
+        """`playhouse.mysql_ext.PooledMySQLConnectorDatabase` over this pool."""
+
+    class PooledMariaDBConnectorDatabase(_PooledMySQLDatabase, _MariaDBConnector):  # type: ignore[misc]
+        """`playhouse.mysql_ext.PooledMariaDBConnectorDatabase` over this pool."""
+
+
+with contextlib.suppress(ImportError):
+    from playhouse.cysqlite_ext import PooledCySqliteDatabase as _CySqlite
+
+    class PooledCySqliteDatabase(_PooledSqliteDatabase, _CySqlite):  # type: ignore[misc]
+        """`playhouse.cysqlite_ext.PooledCySqliteDatabase` over this pool."""
+
+
+# ---------------------------------------------------------------- urls
+
+_SCHEMES = {
+    "cockroachdb+pool": "PooledCockroachDatabase",
+    "crdb+pool": "PooledCockroachDatabase",
+    "cysqlite+pool": "PooledCySqliteDatabase",
+    "mariadbconnector+pool": "PooledMariaDBConnectorDatabase",
+    "mysql+pool": "PooledMySQLDatabase",
+    "mysqlconnector+pool": "PooledMySQLConnectorDatabase",
+    "postgres+pool": "PooledPostgresqlDatabase",
+    "postgresext+pool": "PooledPostgresqlExtDatabase",
+    "postgresql+pool": "PooledPostgresqlDatabase",
+    "postgresqlext+pool": "PooledPostgresqlExtDatabase",
+    "psycopg3+pool": "PooledPsycopg3Database",
+    "sqlite+pool": "PooledSqliteDatabase",
+}
+
+
+def register() -> None:
+    """Make the `...+pool://` urls mean the classes of this module everywhere in this process:
+    `playhouse.db_url.connect`, FlaskDB. Thread-safe; may be called again."""
+    for scheme, name in _SCHEMES.items():
+        if name in globals():
+            db_url.register_database(globals()[name], scheme)
+
+
+def connect(
+    url: str, unquote_password: bool = False, unquote_user: bool = False, **connect_params: Any
+) -> Any:
+    """A database from a url: as `playhouse.db_url.connect`, with this module's pools.
+
+    Raises `RuntimeError` for an unknown scheme, `ValueError` for a url without a database."""
+    scheme = urlparse(url).scheme
+    kind = globals().get(_SCHEMES.get(scheme, ""))
+    if kind is None:
+        return db_url.connect(url, unquote_password, unquote_user, **connect_params)
+    arguments = db_url.parse(url, unquote_password, unquote_user) | connect_params
+    if not arguments.get("database"):
+        raise ValueError(
+            f"{url!r} has no database name: a local one takes three slashes "
+            f"({scheme}:///name), a remote one {scheme}://host/name"
+        )
+    return kind(**arguments)
+
+
+__all__ = [
+    "MaxConnectionsExceeded",
+    "MySQLDatabase",
+    "PoolConnection",
+    "PooledDatabase",
+    "PostgresqlDatabase",
+    "SqliteDatabase",
+    *sorted({"PooledSqliteDatabase", *_SCHEMES.values()} & globals().keys()),
+]
