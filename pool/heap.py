@@ -15,24 +15,18 @@ orders of the pool (`oldest`, `lifo`, `fifo`) are three ways to make `order`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-
-class Node(NamedTuple):
-    """A heap that is not empty. `top` is its smallest item."""
-
-    size: int
-    top: Any
-    left: Node | None
-    right: Node | None
-
+Node = tuple[int, Any, Any, Any]
+"""A heap that is not empty: its size, its smallest item, and two smaller heaps. A plain
+tuple, because nearly every event of a pool makes one."""
 
 Heap = Node | None
 
 
 def size(heap: Heap) -> int:
     """How many items the heap holds. O(1)."""
-    return heap.size if heap else 0
+    return heap[0] if heap else 0
 
 
 def merge(one: Heap, other: Heap) -> Heap:
@@ -41,25 +35,28 @@ def merge(one: Heap, other: Heap) -> Heap:
         return other
     if other is None:
         return one
-    if other.top < one.top:
+    if other[1] < one[1]:
         one, other = other, one
-    total, top, left, right = one
+    count, top, left, right = one
     right = merge(right, other)
-    if left is None or left.size < right.size:  # type: ignore[union-attr]  # right holds other
+    if size(left) < size(right):
         left, right = right, left
-    return tuple.__new__(Node, (total + other.size, top, left, right))
+    return count + other[0], top, left, right
 
 
 def push(heap: Heap, item: Any) -> Node:
     """The heap with one item more. O(log n), O(1) for an item smaller than all."""
-    if heap is None or item < heap.top:
-        return tuple.__new__(Node, (size(heap) + 1, item, heap, None))
-    return merge(heap, Node(1, item, None, None))  # type: ignore[return-value]  # not empty
+    if heap is None or item < heap[1]:
+        return size(heap) + 1, item, heap, None
+    pushed = merge(heap, (1, item, None, None))
+    assert pushed is not None
+    return pushed
 
 
 def pop(heap: Node) -> tuple[Any, Heap]:
     """The smallest item, and the heap without it. O(log n)."""
-    return heap.top, merge(heap.left, heap.right)
+    _, top, left, right = heap
+    return top, merge(left, right)
 
 
 def build(items: Iterable[Any]) -> Heap:
@@ -74,6 +71,6 @@ def items(heap: Heap) -> Iterator[Any]:
     """Every item, in no particular order. O(n), with a stack of O(n)."""
     nodes = [heap] if heap else []
     while nodes:
-        node = nodes.pop()
-        yield node.top
-        nodes.extend(child for child in (node.left, node.right) if child)
+        _, top, left, right = nodes.pop()
+        yield top
+        nodes.extend(child for child in (left, right) if child)

@@ -65,7 +65,7 @@ class Helpers:
         if not self._watching:
             _start(self._keep_watch, "watch")
 
-    def is_alive(self, handle: Handle, deadline: float) -> bool:
+    def is_alive(self, handle: Handle, deadline: float | None) -> bool:
         """Ask the driver on a thread of its own; `PoolTimeout` if it has not answered by the
         deadline. The connection is then closed, but not before the driver came back."""
         runtime, key, connection = handle.runtime, handle.key, handle.connection
@@ -88,7 +88,10 @@ class Helpers:
         with self._lock:
             self._asked.add(key)
         _start(ask, "check")
-        done.acquire(True, max(0.0, deadline - runtime.sync.monotonic()))
+        if deadline is None:
+            done.acquire()
+        else:
+            done.acquire(True, max(0.0, deadline - runtime.sync.monotonic()))
         if not answers:
             reason = "the database did not answer a check in time"
             raise PoolTimeout(f"{reason} ({describe(runtime.state)})")

@@ -94,13 +94,11 @@ def heap_ordered(state: State) -> bool:
     """The heap is one: no child before its parent, weights true, the heavier child left."""
     nodes = [state.idle] if state.idle else []
     while nodes:
-        node = nodes.pop()
-        children = [child for child in (node.left, node.right) if child]
-        if node.size != 1 + sum(child.size for child in children):
+        count, top, left, right = nodes.pop()
+        children = [child for child in (left, right) if child]
+        if count != 1 + heap.size(left) + heap.size(right) or heap.size(left) < heap.size(right):
             return False
-        if heap.size(node.left) < heap.size(node.right):
-            return False
-        if any(child.top < node.top for child in children):
+        if any(child[1] < top for child in children):
             return False
         nodes.extend(children)
     return True

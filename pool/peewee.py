@@ -23,6 +23,7 @@ import contextlib
 import math
 import threading
 import time
+from threading import get_ident
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlparse
@@ -42,7 +43,6 @@ from pool.events import (
     CloseIdle,
     CloseStale,
     Configure,
-    Discard,
     Event,
     Forked,
 )
@@ -51,7 +51,8 @@ from pool.peewee_mirror import Mirror, PoolLock, TransitionLock
 from pool.runtime import Handle, Runtime
 from pool.state import State
 
-_errors = peewee.__exception_wrapper__  # driver errors become peewee's
+_errors = peewee.__dict__["__exception_wrapper__"]  # driver errors become peewee's
+_INFINITY = math.inf
 _NOT_INITIALIZED = "Error, database must be initialized before opening a connection."
 
 
@@ -90,18 +91,40 @@ class _StaleDriver(_Driver):
         return bool(database._stale_timeout and created and database._is_stale(created[0]))
 
 
-class _Handles(threading.local):
-    """The leases of a thread, by `conn_key`."""
+class _Session:
+    """What a thread has of a database: its leases by `conn_key`, a handle to use again, and
+    peewee's own state of the thread.
 
-    def __init__(self) -> None:
-        self.map: dict[Any, Handle] = {}
+    `state` is a plain object that shares the attributes of `Database._state`: those of a
+    `threading.local` take three times as long to reach, and there are a dozen per turn."""
+
+    def __init__(self, state: Any) -> None:
+        self.handles: dict[Any, Handle] = {}
+        self.spare: Handle | None = None
+        self.state: Any = object.__new__(peewee._ConnectionState)
+        self.state.__dict__ = state.__dict__
 
 
-class _SharedHandles:
-    """The same for `thread_safe=False`, where all threads share one connection."""
+class _SessionPerThread(threading.local):
+    def __init__(self, state: Any) -> None:
+        self.mine = _Session(state)
 
-    def __init__(self) -> None:
-        self.map: dict[Any, Handle] = {}
+
+class _SharedSession:
+    """For `thread_safe=False`, where all threads share one connection."""
+
+    def __init__(self, state: Any) -> None:
+        self.mine = _ForAll(state)
+
+
+class _ForAll(_Session):
+    @property
+    def spare(self) -> None:  # type: ignore[override]  # two threads must not use one handle
+        return None
+
+    @spare.setter
+    def spare(self, handle: Handle | None) -> None:
+        pass
 
 
 class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # peewee has no types
@@ -127,12 +150,13 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         self._runtime.on_fork = self._after_fork
         self._mirror: Mirror | None = None
         self._facade: PoolLock | None = None
-        self._handles = _Handles() if kwargs.get("thread_safe", True) else _SharedHandles()
         self.conn_key: Callable[[Any], Any] = id
         self._max_connections = make_int(max_connections)
         self._stale_timeout = make_int(stale_timeout)
         self._wait_timeout = _wait_timeout(timeout)
         super(playhouse.pool.PooledDatabase, self).__init__(database, **kwargs)
+        session = _SessionPerThread if self.thread_safe else _SharedSession
+        self._session = session(self._state)
 
     def init(
         self,
@@ -161,36 +185,40 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         """
         if self.deferred:
             raise peewee.InterfaceError(_NOT_INITIALIZED)
-        state = self._state
+        session = self._session.mine
+        state, known = session.state, len(session.handles)
         if not state.closed:
             if reuse_if_open:
                 return False
             raise peewee.OperationalError("Connection already opened.")
-        state.reset()
-        known = len(self._handles.map)
         try:
-            with _errors:
-                connection = self._connect()
-                state.set_connection(connection)
-                if self.server_version is None:
-                    self._set_server_version(connection)
-                self._initialize_connection(connection)
-        except BaseException:
-            if state.closed and len(self._handles.map) > known:  # lent, but it never arrived
-                self._handles.map.popitem()
+            connection = self._connect()
+            state.set_connection(connection)
+            if self.server_version is None:
+                self._set_server_version(connection)
+            self._initialize_connection(connection)
+        except BaseException as error:
+            if state.closed:
+                state.reset()
+                if len(session.handles) > known:  # lent, but it never arrived
+                    session.handles.popitem()
+            _errors.__exit__(type(error), error, error.__traceback__)
             raise
         return True
 
     def close(self) -> bool:
         """Give this thread's connection back. False if it had none. Raises
         `OperationalError` inside a transaction."""
-        self._check_may_close()
-        state = self._state
+        state = self._session.mine.state
+        if self.deferred or state.transactions:
+            self._check_may_close()
         is_open = not state.closed
         try:
             if is_open:
-                with _errors:
-                    self._close(state.conn)
+                self._close(state.conn)
+        except BaseException as error:
+            _errors.__exit__(type(error), error, error.__traceback__)
+            raise
         finally:
             state.reset()
         return is_open
@@ -202,24 +230,29 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
             raise peewee.OperationalError("Attempting to close database while transaction is open.")
 
     def _connect(self) -> Any:
-        timeout = self._wait_timeout
-        if not timeout or (self._facade and self._facade._is_owned()):
+        timeout = self._wait_timeout or 0
+        if timeout == _INFINITY:
+            timeout = None
+        if self._facade is not None and self._facade._is_owned():
             timeout = 0  # who holds `_pool_lock` cannot wait: nobody could return anything
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                left = None if timeout == math.inf else timeout
-                handle = self._runtime.acquire(left, threading.get_ident())
-                break
-            except PoolTimeout as error:
-                text = "Max connections exceeded, timed out attempting to connect"
-                if not timeout:
-                    text = "Exceeded maximum connections"
-                raise MaxConnectionsExceeded(f"{text}: {error}") from None
-            except PoolForked:  # `dispose()` wakes those who wait: they begin again
-                timeout = max(0.0, deadline - time.monotonic())
-        self._handles.map[self.conn_key(handle.connection)] = handle
-        return handle.connection
+        session = self._session.mine
+        spare, session.spare = session.spare, None
+        try:
+            handle = self._runtime.acquire(timeout, get_ident(), spare)
+        except PoolTimeout as error:
+            text = "Max connections exceeded, timed out attempting to connect"
+            if timeout == 0:
+                text = "Exceeded maximum connections"
+            raise MaxConnectionsExceeded(f"{text}: {error}") from None
+        except PoolForked:  # `dispose()` wakes those who wait: they begin again
+            return self._connect()
+        try:
+            connection = handle.connection
+            session.handles[self.conn_key(connection)] = handle
+        except BaseException:  # who keeps the exception would keep the handle
+            self._runtime.lose(handle)
+            raise
+        return connection
 
     def _open(self) -> Any:
         """A new connection of the driver's."""
@@ -227,7 +260,8 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
 
     def _close(self, conn: Any, close_conn: bool = False) -> None:
         key = self.conn_key(conn)
-        handle = self._handles.map.pop(key, None)
+        session = self._session.mine
+        handle = session.handles.pop(key, None)
         if handle is None:
             ended = self._end_lease_of_another(key, conn, close_conn)
             if close_conn and not ended:
@@ -237,6 +271,7 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
                 self._close_raw(conn)
         else:
             self._runtime.release(handle)
+            session.spare = handle
 
     def _end_lease_of_another(self, key: Any, conn: Any, close_conn: bool) -> bool:
         """For a connection that this thread did not borrow: another did, or the user put it
@@ -249,11 +284,9 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
                 break
         else:
             return False
-        if close_conn:
-            runtime.apply(Discard(runtime.clock(), lease.ticket, number))
-        else:
-            runtime.give_back(lease.ticket, number, conn)
-        return True
+        handle = Handle(runtime)
+        handle.ticket, handle.key, handle.connection = lease.ticket, number, conn
+        return runtime.discard(handle) if close_conn else runtime.release(handle)
 
     # ------------------------------------------------------------ housekeeping
 
@@ -289,9 +322,10 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         self._forget_own()
 
     def _forget_own(self) -> None:
-        for handle in self._handles.map.values():
+        handles = self._session.mine.handles
+        for handle in handles.values():
             handle.ended = True
-        self._handles.map.clear()
+        handles.clear()
         self._state.reset()
 
     def _after_fork(self) -> None:
@@ -308,8 +342,10 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
 
     @_max_connections.setter
     def _max_connections(self, value: Any) -> None:
+        bound = value and value != _INFINITY
+        whole = math.ceil(value) if bound and value == value else value or None
+        self._configure("max_connections", value, max_size=whole if bound else None)
         self.__max_connections = value
-        self._configure(max_size=math.ceil(value) if value else None)
 
     @property
     def _stale_timeout(self) -> Any:
@@ -317,12 +353,18 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
 
     @_stale_timeout.setter
     def _stale_timeout(self, value: Any) -> None:
+        bound = value and value != _INFINITY
+        self._configure("stale_timeout", value, max_lifetime=value if bound else None)
         self.__stale_timeout = value
-        self._configure(max_lifetime=value or None)
 
-    def _configure(self, **changes: Any) -> None:
+    def _configure(self, name: str, value: Any, **changes: Any) -> None:
         runtime = self._runtime
-        limits = attrs.evolve(runtime.state.limits, **changes)
+        try:
+            limits = attrs.evolve(runtime.state.limits, **changes)
+        except ValueError:
+            raise ValueError(
+                f"{name}={value!r}: allowed is a number above 0, or 0 or None"
+            ) from None
         if limits != runtime.state.limits:
             runtime.apply(Configure(runtime.clock(), limits))
 
@@ -343,7 +385,8 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
     def _absorb(self, state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
         """`step`, once a mirror was handed out: first tell the machine what was changed."""
         mirror, step = self._mirror, self._plain_step
-        adopt, first = None, ()
+        adopt: Adopt | None = None
+        first: tuple[Effect, ...] = ()
         try:
             if mirror is not None and mirror.state is state:
                 adopt = mirror.difference(event.now)
@@ -385,14 +428,13 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
             with self._runtime.lock:
                 plain = self._runtime.lock
                 self._facade = PoolLock(plain)
-                self._runtime.lock = TransitionLock(self._facade, plain)
-                self._available = threading.Condition(self._facade)  # type: ignore[arg-type]
+                self._runtime.set_lock(TransitionLock(self._facade, plain))
         return self._facade
 
     @property
     def _pool_available(self) -> threading.Condition:
-        assert self._pool_lock
-        return self._available
+        facade = self._pool_lock
+        return facade.available
 
 
 def _wait_timeout(timeout: Any) -> Any:

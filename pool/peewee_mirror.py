@@ -80,6 +80,7 @@ class PoolLock:
         self._plain = plain
         self._holder: int | None = None
         self._depth = 0
+        self.available = threading.Condition(self)  # type: ignore[arg-type]  # a lock as any
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """As `threading.RLock.acquire`; timeout in seconds."""

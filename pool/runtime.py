@@ -24,9 +24,13 @@ What it refuses to know: why anybody gets anything.  It has no `if` on the pool'
 The obligations it meets are RUN-1 to RUN-9 of `spec/README.md`.
 """
 
+# mypy: disable-error-code="possibly-undefined"
+# (a loop over the turnstile, which stands for `with`, always runs once)
+
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import logging
 import os
@@ -39,7 +43,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from pool.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
-from pool.errors import error_for
+from pool.errors import PoolTimeout, error_for
 from pool.events import (
     Acquire,
     Cancel,
@@ -59,6 +63,7 @@ from pool.transition import step
 
 logger = logging.getLogger("pool")
 
+Answer = Grant | Refuse | Open
 Step = Callable[[State, Event], tuple[State, tuple[Effect, ...]]]
 
 _new = tuple.__new__
@@ -91,15 +96,8 @@ class Sync:
     def lock() -> Any:
         return threading.Lock()
 
-    @staticmethod
-    def monotonic() -> float:
-        """The clock that waits are measured on."""
-        return time.monotonic()
-
-    @staticmethod
-    def identity() -> Any:
-        """Who is calling."""
-        return threading.get_ident()
+    monotonic = staticmethod(time.monotonic)
+    """The clock that waits are measured on."""
 
 
 class Cell:
@@ -107,9 +105,9 @@ class Cell:
 
     __slots__ = ("answer", "parker", "ticket")
 
-    def __init__(self, ticket: int = 0) -> None:
+    def __init__(self, ticket: int) -> None:
         self.ticket = ticket
-        self.answer: Grant | Refuse | Open | None = None
+        self.answer: Answer | None = None
         self.parker: Any = None
 
 
@@ -120,14 +118,13 @@ class Handle:
     place in the pool freed.
     """
 
-    __slots__ = ("__weakref__", "connection", "ended", "key", "runtime", "ticket")
+    ticket = 0
+    key = 0  # known once the connection may have been touched
+    connection: Any = None
+    ended = False
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
-        self.ticket = 0
-        self.key = 0  # known once the connection may have been touched
-        self.connection: Any = None
-        self.ended = False
 
     def __del__(self) -> None:
         if not self.ended:
@@ -159,13 +156,14 @@ class Runtime:
         self.check_after = check_after
         self.clock = clock
         self.sync = sync
+        self._monotonic = sync.monotonic
         self.jitter = jitter
         self.step: Step = step
         self.on_leak: Callable[[Leaked], None] = _log_leak
         self.on_fork: Callable[[], None] = _do_nothing
         self.jobs: dict[int, Effect] = {}
         self._tickets = itertools.count(1)
-        self.lock = sync.lock()
+        self.set_lock(sync.lock())
         self._current: tuple[State, tuple[Effect, ...]] = (initial(limits), ())
         self._cells: dict[int, Cell] = {}
         self._inbox: deque[tuple[int, int]] = deque()
@@ -176,6 +174,15 @@ class Runtime:
         if self.helpers and limits.min_idle:
             self.helpers.wake()
 
+    def set_lock(self, lock: Any) -> None:
+        """Put this lock in the place of the one before, which the caller must hold.
+
+        `for _ in turnstile` takes it, in one bytecode: an asynchronous exception finds it not
+        yet taken, or taken and inside the `try` that gives it back. `with` would do that too,
+        in twice the time."""
+        self.lock = lock
+        self._turnstile = iter(lock.acquire, None)
+
     @property
     def state(self) -> State:
         """The state right now. Reading it needs no lock: it is one reference."""
@@ -183,64 +190,110 @@ class Runtime:
 
     # ------------------------------------------------------------ callers
 
-    def acquire(self, timeout: float | None = None, owner: Any = None) -> Handle:
+    def acquire(
+        self, timeout: float | None = None, owner: Any = None, handle: Handle | None = None
+    ) -> Handle:
         """A handle with a connection. `timeout` in seconds; None waits for ever, 0 not at all.
 
         Raises a `PoolError`; or, if it was this caller's turn to connect, the driver's own
-        error. With `opener="caller"` the timeout bounds the queue, not the driver.
+        error. With `opener="caller"` the timeout bounds the queue, not the driver. `handle`
+        is one that has ended, to be used again by an adapter that shows it to nobody.
         """
-        deadline = self.sync.monotonic() + timeout if timeout else None
-        handle = Handle(self)
+        deadline = self._monotonic() + timeout if timeout else None
+        if handle is None:
+            handle = Handle(self)
+        else:
+            handle.ticket, handle.key, handle.ended = 0, 0, False
+        now = self.clock()
         try:
-            cell = self._ask(handle, timeout != 0, owner)
+            for _ in self._turnstile:
+                try:
+                    if self._current[1]:
+                        self._deliver()
+                    # Drawn under the lock, so that tickets grow from event to event.
+                    handle.ticket = ticket = next(self._tickets)
+                    event = _new(Acquire, (now, ticket, timeout != 0, owner))
+                    outcome = self.step(self._current[0], event)
+                    effects = outcome[1]
+                    if len(effects) == 1 and type(effects[0]) is Grant and effects[0][0] == ticket:
+                        answer = effects[0]  # the ordinary case: nobody else is concerned
+                        self._current = (outcome[0], ())
+                    else:
+                        answer = None
+                        self._current = outcome
+                        cell = self._await(Cell(ticket))
+                        self._deliver()
+                finally:
+                    self.lock.release()
+                break
+            if self.jobs or self._inbox:
+                self._leave(effects)
+            if answer is None:
+                answer = self._follow(cell, deadline, timeout)
             while True:
-                answer = cell.answer
-                if type(answer) is Grant:
-                    handle.connection, handle.key = answer.connection, answer.key
-                    rested = answer.rested
-                    if (
-                        rested is None
-                        or rested < self.check_after
-                        or self._is_alive(handle, deadline)
-                    ):
-                        return handle
-                    cell = Cell(handle.ticket)
-                    dead = Dead(self.clock(), handle.ticket, handle.key, timeout != 0)
-                    if type(self.apply(dead, cell)[-1]) is Ignored:
-                        return self._start_anew(handle, timeout, deadline, owner)
-                    handle.key = 0
-                elif answer is None:
-                    self._park(cell, deadline)
-                elif type(answer) is Open:
-                    self._connect(handle.ticket)
-                else:
-                    assert type(answer) is Refuse
-                    raise error_for(answer, self.state, timeout)
+                handle.connection = connection = answer.connection
+                handle.key = answer.key
+                if answer.rested is None or answer.rested < self.check_after:
+                    return handle
+                try:
+                    if self.helpers is not None:
+                        alive = self.helpers.is_alive(handle, deadline)
+                    else:
+                        alive = self.driver.is_alive(connection)
+                except PoolTimeout:
+                    raise
+                except Exception:
+                    logger.debug("connection %s is dead", handle.key, exc_info=True)
+                    alive = False
+                if alive:
+                    return handle
+                cell = Cell(ticket)
+                effects = self.apply(Dead(self.clock(), ticket, handle.key, timeout != 0), cell)
+                if type(effects[-1]) is Ignored:  # somebody closed it while we looked
+                    handle.ended = True
+                    left = deadline - self._monotonic() if deadline else timeout
+                    return self.acquire(left, owner, handle)
+                handle.key = 0
+                answer = self._follow(cell, deadline, timeout)
         except BaseException:
+            self._abort()
             self.lose(handle)
             raise
+
+    def _follow(self, cell: Cell, deadline: float | None, timeout: float | None) -> Grant:
+        """Do what the cell says until it says that there is a connection, or that there is none."""
+        while True:
+            answer = cell.answer
+            if type(answer) is Grant:
+                return answer
+            if type(answer) is Open:
+                self._connect(cell.ticket)
+            elif type(answer) is Refuse:
+                raise error_for(answer, self.state, timeout)
+            elif deadline is None:
+                cell.parker.acquire()
+            elif (left := deadline - self._monotonic()) > 0:
+                cell.parker.acquire(True, min(left, threading.TIMEOUT_MAX))
+            else:
+                self.apply(Expire(self.clock(), cell.ticket))
 
     def release(self, handle: Handle) -> bool:
         """Give the connection back, reset. False if it was not this handle's any more."""
         if handle.ended:
             return False
         try:
-            returned = self.give_back(handle.ticket, handle.key, handle.connection)
+            try:
+                reusable = self.driver.reset(handle.connection)
+            except Exception:
+                logger.debug("connection %s cannot be reset", handle.key, exc_info=True)
+                reusable = False
+            now = self.clock()
+            effects = self.apply(_new(Release, (now, handle.ticket, handle.key, reusable)))
         except BaseException:
             self.lose(handle)
             raise
         handle.ended = True
-        return returned
-
-    def give_back(self, ticket: int, key: int, connection: Any) -> bool:
-        """As `release`, for an adapter that knows a lease it has no handle for."""
-        try:
-            reusable = self.driver.reset(connection)
-        except Exception:
-            logger.debug("reset failed, connection %s is closed", key, exc_info=True)
-            reusable = False
-        effects = self.apply(_new(Release, (self.clock(), ticket, key, reusable)))
-        return not (effects and type(effects[-1]) is Ignored)
+        return not effects or type(effects[-1]) is not Ignored
 
     def discard(self, handle: Handle) -> bool:
         """Have the connection closed. False if it was not this handle's any more."""
@@ -266,56 +319,43 @@ class Runtime:
         """One transition, and the Io it asks for. `cell` is where a ticket waits for its
         answer from now on."""
         try:
-            with self.lock:
-                if self._current[1]:
-                    self._deliver()
+            for _ in self._turnstile:
                 try:
+                    if self._current[1]:
+                        self._deliver()
                     self._current = outcome = self.step(self._current[0], event)
                     if cell is not None:
                         self._await(cell)
-                finally:
-                    if self._current[1]:
+                    if outcome[1]:
                         self._deliver()
+                finally:
+                    self.lock.release()
+                break
             if self.jobs or self._inbox:
                 self._leave(outcome[1])
         except BaseException:
-            self._orphans = True
+            self._abort()
             raise
         return outcome[1]
 
-    def _ask(self, handle: Handle, wait: bool, owner: Any) -> Cell:
-        """`Acquire`, its ticket drawn under the lock, so that tickets grow event by event."""
-        cell = Cell()
-        now = self.clock()
-        try:
-            with self.lock:
-                if self._current[1]:
-                    self._deliver()
-                handle.ticket = cell.ticket = ticket = next(self._tickets)
-                event = _new(Acquire, (now, ticket, wait, owner))
+    def _abort(self) -> None:
+        """An exception came in the middle: see that what was decided is delivered, and that
+        the Io of this thread is done by somebody."""
+        self._orphans = True
+        if self._current[1]:
+            for _ in self._turnstile:
                 try:
-                    self._current = outcome = self.step(self._current[0], event)
-                    effects = outcome[1]
-                    if len(effects) == 1 and type(effects[0]) is Grant and effects[0][0] == ticket:
-                        cell.answer = effects[0]  # the ordinary case: nobody else is concerned
-                        self._current = (outcome[0], ())
-                    else:
-                        self._await(cell)
+                    self._deliver()
                 finally:
-                    if self._current[1]:
-                        self._deliver()
-            if self.jobs or self._inbox:
-                self._leave(effects)
-        except BaseException:
-            self._orphans = True
-            raise
-        return cell
+                    self.lock.release()
+                break
 
-    def _await(self, cell: Cell) -> None:
+    def _await(self, cell: Cell) -> Cell:
         """Let the cell be found. It may already be answered when the lock is left."""
         cell.parker = self.sync.lock()
         cell.parker.acquire()
         self._cells[cell.ticket] = cell
+        return cell
 
     def _deliver(self) -> None:
         """Hand out what the last transition decided. Doing it twice does no harm, so one
@@ -346,32 +386,28 @@ class Runtime:
     def _drain(self) -> None:
         """Apply what the inbox holds, if the lock is free; else who has it will."""
         while self._inbox:
-            # One call both takes the lock and says so: an exception can't come between.
-            held: list[bool] = []
-            try:
-                held.extend(map(self.lock.acquire, (False,)))
-                if not held[0]:
-                    return
-                while self._inbox:
-                    ticket, key = self._inbox[0]
-                    self._cells.pop(ticket, None)
-                    now = self.clock()
-                    if key:
-                        self._commit(Discard(now, ticket, key))
-                    self._commit(Cancel(now, ticket))
-                    self._inbox.popleft()
-                    self._orphans = True
-            finally:
-                if held and held[0]:
+            for _ in iter(functools.partial(self.lock.acquire, False), False):
+                try:
+                    while self._inbox:
+                        ticket, key = self._inbox[0]
+                        self._cells.pop(ticket, None)
+                        now = self.clock()
+                        if key:
+                            self._commit(Discard(now, ticket, key))
+                        self._commit(Cancel(now, ticket))
+                        self._inbox.popleft()
+                        self._orphans = True
+                finally:
                     self.lock.release()
+                break
+            else:
+                return
 
     def _commit(self, event: Event) -> None:
         if self._current[1]:
             self._deliver()
-        try:
-            self._current = self.step(self._current[0], event)
-        finally:
-            self._deliver()
+        self._current = self.step(self._current[0], event)
+        self._deliver()
 
     # ------------------------------------------------------------ outside the lock
 
@@ -406,17 +442,6 @@ class Runtime:
         else:
             self._connect(None)
 
-    def _park(self, cell: Cell, deadline: float | None) -> None:
-        """Wait for an answer, or for the deadline, which is itself an event."""
-        if deadline is None:
-            cell.parker.acquire()
-            return
-        remaining = deadline - self.sync.monotonic()
-        if remaining > 0:
-            cell.parker.acquire(True, min(remaining, threading.TIMEOUT_MAX))
-        else:
-            self.apply(Expire(self.clock(), cell.ticket))
-
     def _connect(self, ticket: int | None) -> None:
         """Connect for this ticket, or for nobody, and report the outcome."""
         began = self.clock()
@@ -432,28 +457,10 @@ class Runtime:
         else:
             self.apply(Opened(self.clock(), ticket, connection, began, self.jitter() / 10))
 
-    def _is_alive(self, handle: Handle, deadline: float | None) -> bool:
-        """Ask the driver, here, or where a deadline must hold whatever the driver does, there."""
-        if self.helpers and deadline is not None:
-            return self.helpers.is_alive(handle, deadline)
-        try:
-            return self.driver.is_alive(handle.connection)
-        except Exception:
-            logger.debug("connection %s is dead", handle.key, exc_info=True)
-            return False
-
-    def _start_anew(
-        self, handle: Handle, timeout: float | None, deadline: float | None, owner: Any
-    ) -> Handle:
-        """Its lease was ended by somebody else, while it looked at the connection."""
-        handle.ended = True
-        left = timeout if deadline is None else max(0.0, deadline - self.sync.monotonic())
-        return self.acquire(left, owner)
-
     def _after_fork(self) -> None:
         """In a child: a fresh lock, nothing of the parent's left to do, and its connections
         kept from being collected, which would close them on the wire."""
-        self.lock = self.sync.lock()
+        self.set_lock(self.sync.lock())
         self._inherited.append((self._current, self.jobs))
         self._inbox.clear()
         self.jobs = {}

@@ -43,19 +43,21 @@ def acquire(state: State, event: Acquire) -> tuple[State, tuple[Effect, ...]] | 
     if idle is None or queue is not None or retry_at is not None or phase != "open":
         return None
     now, ticket, _, owner = event
-    size, (_, _, entry, since), left, right = idle
+    resting, item, left, right = idle
+    entry = item[2]
     key, connection, created, jitter = entry
+    lifetime = limits.max_lifetime
     if (
         ticket < next_ticket
-        or size <= limits.min_idle
+        or resting <= limits.min_idle
         or created < retire_before
-        or (limits.max_lifetime and now >= created + limits.max_lifetime * (1.0 - jitter))
+        or (lifetime is not None and now >= created + lifetime * (1.0 - jitter))
     ):
         return None
     fields = (
         limits,
         phase,
-        heap.merge(left, right) if right else left,
+        left if right is None else heap.merge(left, right),
         in_use.set(key, _new(Lease, (entry, now, ticket, owner, False))),
         None,
         opening_tickets,
@@ -70,7 +72,7 @@ def acquire(state: State, event: Acquire) -> tuple[State, tuple[Effect, ...]] | 
         granted + 1,
         counters,
     )
-    return _new(State, fields), (_new(Grant, (ticket, key, connection, now - since)),)
+    return _new(State, fields), (_new(Grant, (ticket, key, connection, now - item[3])),)
 
 
 def release(state: State, event: Release) -> tuple[State, tuple[Effect, ...]] | None:
@@ -106,13 +108,16 @@ def release(state: State, event: Release) -> tuple[State, tuple[Effect, ...]] | 
         return None
     entry = lease[0]
     _, _, created, jitter = entry
-    resting = idle[0] if idle else 0
-    opening = opening_background + len(opening_tickets)
+    resting = 0 if idle is None else idle[0]
+    most, lifetime = limits.max_size, limits.max_lifetime
     if (
         resting < limits.min_idle
         or created < retire_before
-        or (limits.max_size and resting + len(in_use) + opening > limits.max_size)
-        or (limits.max_lifetime and now >= created + limits.max_lifetime * (1.0 - jitter))
+        or (
+            most is not None
+            and resting + len(in_use) + len(opening_tickets) + opening_background > most
+        )
+        or (lifetime is not None and now >= created + lifetime * (1.0 - jitter))
     ):
         return None
     kind = limits.idle_order
@@ -122,7 +127,7 @@ def release(state: State, event: Release) -> tuple[State, tuple[Effect, ...]] | 
         limits,
         phase,
         (
-            _new(heap.Node, (resting + 1, item, idle, None))
+            (resting + 1, item, idle, None)
             if idle is None or item < idle[1]
             else heap.push(idle, item)
         ),

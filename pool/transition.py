@@ -57,11 +57,16 @@ def step(state: State, event: Event) -> Outcome:
     Effects come wakes first, then Io with closes before opens. An event that is not
     allowed gives the same state object and one `Ignored`.
     """
+    kind = type(event)
+    if kind is Acquire and (outcome := shortcuts.acquire(state, event)):  # type: ignore[arg-type]
+        return outcome
+    if kind is Release and (outcome := shortcuts.release(state, event)):  # type: ignore[arg-type]
+        return outcome
     match event:
         case Acquire():
-            return shortcuts.acquire(state, event) or acquire(state, event)
+            return acquire(state, event)
         case Release():
-            return shortcuts.release(state, event) or release(state, event)
+            return release(state, event)
         case Opened():
             return opened(state, event)
         case OpenFailed():
