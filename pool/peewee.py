@@ -47,7 +47,7 @@ from pool.events import (
     Forked,
 )
 from pool.limits import Limits
-from pool.peewee_mirror import Mirror, PoolLock, TransitionLock
+from pool.peewee_mirror import Mirror, PoolLock
 from pool.runtime import Handle, Runtime
 from pool.state import State
 
@@ -119,7 +119,7 @@ class _SharedSession:
 
 class _ForAll(_Session):
     @property
-    def spare(self) -> None:  # type: ignore[override]  # two threads must not use one handle
+    def spare(self) -> None:
         return None
 
     @spare.setter
@@ -198,10 +198,10 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
                 self._set_server_version(connection)
             self._initialize_connection(connection)
         except BaseException as error:
-            if state.closed:
+            if state.closed or not isinstance(error, Exception):
                 state.reset()
                 if len(session.handles) > known:  # lent, but it never arrived
-                    session.handles.popitem()
+                    self._runtime.lose(session.handles.popitem()[1])
             _errors.__exit__(type(error), error, error.__traceback__)
             raise
         return True
@@ -209,7 +209,8 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
     def close(self) -> bool:
         """Give this thread's connection back. False if it had none. Raises
         `OperationalError` inside a transaction."""
-        state = self._session.mine.state
+        session = self._session.mine
+        state = session.state
         if self.deferred or state.transactions:
             self._check_may_close()
         is_open = not state.closed
@@ -217,6 +218,9 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
             if is_open:
                 self._close(state.conn)
         except BaseException as error:
+            for key, handle in list(session.handles.items()):
+                if handle.connection is state.conn:  # interrupted before it was given back
+                    self._runtime.lose(session.handles.pop(key))
             _errors.__exit__(type(error), error, error.__traceback__)
             raise
         finally:
@@ -376,11 +380,15 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
             if mirror is not None and mirror.state is state:
                 return mirror
             fresh = Mirror(state, self.conn_key)
-            with runtime.lock:
-                if runtime.state is state and self._mirror is mirror:
-                    if mirror is None:
-                        self._plain_step, runtime.step = runtime.step, self._absorb
-                    self._mirror = fresh
+            for _ in runtime.turnstile:
+                try:
+                    if runtime.state is state and self._mirror is mirror:
+                        if mirror is None:
+                            self._plain_step, runtime.step = runtime.step, self._absorb
+                        self._mirror = fresh
+                finally:
+                    runtime.lock.release()
+                break
 
     def _absorb(self, state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
         """`step`, once a mirror was handed out: first tell the machine what was changed."""
@@ -424,11 +432,15 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
 
     @property
     def _pool_lock(self) -> PoolLock:
-        if self._facade is None:
-            with self._runtime.lock:
-                plain = self._runtime.lock
-                self._facade = PoolLock(plain)
-                self._runtime.set_lock(TransitionLock(self._facade, plain))
+        runtime = self._runtime
+        for _ in () if self._facade else runtime.turnstile:
+            try:
+                if self._facade is None:  # two may have come at once
+                    self._facade = PoolLock(runtime)
+            finally:
+                runtime.lock.release()
+            break
+        assert self._facade is not None
         return self._facade
 
     @property

@@ -13,15 +13,19 @@ is not.  While a thread holds it, its own transitions pass and all others wait.
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from playhouse.pool import PoolConnection
 
 from pool import heap
 from pool.events import Adopt, AdoptIdle, AdoptLease
 from pool.state import State
+
+if TYPE_CHECKING:
+    from pool.runtime import Runtime
 
 
 class Mirror:
@@ -53,7 +57,7 @@ class Mirror:
         gone = dict(self._idle)
         idle = []
         for shown in self.connections:
-            created, seq, connection = shown
+            created, seq, connection = _checked("_connections", shown, float, int, object)
             same = [key for key, known in gone.items() if known[2] is connection]
             key = same[0] if same else None
             known = gone.pop(key, None) if key is not None else None
@@ -65,7 +69,7 @@ class Mirror:
             key, known = self._in_use.get(name, (None, None))
             lost.discard(key)
             if known is not shown:
-                created, connection, checked_out = shown
+                created, connection, checked_out = _checked("_in_use", shown, float, object, float)
                 in_use.append(AdoptLease(key, connection, created, checked_out))
         removed = (*sorted(gone), *sorted(lost))
         if not (idle or in_use or removed) and self.heap_counter == self._heap_counter:
@@ -73,81 +77,99 @@ class Mirror:
         return Adopt(now, tuple(idle), tuple(in_use), removed, self.heap_counter + 1)
 
 
+def _checked(name: str, shown: Any, *kinds: type) -> Any:
+    """What the user put in, if it can be believed; else `TypeError`, and all of it is dropped."""
+    numbers = {float: (int, float), int: (int,), object: (object,)}
+    fits = isinstance(shown, tuple) and len(shown) == len(kinds)
+    if not fits or not all(
+        isinstance(value, numbers[k]) for value, k in zip(shown, kinds, strict=True)
+    ):
+        allowed = "(timestamp, counter, connection)" if name == "_connections" else "PoolConnection"
+        raise TypeError(f"{name} was given {shown!r}: allowed is {allowed}")
+    return shown
+
+
 class PoolLock:
     """A re-entrant facade over the runtime's plain lock; usable with `threading.Condition`."""
 
-    def __init__(self, plain: Any) -> None:
-        self._plain = plain
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._plain = runtime.lock
+        self._passage = Passage(self, runtime.turnstile)
         self._holder: int | None = None
         self._depth = 0
         self.available = threading.Condition(self)  # type: ignore[arg-type]  # a lock as any
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """As `threading.RLock.acquire`; timeout in seconds."""
-        me = threading.get_ident()
-        if self._holder != me:
-            if not self._plain.acquire(blocking, timeout):
-                return False
-            self._holder = me
-        self._depth += 1
-        return True
+        if self._is_owned():
+            self._depth += 1
+            return True
+        for _ in iter(functools.partial(self._plain.acquire, blocking, timeout), False):
+            self._take(1)
+            return True
+        return False
 
     def release(self) -> None:
         """As `threading.RLock.release`; raises `RuntimeError` if this thread does not hold it."""
-        if self._holder != threading.get_ident():
+        if not self._is_owned():
             raise RuntimeError("cannot release a lock that this thread does not hold")
         self._depth -= 1
         if not self._depth:
-            self._holder = None
-            self._plain.release()
+            self._release_save()
 
     def __enter__(self) -> bool:
         return self.acquire()
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+    def _take(self, depth: int) -> None:
+        self._holder, self._depth = threading.get_ident(), depth
+        self._runtime.set_lock(self._passage, self._passage)
 
     def _is_owned(self) -> bool:  # the three that threading.Condition looks for
         return self._holder == threading.get_ident()
 
     def _release_save(self) -> int:
-        depth, self._depth, self._holder = self._depth, 0, None
-        self._plain.release()
+        depth, self._depth = self._depth, 0
+        try:
+            self._passage.passing = False
+            self._runtime.set_lock(self._plain)
+        finally:
+            self._holder = None
+            self._plain.release()
         return depth
 
     def _acquire_restore(self, depth: int) -> None:
-        self._plain.acquire()
-        self._holder, self._depth = threading.get_ident(), depth
+        for _ in iter(self._plain.acquire, None):
+            self._take(depth)
+            return
 
 
-class TransitionLock:
-    """The runtime's lock while there is a `PoolLock`: lets the holder of that one pass.
+class Passage:
+    """The runtime's lock and turnstile while somebody holds its `PoolLock`: lets the holder
+    pass, and all others queue at the plain lock, which is the runtime's again when they get
+    it. A finalizer that tries it in the middle of the holder's transition fails, as it does
+    with a plain lock."""
 
-    Not re-entrant itself: a finalizer that tries it in the middle of a transition fails,
-    as it does with a plain lock."""
-
-    def __init__(self, facade: PoolLock, plain: Any) -> None:
+    def __init__(self, facade: PoolLock, turnstile: Any) -> None:
         self._facade = facade
-        self._plain = plain
-        self._passing = False  # the holder of the facade is inside a transition
+        self._turnstile = turnstile
+        self.passing = False  # the holder of the facade is inside a transition
 
-    def acquire(self, blocking: bool = True) -> bool:
-        """False if not blocking and taken, or if this thread is inside a transition."""
+    def __iter__(self) -> Iterator[Any]:
         if not self._facade._is_owned():
-            return bool(self._plain.acquire(blocking))
-        if self._passing:
+            return iter(self._turnstile)
+        self.passing = True
+        return iter((True,))
+
+    def acquire(self, blocking: bool = False) -> bool:
+        """For who only tries."""
+        if not self._facade._is_owned() or self.passing:
             return False
-        self._passing = True
+        self.passing = True
         return True
 
     def release(self) -> None:
-        if self._passing and self._facade._is_owned():
-            self._passing = False
-        else:
-            self._plain.release()
-
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
+        self.passing = False

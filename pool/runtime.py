@@ -30,6 +30,7 @@ The obligations it meets are RUN-1 to RUN-9 of `spec/README.md`.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import itertools
 import logging
@@ -39,9 +40,10 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from pool import heap
 from pool.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
 from pool.errors import PoolTimeout, error_for
 from pool.events import (
@@ -118,6 +120,7 @@ class Handle:
     place in the pool freed.
     """
 
+    runtime: Runtime
     ticket = 0
     key = 0  # known once the connection may have been touched
     connection: Any = None
@@ -127,7 +130,7 @@ class Handle:
         self.runtime = runtime
 
     def __del__(self) -> None:
-        if not self.ended:
+        if self.ticket and not self.ended:
             self.runtime.lose(self)
 
 
@@ -168,20 +171,19 @@ class Runtime:
         self._cells: dict[int, Cell] = {}
         self._inbox: deque[tuple[int, int]] = deque()
         self._orphans = False
-        self._inherited: list[Any] = []
         self.helpers = Helpers(self) if limits.opener == "background" else None
         _runtimes.add(self)
         if self.helpers and limits.min_idle:
             self.helpers.wake()
 
-    def set_lock(self, lock: Any) -> None:
+    def set_lock(self, lock: Any, turnstile: Iterable[Any] | None = None) -> None:
         """Put this lock in the place of the one before, which the caller must hold.
 
         `for _ in turnstile` takes it, in one bytecode: an asynchronous exception finds it not
         yet taken, or taken and inside the `try` that gives it back. `with` would do that too,
         in twice the time."""
         self.lock = lock
-        self._turnstile = iter(lock.acquire, None)
+        self.turnstile = turnstile or iter(lock.acquire, None)
 
     @property
     def state(self) -> State:
@@ -206,7 +208,7 @@ class Runtime:
             handle.ticket, handle.key, handle.ended = 0, 0, False
         now = self.clock()
         try:
-            for _ in self._turnstile:
+            for _ in self.turnstile:
                 try:
                     if self._current[1]:
                         self._deliver()
@@ -319,7 +321,7 @@ class Runtime:
         """One transition, and the Io it asks for. `cell` is where a ticket waits for its
         answer from now on."""
         try:
-            for _ in self._turnstile:
+            for _ in self.turnstile:
                 try:
                     if self._current[1]:
                         self._deliver()
@@ -343,7 +345,7 @@ class Runtime:
         the Io of this thread is done by somebody."""
         self._orphans = True
         if self._current[1]:
-            for _ in self._turnstile:
+            for _ in self.turnstile:
                 try:
                     self._deliver()
                 finally:
@@ -461,7 +463,7 @@ class Runtime:
         """In a child: a fresh lock, nothing of the parent's left to do, and its connections
         kept from being collected, which would close them on the wire."""
         self.set_lock(self.sync.lock())
-        self._inherited.append((self._current, self.jobs))
+        _keep_for_ever(self._current, self.jobs)
         self._inbox.clear()
         self.jobs = {}
         self._orphans = False
@@ -470,6 +472,17 @@ class Runtime:
         if self.helpers:
             self.helpers = Helpers(self)
         self.on_fork()
+
+
+def _keep_for_ever(current: tuple[State, tuple[Effect, ...]], jobs: dict[int, Effect]) -> None:
+    """Never collect these connections, at the exit of the interpreter neither: their
+    finalizers would say goodbye to the server on the wire the parent uses."""
+    state, effects = current
+    entries = [idle.entry for idle in heap.items(state.idle)]
+    entries += [lease.entry for lease in state.in_use.values()]
+    closes = [effect for effect in (*effects, *jobs.values()) if isinstance(effect, Close)]
+    for holder in (*entries, *closes):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(holder.connection))
 
 
 def _do_nothing() -> None:

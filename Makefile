@@ -1,0 +1,72 @@
+# All set-up and all checks, one command each, that may be given again at any time: what is there
+# already is not made again.
+#
+# Needed: Python 3.10 or newer with pip and venv, and make. Everything else goes below `.venv/` (an
+# environment for each version of Python) and `.cache/`; nothing is installed on the system. Two
+# stamps in an environment, newer than pyproject.toml, say what is installed there: `base` is enough
+# to run the pool, `dev` for everything.
+
+ifndef PYTHON
+PYTHON := $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
+endif
+
+# pyenv puts every python3.x it has on the PATH, but runs only the selected ones: so select all.
+FIND := import sys; print(sys.executable, "%d.%d" % sys.version_info[:2])
+ALL := $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.[0-9]+\.[0-9]+$$' | sort -rV | paste -sd: -)
+FOUND := $(shell $(PYTHON) -c '$(FIND)' 2>/dev/null || PYENV_VERSION=$(ALL) $(PYTHON) -c '$(FIND)' 2>/dev/null)
+INTERPRETER := $(word 1,$(FOUND))
+VENV := .venv/$(word 2,$(FOUND))
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help run test quick bench check-lint interpreter
+
+help: ## Show this list
+	@echo "make TARGET [PYTHON=python3.x]     (now: $(or $(INTERPRETER),no such thing as $(PYTHON)))"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+run: $(VENV)/base ## Watch the pool at work beside playhouse.pool: throughput, waits, fairness; under a minute
+	@$(BIN)/python -m benchmarks.demo
+
+test: check-lint ## Run everything, fast stages first
+	@echo "==> 2/4 the pure half: models and properties"
+	@$(PYTEST) tests/model
+	@echo "==> 3/4 threads and SQLite"
+	@$(PYTEST) tests/integration -m "not database"
+	@echo "==> 4/4 real PostgreSQL and MariaDB"
+	@$(BIN)/python -m tests.integration.servers
+	@$(BIN)/python -m tests.integration.mariadb_driver
+	@$(PYTEST) tests/integration -m database
+	@echo "==> all stages passed on $(INTERPRETER)"
+
+quick: $(VENV)/dev ## Run the pure and the SQLite tests; under a minute
+	@$(PYTEST) tests/model tests/integration -m "not database"
+
+bench: $(VENV)/dev ## Measure against the targets and beside other pools
+	@$(BIN)/python -m benchmarks
+
+check-lint: $(VENV)/dev ## Check style, format and types
+	@echo "==> 1/4 style, format and types"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+interpreter: # What PYTHON stands for, for scripts; nothing when it doesn't run
+	@echo $(INTERPRETER)
+
+# Made again when it is missing or its interpreter is gone: a dangling link counts as missing.
+$(BIN)/python:
+	@test -n "$(INTERPRETER)" || { echo "$(PYTHON) does not run here: choose with PYTHON=python3.x"; exit 1; }
+	@echo "==> making $(VENV) with $(INTERPRETER)"
+	@$(INTERPRETER) -m venv --clear $(VENV)
+
+$(VENV)/base: pyproject.toml $(BIN)/python
+	@echo "==> installing the pool and rich (for the display) into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . rich
+	@touch $@
+
+$(VENV)/dev: pyproject.toml $(BIN)/python
+	@echo "==> installing everything for tests and benchmarks into $(VENV); the first time takes a minute or two"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(VENV)/base $@

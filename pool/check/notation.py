@@ -1,0 +1,177 @@
+"""Histories as text: one event per line, to be read, pasted into a command, or into a test.
+
+Theory.  A history is a line of limits and then one line for each event, each a Python
+expression:
+
+    Limits(max_size=2)
+    Acquire(now=0, ticket=1)
+    Opened(now=0, ticket=1, connection='c1', created=0)
+
+What follows a `#` is for people.  A line is read as a literal call of a known name with
+literal arguments, never evaluated.  `Pass` is no event: in a history time passes because
+the next event says so.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from pool import transition
+from pool.check.configurations import EVENTS
+from pool.check.explorer import Step
+from pool.check.properties import broken, shortcut_differs
+from pool.effects import Effect
+from pool.events import AdoptIdle, AdoptLease, Event
+from pool.invariants import INVARIANTS, STEP_INVARIANTS
+from pool.limits import Limits
+from pool.state import Failure, State, initial
+
+_NAMES: dict[str, Any] = {
+    **EVENTS,
+    "Limits": Limits,
+    "Failure": Failure,
+    "AdoptIdle": AdoptIdle,
+    "AdoptLease": AdoptLease,
+}
+
+
+class NotationError(ValueError):
+    """A line that is not a limit or an event, with its number and why."""
+
+
+def write(value: Any) -> str:
+    """One event, effect or set of limits, without the arguments that are defaults."""
+    if isinstance(value, Limits):
+        fields = [
+            (field.name, getattr(value, field.name), field.default)
+            for field in attrs.fields(Limits)
+        ]
+    elif hasattr(value, "_fields"):
+        defaults = type(value)._field_defaults
+        fields = [(name, getattr(value, name), defaults.get(name, ...)) for name in value._fields]
+    elif isinstance(value, tuple):
+        inner = ", ".join(map(write, value))
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    else:
+        return repr(value)
+    given = ", ".join(
+        f"{name}={write(content)}"
+        for name, content, default in fields
+        if default is ... or type(content) is not type(default) or content != default
+    )
+    return f"{type(value).__name__}({given})"
+
+
+def write_history(limits: Limits, history: Iterable[Event], step: Step = transition.step) -> str:
+    """A history with the effects of each event beside it."""
+    lines = [write(limits)]
+    state = initial(limits)
+    for event in history:
+        line = write(event)
+        try:
+            state, effects = step(state, event)
+            line += f"  # {', '.join(map(write, effects))}" if effects else ""
+        except Exception as error:
+            line += f"  # raises {type(error).__name__}: {error}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def read_history(text: str) -> tuple[Limits, tuple[Event, ...]]:
+    """The limits and events of a text. Raises `NotationError`."""
+    limits: Limits | None = None
+    events: list[Event] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            nodes = ast.parse(line.strip()).body
+            if not nodes:
+                continue
+            if len(nodes) != 1 or not isinstance(nodes[0], ast.Expr):
+                raise ValueError("not an event")
+            value = _build(nodes[0].value)
+            if isinstance(value, Limits):
+                if limits is not None or events:
+                    raise ValueError("limits come once, before the events (else: Configure)")
+                limits = value
+            elif type(value).__name__ in EVENTS:
+                events.append(value)
+            else:
+                raise ValueError("not an event")
+        except SyntaxError as error:
+            raise NotationError(f"line {number}: {error.msg}: {line.strip()}") from None
+        except (TypeError, ValueError) as error:
+            raise NotationError(f"line {number}: {error}: {line.strip()}") from None
+    return limits or Limits(), tuple(events)
+
+
+def _build(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call):
+        name = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)
+        if name not in _NAMES:
+            known = ", ".join(EVENTS)
+            raise ValueError(f"no such event: {name}. There are {known}")
+        if any(keyword.arg is None for keyword in node.keywords):
+            raise ValueError("** has no place here")
+        positional = [_build(argument) for argument in node.args]
+        named = {str(keyword.arg): _build(keyword.value) for keyword in node.keywords}
+        kind = _NAMES[name]
+        try:
+            inspect.signature(kind).bind(*positional, **named)
+        except TypeError as error:
+            raise ValueError(f"{name}: {error}") from None
+        return kind(*positional, **named)
+    if isinstance(node, ast.Tuple | ast.List):
+        return tuple(_build(element) for element in node.elts)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ValueError(f"{ast.unparse(node)} is not a literal") from None
+
+
+@attrs.frozen
+class Replayed:
+    """One step of a replayed history."""
+
+    event: Event
+    effects: tuple[Effect, ...]
+    state: State
+    broken: tuple[str, ...]
+    """Names of the properties that this step breaks."""
+
+
+def replay(
+    limits: Limits, history: Iterable[Event], step: Step = transition.step
+) -> list[Replayed]:
+    """Every step of a history, checked. Ends early if `step` raises (`Total`)."""
+    state = initial(limits)
+    steps = []
+    for event in history:
+        try:
+            after, effects = step(state, event)
+        except Exception:
+            steps.append(Replayed(event, (), state, ("Total",)))
+            break
+        names = [name for name, holds in INVARIANTS.items() if not holds(after)]
+        names += [
+            name
+            for name, holds in STEP_INVARIANTS.items()
+            if not holds(state, event, effects, after)
+        ]
+        name = broken(state, event, effects, after)
+        names += [name] if name else []
+        if after is not state and shortcut_differs(state, event, effects, after):
+            names.append("ShortcutsAgree")
+        steps.append(Replayed(event, effects, after, tuple(names)))
+        state = after
+    return steps
+
+
+def check_history(text: str, step: Step = transition.step) -> list[str]:
+    """What a pasted history breaks: names of properties, none if all is well. For tests."""
+    limits, history = read_history(text)
+    return [name for replayed in replay(limits, history, step) for name in replayed.broken]

@@ -1,0 +1,1 @@
+"""The tests: a package, so that a module of theirs is one module however it is imported."""

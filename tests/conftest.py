@@ -1,0 +1,29 @@
+"""How hard Hypothesis tries: `dev` while writing, `ci` on each push, `nightly` when time is plenty.
+
+`HYPOTHESIS_PROFILE` chooses, else the variable `CI` does, else it is `dev`. No profile has a
+deadline: how long an example takes says nothing about whether it is right, and is noise on a busy
+machine. A failure prints the blob that replays it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+EXAMPLES = {"dev": 100, "ci": 300, "nightly": 5000}
+STEPS = {"dev": 50, "ci": 50, "nightly": 100}
+
+for profile in EXAMPLES:
+    settings.register_profile(
+        profile,
+        max_examples=EXAMPLES[profile],
+        stateful_step_count=STEPS[profile],
+        deadline=None,
+        print_blob=True,
+        derandomize=False,  # Hypothesis's own `ci` profile would try the same examples for ever
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
+)

@@ -1,0 +1,1 @@
+"""Tests with real threads, real processes and real databases."""

@@ -1,0 +1,97 @@
+"""The databases as fixtures: `postgres` and `mariadb`, started once, and only when a test asks.
+
+    def test_a_query(postgres):
+        assert postgres.run("select 1") == [(1,)]
+        connection = psycopg2.connect(**postgres.parameters)
+
+A test that stops its server, or needs other settings, makes one of its own, which ends with it:
+
+    def test_a_crash(postgres_with):
+        server = postgres_with(max_connections=5)
+        server.stop(abruptly=True)
+        server.start()
+
+Each such test gets the marker `database` by itself. Where a server can't be had it is skipped,
+saying why; with `PUREPOOL_REQUIRE_DATABASES=1` it fails, for runs that must not skip.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.servers import MariaDB, Postgres, Server, Unavailable, Workplace
+
+FIXTURES = {"postgres", "mariadb", "postgres_with", "mariadb_with"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses a server: as a fixture, or by a parameter that `getfixturevalue` gets."""
+    for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        if hasattr(item, "callspec"):
+            names.update(value for value in item.callspec.params.values() if isinstance(value, str))
+        if names & FIXTURES:
+            item.add_marker(pytest.mark.database)
+
+
+@pytest.fixture(scope="session")
+def workplace() -> Iterator[Workplace]:
+    """The temporary directory of all servers; its end is theirs."""
+    place = Workplace()
+    yield place
+    place.close()
+
+
+@pytest.fixture(scope="session")
+def postgres(workplace: Workplace) -> Postgres:
+    """The PostgreSQL server that tests share: don't stop it."""
+    try:
+        return Postgres(workplace)
+    except Unavailable as reason:
+        raise without(reason) from None
+
+
+@pytest.fixture(scope="session")
+def mariadb(workplace: Workplace) -> MariaDB:
+    """The MariaDB server that tests share: don't stop it."""
+    try:
+        return MariaDB(workplace)
+    except Unavailable as reason:
+        raise without(reason) from None
+
+
+@pytest.fixture
+def postgres_with(workplace: Workplace) -> Iterator[Callable[..., Postgres]]:
+    """Makes a PostgreSQL server with the settings given, for this test only."""
+    yield from servers_of_one_test(Postgres, workplace)
+
+
+@pytest.fixture
+def mariadb_with(workplace: Workplace) -> Iterator[Callable[..., MariaDB]]:
+    """Makes a MariaDB server with the settings given, for this test only."""
+    yield from servers_of_one_test(MariaDB, workplace)
+
+
+def servers_of_one_test(kind: type[Any], workplace: Workplace) -> Iterator[Callable[..., Any]]:
+    made: list[Server] = []
+
+    def make(**settings: Any) -> Server:
+        try:
+            made.append(kind(workplace, **settings))
+        except Unavailable as reason:
+            raise without(reason) from None
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.stop(abruptly=True)
+
+
+def without(reason: Unavailable) -> BaseException:
+    if os.environ.get("PUREPOOL_REQUIRE_DATABASES"):
+        return pytest.fail.Exception(str(reason), pytrace=False)
+    return pytest.skip.Exception(str(reason))

@@ -1,0 +1,401 @@
+"""Scripted drivers, and the few helpers that every test with threads needs.
+
+Theory.  A test with threads must not hope for an order, it has to make one.  So a driver here
+does nothing by itself: each of its hooks first runs a script that the test put there, and a script
+usually is a `Gate`, where the caller stands until the test opens it.  Nobody sleeps to let
+something happen: `until` looks again and again until it has, and fails after `PATIENCE`.
+
+Connections are plain objects that know whether they were closed, and how often.  A driver that is
+asked for anything on a closed connection says so in `mistakes`, where the test looks at the end.
+
+`watch` puts the invariants of the specification behind a running pool: each of its transitions is
+checked as it happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import itertools
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from peewee import SqliteDatabase
+
+from pool import INVARIANTS, STEP_INVARIANTS, Tick, heap, waiters
+from pool.peewee import PooledDatabase
+from pool.runtime import Runtime
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PATIENCE = 20.0
+"""Seconds until a test gives up on what ought to happen at once. Never what a test takes."""
+
+FOR_EVER = 300.0
+"""A timeout for waiters that are to be woken: nobody in these tests may ever get that far."""
+
+
+def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
+    """Look until `condition` holds; `AssertionError` if it does not come about."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.0005)
+
+
+class Gate:
+    """Whoever calls it stands there until it is open. Made closed."""
+
+    def __init__(self) -> None:
+        self.standing = 0
+        """How many stand at it right now."""
+        self.arrived = 0
+        """How many ever came."""
+        self._lock = threading.Lock()
+        self._open = threading.Event()
+
+    def __call__(self, *_: Any) -> None:
+        with self._lock:
+            self.arrived += 1
+            self.standing += 1
+        try:
+            assert self._open.wait(PATIENCE), "nobody opened the gate"
+        finally:
+            with self._lock:
+                self.standing -= 1
+
+    def open(self) -> None:
+        self._open.set()
+
+
+class Call(threading.Thread):
+    """A function at work on a thread of its own, which keeps its result or its error.
+
+    Errors are kept without their traceback: that would keep the frames, and what they hold."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        super().__init__(daemon=True)
+        self._function = function
+        self._arguments = arguments
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.value = self._function(*self._arguments)
+        except BaseException as error:
+            error.__context__ = None
+            self.error = error.with_traceback(None)
+        finally:
+            del self._function, self._arguments
+
+    def result(self, seconds: float = PATIENCE) -> Any:
+        """What the function returned, or its error, raised."""
+        self.join(seconds)
+        assert not self.is_alive(), "the call did not come back in time"
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class Connection:
+    """A connection of a scripted driver."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.alive = True
+        self.closed = 0
+        """How often it was closed."""
+
+    def __repr__(self) -> str:
+        return f"<connection {self.number}>"
+
+
+def nothing(*_: Any) -> None:
+    """The script of a hook that just works."""
+
+
+class ScriptedDriver:
+    """A driver for `Runtime`. Each hook first runs its script, with the connection if there is
+    one; what the script raises, the hook raises. What the script of `is_alive` or `reset`
+    returns is the answer, if it is not None."""
+
+    def __init__(self) -> None:
+        self.on_connect: Callable[..., Any] = nothing
+        self.on_alive: Callable[..., Any] = nothing
+        self.on_reset: Callable[..., Any] = nothing
+        self.on_close: Callable[..., Any] = nothing
+        self.opened: list[Connection] = []
+        self.mistakes: list[str] = []
+        self._numbers = itertools.count(1)
+
+    def connect(self) -> Connection:
+        self.on_connect()
+        connection = Connection(next(self._numbers))
+        self.opened.append(connection)
+        return connection
+
+    def is_alive(self, connection: Connection) -> bool:
+        self._ought_to_be_open(connection, "asked whether it is alive")
+        answer = self.on_alive(connection)
+        return connection.alive if answer is None else bool(answer)
+
+    def reset(self, connection: Connection) -> bool:
+        answer = self.on_reset(connection)
+        return connection.alive if answer is None else bool(answer)
+
+    def close(self, connection: Connection) -> None:
+        self._ought_to_be_open(connection, "closed")
+        connection.closed += 1
+        connection.alive = False
+        self.on_close(connection)
+
+    def _ought_to_be_open(self, connection: Connection, what: str) -> None:
+        if connection.closed:
+            self.mistakes.append(f"{connection} was {what} after it had been closed")
+
+    @property
+    def closed(self) -> list[Connection]:
+        return [connection for connection in self.opened if connection.closed]
+
+
+class ScriptedDatabase(SqliteDatabase):
+    """A peewee database whose driver is a `ScriptedDriver`; to be mixed in behind a pool."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        self.driver = ScriptedDriver()
+        super().__init__(*arguments, **settings)
+
+    def _connect(self) -> Connection:
+        return self.driver.connect()
+
+    def _close(self, connection: Connection) -> None:
+        self.driver.close(connection)
+
+
+class PooledScriptedDatabase(PooledDatabase, ScriptedDatabase):
+    """The pool of this project over a scripted driver."""
+
+    def _is_closed(self, connection: Connection) -> bool:
+        return not self.driver.is_alive(connection)
+
+    def _can_reuse(self, connection: Connection) -> bool:
+        return self.driver.reset(connection)
+
+
+def scripted(max_connections: int | None = 4, timeout: Any = FOR_EVER, **settings: Any) -> Any:
+    """A pooled database with a scripted driver, each of its transitions checked."""
+    database = PooledScriptedDatabase(
+        "scripted", max_connections=max_connections, timeout=timeout, **settings
+    )
+    database.broken = watch(database._runtime)
+    return database
+
+
+def runtime_of(pool: Any) -> Runtime:
+    """The runtime of a pooled database, or the runtime itself."""
+    return pool if isinstance(pool, Runtime) else pool._runtime
+
+
+def watch(runtime: Runtime) -> list[str]:
+    """Check each transition from now on. The list gets what was broken, and must stay empty."""
+    broken: list[str] = []
+    plain_step = runtime.step
+
+    def checked_step(before: Any, event: Any) -> Any:
+        after, effects = plain_step(before, event)
+        names = [name for name, holds in INVARIANTS.items() if not holds(after)]
+        names += [
+            name
+            for name, holds in STEP_INVARIANTS.items()
+            if not holds(before, event, effects, after)
+        ]
+        broken.extend(f"{name} after {event!r}" for name in names)
+        return after, effects
+
+    runtime.step = checked_step  # type: ignore[method-assign]
+    return broken
+
+
+def waiting(pool: Any) -> int:
+    """How many callers are parked in the queue."""
+    return waiters.size(runtime_of(pool).state.waiters)
+
+
+def idle(pool: Any) -> list[Any]:
+    """The idle connections, in the order they would be lent."""
+    return [item.entry.connection for item in sorted(heap.items(runtime_of(pool).state.idle))]
+
+
+def lent(pool: Any) -> list[Any]:
+    """The connections in use."""
+    return [lease.entry.connection for lease in runtime_of(pool).state.in_use.values()]
+
+
+def park(pool: Any, function: Callable[..., Any], *arguments: Any) -> Call:
+    """Start a call that has to wait in the queue; back when it stands there."""
+    before = waiting(pool)
+    call = Call(function, *arguments)
+    until(lambda: waiting(pool) == before + 1)
+    return call
+
+
+def settle(pool: Any) -> None:
+    """What lost handles left to do is done by whoever uses the pool next: here, us."""
+    runtime = runtime_of(pool)
+
+    def is_settled() -> bool:
+        runtime.apply(Tick(runtime.clock()))
+        return not (runtime.jobs or runtime._inbox)
+
+    until(is_settled)
+
+
+def assert_sound(pool: Any) -> None:
+    """Nobody waits, nothing is under way, no job is left over, and every invariant holds."""
+    runtime = runtime_of(pool)
+    settle(pool)
+    state = runtime.state
+    assert [name for name, holds in INVARIANTS.items() if not holds(state)] == []
+    assert waiting(pool) == 0
+    assert state.opening == 0
+    assert not runtime.jobs
+    assert not runtime._inbox
+    assert not runtime._cells
+
+
+def raise_in(thread: threading.Thread, error: type[BaseException]) -> None:
+    """An asynchronous exception: it is raised in that thread before one of its next steps."""
+    identity = ctypes.c_ulong(thread.ident or 0)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(identity, ctypes.py_object(error))
+
+
+class Thrown(BaseException):
+    """What `Storm` throws."""
+
+
+class Storm:
+    """Throws asynchronous exceptions at a thread, one at a time, at whatever it is doing.
+
+    The thread runs `endure(work)`, which calls `work` again and again, whatever was thrown. One that
+    strikes in a finalizer ends there, as the interpreter has it; it is counted too."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.struck = 0
+        """How many were thrown and have arrived."""
+
+    def endure(self, work: Callable[[], Any]) -> None:
+        while not self.over.is_set():
+            try:
+                while not self.over.is_set():
+                    work()
+            except Thrown:
+                self.struck += 1
+
+    @contextlib.contextmanager
+    def _counting_ignored(self) -> Iterator[None]:
+        before = sys.unraisablehook
+
+        def hook(ignored: Any) -> None:
+            if ignored.exc_type is Thrown:
+                self.struck += 1
+            else:
+                before(ignored)
+
+        sys.unraisablehook = hook
+        try:
+            yield
+        finally:
+            sys.unraisablehook = before
+
+    def strike(self, thread: threading.Thread, times: int) -> None:
+        """Throw so many; back when each has arrived, and `endure` has ended."""
+        pause = random.Random(times)
+        with self._counting_ignored():
+            for number in range(times):
+                for _ in range(pause.randrange(400)):
+                    pass
+                raise_in(thread, Thrown)
+                until(lambda number=number: self.struck > number)
+            self.over.set()
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), "the thread that was struck did not come back"
+
+
+def run_script(source: str, *arguments: str, seconds: float = 60.0) -> str:
+    """Run a script in an interpreter of its own: what it printed. It must end well, and
+    silently on stderr."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", source, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), f"{done.returncode}: {done.stderr}"
+    return done.stdout
+
+
+def in_child(function: Callable[[], Any], seconds: float = PATIENCE) -> str:
+    """Fork, run `function` in the child, and return the text of what it returned there.
+
+    The child leaves by `os._exit`: no test framework, no buffer of the parent's is run twice."""
+    reader, writer = os.pipe()
+    child = fork()
+    if not child:
+        status = 1
+        try:
+            os.close(reader)
+            try:
+                text = str(function())
+                status = 0
+            except BaseException as error:
+                text = f"{type(error).__name__}: {error}"
+            os.write(writer, text.encode())
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        ended = Call(os.waitpid, child, 0)
+        try:
+            _, status = ended.result(seconds)
+        except AssertionError:
+            os.kill(child, 9)
+            raise
+        text = pipe.read().decode()
+    assert status == 0, f"the child failed: {text or 'it said nothing'}"
+    return text
+
+
+def fork() -> int:
+    """`os.fork`, without the warning of Python 3.12 and later about threads: that they exist, and
+    what becomes of them, is what these tests are about."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message=".*multi-threaded, use of fork.*", category=DeprecationWarning
+        )
+        return os.fork()
+
+
+@contextlib.contextmanager
+def switching_often() -> Iterator[None]:
+    """Threads change places as often as the interpreter lets them."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)

@@ -1,0 +1,1 @@
+"""Tests of the pure half: no thread, no clock, no sleep."""

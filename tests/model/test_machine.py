@@ -1,0 +1,150 @@
+"""The pool beside the reference model, in random histories; and what those histories reach.
+
+Theory.  A random test that never gets anywhere passes.  So a run with a fixed seed must
+reach every rule of the specification and every goal below, each of them a situation in
+which some pool once lost a connection or a caller.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import ClassVar, get_args
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from pool import Acquire, AdoptIdle, Discard, Limits, Opened, Release, Tick
+from pool.check.machine import Broken, PoolMachine, Twin, replay
+from pool.effects import CloseReason, RefuseReason
+from pool.events import Event
+from tests.model.rules import RULES, names
+
+TestPool = pytest.mark.timeout(3600)(PoolMachine.TestCase)  # `nightly` takes its time
+# The settings of the profile, less `explain`, which costs minutes and says less than the history.
+TestPool.settings = settings(phases=set(Phase) - {Phase.explain})
+
+ELSEWHERE = {
+    "LIM-1",  # invalid limits never reach a pool: test_limits.py
+}
+"""Rules that no history can meet."""
+
+GOALS = {
+    "Leaked",
+    "Grant by Acquire",
+    "Grant by Dead",
+    "Grant by Opened",  # its own ticket's
+    "Grant by Opened to another",  # nobody's
+    "Grant by Release to another",
+    "Grant by Cancel to another",  # a grant that was never delivered goes to the next
+    "Grant by Resume to another",
+    "Grant by Adopt to another",
+    "Open by Acquire",
+    "Open by Dead",
+    "Open by OpenFailed to another",  # a failed connect strands nobody
+    "Open by Cancel to another",  # nor does a cancelled one
+    "Open by Discard to another",
+    "Open by CloseStale to another",
+    "Open by CloseAll to another",
+    "Open by Configure to another",
+    "Open by Resume to another",
+    "Open by Opened to another",  # max_opening had held it back
+    "Open by Release to another",  # what came back was closed
+    "Open by Tick",
+    "Open by Forked",
+}
+
+
+class Reached(PoolMachine):
+    """Counts what histories reach."""
+
+    total: ClassVar[Counter[str]] = Counter()
+    longest: ClassVar[Counter[str]] = Counter()
+
+    @classmethod
+    def collect(cls, twin: Twin) -> None:
+        cls.total.update(twin.reached)
+        cls.longest["events"] = max(cls.longest["events"], len(twin.history))
+
+
+@pytest.fixture(scope="module")
+def reached() -> Counter[str]:
+    """What 250 histories with a fixed seed reach."""
+    run_state_machine_as_test(
+        Reached,
+        settings=settings(
+            max_examples=250,
+            stateful_step_count=50,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    return Reached.total
+
+
+def test_every_rule_is_reached(reached: Counter[str]) -> None:
+    assert {rule for rule in RULES if not rule.startswith("RUN-")} - ELSEWHERE <= set(reached)
+
+
+def test_every_goal_is_reached(reached: Counter[str]) -> None:
+    assert set(reached) >= GOALS
+
+
+@pytest.mark.parametrize("reason", get_args(RefuseReason))
+def test_every_reason_to_refuse_is_reached(reached: Counter[str], reason: str) -> None:
+    assert reached[f"Refuse {reason}"]
+
+
+@pytest.mark.parametrize("reason", get_args(CloseReason))
+def test_every_reason_to_close_is_reached(reached: Counter[str], reason: str) -> None:
+    assert reached[f"Close {reason}"]
+
+
+NEVER_IGNORED = {"Opened", "CloseIdle", "CloseStale", "CloseAll", "Tick", "Forked"}
+"""Events that no guard stops."""
+
+
+def test_every_guard_is_reached(reached: Counter[str]) -> None:
+    events = {kind.__name__ for kind in get_args(Event)}
+    assert {name for name in events if reached[f"Ignored {name}"]} == events - NEVER_IGNORED
+
+
+def test_histories_get_deep(reached: Counter[str]) -> None:
+    assert Reached.longest["events"] >= 60
+
+
+# ---------------------------------------------------------------- without Hypothesis
+
+
+def test_a_history_is_replayed() -> None:
+    twin = replay(
+        Limits(max_size=1),
+        [Acquire(0, 1), Opened(0, 1, "c1", 0), Acquire(0, 2), Release(1, 1, 1)],
+    )
+    assert twin.reached["Grant by Release to another"] == 1
+    assert [row[4] for row in twin.view["in_use"].values()] == [2]
+
+
+def test_a_broken_promise_prints_a_history_that_can_be_pasted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pool.transition.discard", lambda state, event: (state, ()))
+    history = [Acquire(0, 1), Opened(0, 1, "c1", 0), Discard(1, 1, 1), Tick(2)]
+    with pytest.raises(Broken) as broken:
+        replay(Limits(), history)
+    assert (broken.value.promise, broken.value.history) == ("SameEffects", tuple(history[:3]))
+    pasted = [eval(line, names()) for line in str(broken.value).splitlines()[2:]]  # noqa: S307
+    assert pasted == [Limits(), *history[:3]]
+
+
+def test_nobody_waits_for_ever_after_a_clean_run() -> None:
+    twin = replay(Limits(max_size=1), [Acquire(0, ticket) for ticket in range(1, 9)])
+    twin.answer_everybody(1.0, iter(f"c{n}" for n in range(99)).__next__)
+    assert set(twin.tickets.values()) == {"granted"}
+
+
+def test_names_that_a_pasted_history_needs() -> None:
+    assert {kind.__name__ for kind in get_args(Event)} <= set(names())
+    assert names()["AdoptIdle"] is AdoptIdle
