@@ -72,6 +72,8 @@ class Mirror:
                 created, connection, checked_out = _checked("_in_use", shown, float, object, float)
                 in_use.append(AdoptLease(key, connection, created, checked_out))
         removed = (*sorted(gone), *sorted(lost))
+        if not isinstance(self.heap_counter, int):
+            raise TypeError(f"_heap_counter={self.heap_counter!r}: allowed is a whole number")
         if not (idle or in_use or removed) and self.heap_counter == self._heap_counter:
             return None
         return Adopt(now, tuple(idle), tuple(in_use), removed, self.heap_counter + 1)
@@ -81,8 +83,9 @@ def _checked(name: str, shown: Any, *kinds: type) -> Any:
     """What the user put in, if it can be believed; else `TypeError`, and all of it is dropped."""
     numbers = {float: (int, float), int: (int,), object: (object,)}
     fits = isinstance(shown, tuple) and len(shown) == len(kinds)
-    if not fits or not all(
-        isinstance(value, numbers[k]) for value, k in zip(shown, kinds, strict=True)
+    if not fits or any(
+        not isinstance(value, numbers[kind]) or (kind is float and value != value)
+        for value, kind in zip(shown, kinds, strict=True)
     ):
         allowed = "(timestamp, counter, connection)" if name == "_connections" else "PoolConnection"
         raise TypeError(f"{name} was given {shown!r}: allowed is {allowed}")

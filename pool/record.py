@@ -67,7 +67,7 @@ class Violation:
 class Recorder:
     """Records a runtime's transitions from now on, until `stop`. Thread-safe.
 
-    A pool that is recorded pays about a microsecond for each event, and the memory of the
+    A pool that is recorded pays a few microseconds for each event, and the memory of the
     events: some hundred bytes each, for as long as the recorder lives.
 
         with Recorder(runtime) as recorder:
@@ -227,7 +227,8 @@ def replay(
 def _slots(runtime: Runtime) -> Iterable[tuple[Any, str]]:
     """Where the runtime keeps its `step`; then where an adapter that stands in front of it (the
     mirror of `pool.peewee`) keeps the one behind."""
-    holder, name = runtime, "step"
+    holder: Any = runtime
+    name = "step"
     while True:
         yield holder, name
         holder, name = getattr(getattr(holder, name), "__self__", None), "_plain_step"

@@ -280,9 +280,10 @@ class Runtime:
                 self.apply(Expire(self.clock(), cell.ticket))
 
     def release(self, handle: Handle) -> bool:
-        """Give the connection back, reset. False if it was not this handle's any more."""
-        if handle.ended:
-            return False
+        """Give the connection back, reset. False if it was not this handle's any more; a
+        handle of another pool is a `ValueError`."""
+        if handle.ended or handle.runtime is not self:
+            return self._refuse(handle)
         try:
             try:
                 reusable = self.driver.reset(handle.connection)
@@ -298,12 +299,17 @@ class Runtime:
         return not effects or type(effects[-1]) is not Ignored
 
     def discard(self, handle: Handle) -> bool:
-        """Have the connection closed. False if it was not this handle's any more."""
-        if handle.ended:
-            return False
+        """Have the connection closed. Otherwise as `release`."""
+        if handle.ended or handle.runtime is not self:
+            return self._refuse(handle)
         effects = self.apply(Discard(self.clock(), handle.ticket, handle.key))
         handle.ended = True
         return type(effects[-1]) is not Ignored
+
+    def _refuse(self, handle: Handle) -> bool:
+        if handle.runtime is not self:
+            raise ValueError(f"connection {handle.key} belongs to another pool")
+        return False
 
     def lose(self, handle: Handle) -> None:
         """This handle is gone, with whatever it held. Never blocks, performs no Io, and may
