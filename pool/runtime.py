@@ -326,6 +326,7 @@ class Runtime:
     def apply(self, event: Event, cell: Cell | None = None) -> tuple[Effect, ...]:
         """One transition, and the Io it asks for. `cell` is where a ticket waits for its
         answer from now on."""
+        before = self._current  # dropped after the lock is left: it may end a connection's life
         try:
             for _ in self.turnstile:
                 try:
@@ -344,6 +345,7 @@ class Runtime:
         except BaseException:
             self._abort()
             raise
+        del before
         return outcome[1]
 
     def _abort(self) -> None:

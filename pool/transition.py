@@ -164,6 +164,7 @@ def may_open(draft: Draft) -> bool:
 
 
 def acquire(state: State, event: Acquire) -> Outcome:
+    """TLA+ `Acquire`."""
     now, ticket, wait, owner = event
     if ticket < state.next_ticket:
         return ignored(state, "this ticket was used before")  # ACQ-1
@@ -194,6 +195,7 @@ def send_away(draft: Draft, ticket: int, reason: RefuseReason) -> None:
 
 
 def expire(state: State, event: Expire) -> Outcome:
+    """TLA+ `Expire`."""
     now, ticket = event
     if not waiters.contains(state.waiters, ticket):
         return ignored(state, "this ticket does not wait")  # EXP-1
@@ -203,6 +205,7 @@ def expire(state: State, event: Expire) -> Outcome:
 
 
 def cancel(state: State, event: Cancel) -> Outcome:
+    """TLA+ `Cancel`."""
     now, ticket = event
     draft = Draft(state)
     if draft.waiters and ticket in draft.waiters.links:
@@ -224,6 +227,7 @@ def cancel(state: State, event: Cancel) -> Outcome:
 
 
 def opened(state: State, event: Opened) -> Outcome:
+    """TLA+ `Opened`."""
     now, ticket = event.now, event.ticket
     draft = Draft(state)
     draft.opened += 1
@@ -247,6 +251,7 @@ def opened(state: State, event: Opened) -> Outcome:
 
 
 def open_failed(state: State, event: OpenFailed) -> Outcome:
+    """TLA+ `OpenFailed`."""
     now, ticket, error, jitter = event
     draft = Draft(state)
     draft.last_error = error
@@ -283,6 +288,7 @@ def holds(state: State, ticket: int, key: int) -> bool:
 
 
 def release(state: State, event: Release) -> Outcome:
+    """TLA+ `Release`."""
     now, ticket, key, reusable = event
     if not holds(state, ticket, key):
         return ignored(state, "this ticket does not hold this connection")  # REL-1
@@ -296,6 +302,7 @@ def release(state: State, event: Release) -> Outcome:
 
 
 def discard(state: State, event: Discard) -> Outcome:
+    """TLA+ `Discard`."""
     now, ticket, key = event
     if not holds(state, ticket, key):
         return ignored(state, "this ticket does not hold this connection")  # DIS-1
@@ -305,6 +312,7 @@ def discard(state: State, event: Discard) -> Outcome:
 
 
 def dead(state: State, event: Dead) -> Outcome:
+    """TLA+ `Dead`."""
     now, ticket, key, wait = event
     if not holds(state, ticket, key):
         return ignored(state, "this ticket does not hold this connection")  # DEA-1
@@ -328,12 +336,14 @@ def dead(state: State, event: Dead) -> Outcome:
 
 
 def close_idle(state: State, event: CloseIdle) -> Outcome:
+    """TLA+ `CloseIdle`."""
     draft = Draft(state)
     draft.close_idle("close_idle")  # CLI-1
     return finish(draft, event.now)
 
 
 def close_stale(state: State, event: CloseStale) -> Outcome:
+    """TLA+ `CloseStale`."""
     draft = Draft(state)
     for key, lease in by_key(state.in_use):
         if lease.checked_out < event.before:
@@ -342,6 +352,7 @@ def close_stale(state: State, event: CloseStale) -> Outcome:
 
 
 def close_all(state: State, event: CloseAll) -> Outcome:
+    """TLA+ `CloseAll`."""
     draft = Draft(state)
     draft.close_idle("close_all")  # CAL-1
     for key, _ in by_key(state.in_use):
@@ -350,6 +361,7 @@ def close_all(state: State, event: CloseAll) -> Outcome:
 
 
 def retire(state: State, event: Retire) -> Outcome:
+    """TLA+ `Retire`."""
     if state.phase == "closed":
         return ignored(state, "the pool is closed")  # RET-1
     draft = Draft(state)
@@ -359,6 +371,7 @@ def retire(state: State, event: Retire) -> Outcome:
 
 
 def tick(state: State, event: Tick) -> Outcome:
+    """TLA+ `Tick`."""
     draft = Draft(state)
     draft.sweep(event.now)  # TIC-1
     draft.shrink(event.now)  # TIC-2
@@ -367,6 +380,7 @@ def tick(state: State, event: Tick) -> Outcome:
 
 
 def configure(state: State, event: Configure) -> Outcome:
+    """TLA+ `Configure`."""
     if state.phase == "closed":
         return ignored(state, "the pool is closed")  # CFG-1
     if event.limits.opener != state.limits.opener:
@@ -378,6 +392,7 @@ def configure(state: State, event: Configure) -> Outcome:
 
 
 def suspend(state: State, event: Suspend) -> Outcome:
+    """TLA+ `Suspend`."""
     if state.phase != "open":
         return ignored(state, f"the pool is {state.phase}")  # SUS-1
     draft = Draft(state)
@@ -386,6 +401,7 @@ def suspend(state: State, event: Suspend) -> Outcome:
 
 
 def resume(state: State, event: Resume) -> Outcome:
+    """TLA+ `Resume`."""
     if state.phase != "suspended":
         return ignored(state, f"the pool is {state.phase}")  # RES-1
     draft = Draft(state)
@@ -394,6 +410,7 @@ def resume(state: State, event: Resume) -> Outcome:
 
 
 def shutdown(state: State, event: Shutdown) -> Outcome:
+    """TLA+ `Shutdown`."""
     if state.phase == "closed":
         return ignored(state, "the pool is closed")  # SHU-1
     draft = Draft(state)
@@ -404,6 +421,7 @@ def shutdown(state: State, event: Shutdown) -> Outcome:
 
 
 def forked(state: State, event: Forked) -> Outcome:
+    """TLA+ `Forked`."""
     draft = Draft(state)
     draft.refuse_everybody("forked")  # FRK-1
     draft.forgotten += heap.size(draft.idle) + len(draft.in_use)  # FRK-2
@@ -414,7 +432,7 @@ def forked(state: State, event: Forked) -> Outcome:
 
 
 def adopt(state: State, event: Adopt) -> Outcome:
-    """An adapter let its user change what it shows of the pool: believe the user."""
+    """TLA+ `Adopt`. An adapter let its user change what it shows of the pool: believe the user."""
     if state.phase == "closed":
         return ignored(state, "the pool is closed")  # ADO-1
     draft = Draft(state)

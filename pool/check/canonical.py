@@ -136,9 +136,7 @@ def _lean(configuration: Configuration, scale: Scale) -> Shaper:
             keys = sorted([*in_use, *rest])
             resting = tuple([keys.index(key) for key in rest])
             live = sorted([*waiting, *connecting, *[lease[2] for lease in in_use.values()]])
-            leases = tuple(
-                [live.index(in_use[key][2]) if key in in_use else -1 for key in keys]
-            )
+            leases = tuple([live.index(in_use[key][2]) if key in in_use else -1 for key in keys])
             spare = opened + adopted - closed - forgotten - len(keys)
         wait = None if retry_at is None else retry_at - now if retry_at > now else 0
         return (
@@ -271,9 +269,7 @@ class Labeller:
         self.numbers = {limits: number for number, limits in enumerate(configuration.limits, 1)}
         self.scale = Scale(configuration)
 
-    def __call__(
-        self, before: State, now: int, event: Event, effects: tuple[Effect, ...]
-    ) -> Label:
+    def __call__(self, before: State, now: int, event: Event, effects: tuple[Effect, ...]) -> Label:
         tickets = sorted(
             [*(before.waiters.links if before.waiters else ()), *before.opening_tickets]
             + [lease.ticket for lease in before.in_use.values() if lease.ticket]

@@ -180,9 +180,7 @@ _BASE_BACKGROUND = Configuration(
     name="base-background",
     about="traffic alone; connects are nobody's, failures back off",
     limits=(
-        Limits(
-            max_size=3, min_idle=1, opener="background", backoff_initial=1.0, backoff_max=2.0
-        ),
+        Limits(max_size=3, min_idle=1, opener="background", backoff_initial=1.0, backoff_max=2.0),
     ),
     callers=5,
     events=(*TRAFFIC, "Tick"),
@@ -230,9 +228,7 @@ CONFIGURATIONS: Mapping[str, Configuration] = MappingProxyType(
             Configuration(
                 name="ages",
                 about="connections expire, are retired, leak and go stale; the oldest goes first",
-                limits=(
-                    Limits(max_size=2, max_lifetime=2.0, leak_after=2.0, idle_order="oldest"),
-                ),
+                limits=(Limits(max_size=2, max_lifetime=2.0, leak_after=2.0, idle_order="oldest"),),
                 callers=2,
                 events=("Acquire", "Opened", "Release", "Cancel", "CloseStale", "Retire", "Tick"),
                 waits=(True,),
@@ -422,9 +418,7 @@ LIVENESS: Mapping[str, Configuration] = MappingProxyType(
                 name="live-background",
                 about="every ticket is answered; connects are nobody's, failures back off",
                 limits=(
-                    Limits(
-                        max_size=2, opener="background", backoff_initial=1.0, backoff_max=2.0
-                    ),
+                    Limits(max_size=2, opener="background", backoff_initial=1.0, backoff_max=2.0),
                 ),
                 callers=4,
                 events=(*_LIVELY, "Tick"),

@@ -89,7 +89,9 @@ def difference(
     numbers = python.exploration.shapes
     start = next(iter(numbers))
     if start != dump.start:
-        return f"the initial states differ:\n  step:          {start}\n  specification: {dump.start}"
+        return (
+            f"the initial states differ:\n  step:          {start}\n  specification: {dump.start}"
+        )
     ours, theirs = python.edges - dump.edges, dump.edges - python.edges
     common = [edge for edge in ours | theirs if edge[0] in numbers]
     shape, label, _ = min(common, key=lambda edge: (numbers[edge[0]], repr(edge[1][0])))

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
+import attrs
 from hypothesis import event as statistic
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -390,7 +391,7 @@ JITTER = st.sampled_from([0.0, 0.25, 0.5, 0.75])
 def limits_strategy(draw: st.DrawFn, opener: Opener | None = None) -> Limits:
     """Limits as small as histories are long; each feature is off in half of the runs."""
     opener = opener or draw(st.sampled_from(["caller", "background"]))
-    max_size = draw(st.sampled_from([2, 1, 3, 5, None]))
+    max_size = draw(st.sampled_from([2, 1, 3, 2, 1, 4, None]))
     most_idle = 0 if opener == "caller" else min(3, max_size or 3)
     initial_pause = draw(st.sampled_from([0.25, 1.0]))
     return Limits(
@@ -399,7 +400,7 @@ def limits_strategy(draw: st.DrawFn, opener: Opener | None = None) -> Limits:
         min_idle=draw(st.integers(0, most_idle)),
         max_lifetime=draw(st.sampled_from([None, None, 2.0, 5.0, 20.0])),
         max_idle=draw(st.sampled_from([None, None, 0.5, 2.0])),
-        max_waiting=draw(st.sampled_from([None, None, 0, 1, 3])),
+        max_waiting=draw(st.sampled_from([None, None, None, 2, 0])),
         max_opening=draw(st.sampled_from([None, 1, 2])),
         leak_after=draw(st.sampled_from([None, 1.0, 4.0])),
         idle_order=draw(st.sampled_from(_ORDERS)),
@@ -472,10 +473,20 @@ class PoolMachine(RuleBasedStateMachine):
         ticket = self.seen["next_ticket"] + gap
         self.tell(Acquire(self.now, ticket, wait, f"thread {ticket % 3}"))
 
-    @rule(callers=st.integers(2, 5))
-    def spike(self, callers: int) -> None:
-        for _ in range(callers):
-            self.tell(Acquire(self.now, self.seen["next_ticket"]))
+    @rule(waiters=st.integers(1, 3))
+    def spike(self, waiters: int) -> None:
+        """Callers, until some of them wait."""
+        for _ in range(8):
+            if len(self.waiting()) < waiters:
+                self.tell(Acquire(self.now, self.seen["next_ticket"]))
+
+    @precondition(lambda self: self.seen["idle"] and self.seen["phase"] == "open")
+    @rule(wait=st.booleans())
+    def acquire_a_dead_one(self, wait: bool) -> None:
+        """What rested may be dead; its caller finds out at once."""
+        for effect in self.tell(Acquire(self.now, self.seen["next_ticket"], wait)):
+            if isinstance(effect, Grant):
+                self.tell(Dead(self.now, effect.ticket, effect.key, wait))
 
     @precondition(lambda self: self.waiting())
     @rule(pick=PICK)
@@ -531,6 +542,40 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(pick=PICK, wait=st.booleans())
     def dead(self, pick: int, wait: bool) -> None:
         self.tell(Dead(self.now, *chosen(self.leases(), pick), wait))
+
+    # ------------------------------------------------------------ with somebody waiting
+
+    @precondition(lambda self: self.waiting() and self.seen["phase"] == "open")
+    @rule(how=st.sampled_from(["cancel", "discard", "stale", "all", "adopt", "grow"]), pick=PICK)
+    def make_room(self, how: str, pick: int) -> None:
+        """What frees capacity must wake somebody: each way, while somebody waits."""
+        now, leases = self.now, self.leases()
+        busy = [*self.opening(), *(ticket for ticket, _ in leases)]
+        if how == "all":
+            self.tell(CloseAll(now))
+        elif how == "stale":
+            self.tell(CloseStale(now, now + 0.25))
+        elif how == "cancel" and busy:
+            self.tell(Cancel(now, chosen(busy, pick)))
+        elif how == "discard" and leases:
+            self.tell(Discard(now, *chosen(leases, pick)))
+        elif how == "adopt":
+            removed = tuple(key for _, key in leases[:1])
+            put = AdoptIdle(None, self.name(), now, pick)
+            self.tell(Adopt(now, (put,), (), removed))
+        elif how == "grow" and self.seen["limits"].max_size:
+            most = self.seen["limits"].max_size + 1 + pick % 2
+            self.tell(Configure(now, attrs.evolve(self.seen["limits"], max_size=most)))
+
+    @precondition(lambda self: self.waiting() and self.leases())
+    @rule(pick=PICK, idle=st.booleans())
+    def suspend_and_resume(self, pick: int, idle: bool) -> None:
+        """While suspended something comes back; then those who waited are served."""
+        if self.seen["phase"] == "open":
+            self.tell(Suspend(self.now))
+        self.tell(Release(self.now, *chosen(self.leases(), pick), idle))
+        if self.seen["phase"] == "suspended":
+            self.tell(Resume(self.now))
 
     # ------------------------------------------------------------ what is not allowed
 
@@ -604,7 +649,7 @@ class PoolMachine(RuleBasedStateMachine):
     def seldom(self, pick: int) -> None:
         """What empties the pool, or ends it, would keep histories shallow."""
         now = self.now
-        if pick == 23:
+        if pick > 21:
             self.tell(Forked(now))
         elif pick > 18:
             self.tell(CloseAll(now))

@@ -28,9 +28,7 @@ _new = tuple.__new__
 
 def moves(configuration: Configuration) -> Moves:
     """The function from (state, time) to the events that may come."""
-    parts = [
-        make(configuration) for name, make in _PARTS.items() if name in configuration.events
-    ]
+    parts = [make(configuration) for name, make in _PARTS.items() if name in configuration.events]
 
     def possible(state: State, now: int) -> list[Event]:
         found: list[Event] = []

@@ -57,9 +57,7 @@ def _rank(effect: Effect) -> int:
     return _RANK.get(type(effect), 3)
 
 
-def broken(
-    before: State, event: Event, effects: tuple[Effect, ...], after: State
-) -> str | None:
+def broken(before: State, event: Event, effects: tuple[Effect, ...], after: State) -> str | None:
     """The name of the first property that this step breaks, if any."""
     if after is before or (effects and type(effects[-1]) is Ignored):
         same = after is before and len(effects) == 1 and type(effects[0]) is Ignored

@@ -150,9 +150,9 @@ def _complaint(output: str) -> str:
     kept = []
     for line in output.splitlines():
         text = line.strip()
-        if re.match(r"(\*\*\*|Fatal|Parse Error|Was expecting|Encountered|Error:|Unknown)", text) or (
-            kept and re.match(r"(line \d+|Residual|at line|Could not)", text)
-        ):
+        if re.match(
+            r"(\*\*\*|Fatal|Parse Error|Was expecting|Encountered|Error:|Unknown)", text
+        ) or (kept and re.match(r"(line \d+|Residual|at line|Could not)", text)):
             kept.append(text)
     return "TLC: " + " ".join(kept[:6]) if kept else ""
 
@@ -180,7 +180,11 @@ def tla(value: Any) -> str:
         case tuple():
             return f"<<{', '.join(map(tla, value))}>>"
         case frozenset() | set() | list():
-            return "{" + ", ".join(map(tla, sorted(value) if isinstance(value, frozenset) else value)) + "}"
+            return (
+                "{"
+                + ", ".join(map(tla, sorted(value) if isinstance(value, frozenset) else value))
+                + "}"
+            )
     raise TypeError(value)
 
 
@@ -285,9 +289,7 @@ def dump(configuration: Configuration, specification: Path | None = None) -> Dum
     with tempfile.TemporaryDirectory(prefix="purepool-") as place:
         directory = Path(place)
         lay_out(directory, configuration, specification)
-        verdict = run(
-            directory, "Scope.tla", "Scope.cfg", "-dump", "dot,actionlabels", "graph.dot"
-        )
+        verdict = run(directory, "Scope.tla", "Scope.cfg", "-dump", "dot,actionlabels", "graph.dot")
         with (directory / "graph.dot").open() as lines:
             start, edges = read_dump(lines, configuration)
     return Dump(start, edges, verdict)

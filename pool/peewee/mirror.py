@@ -2,10 +2,10 @@
 
 Theory.  Programs and test suites read and write the attributes of playhouse's pool:
 `_connections` (a real list, changed by `heapq.heappush`, which bypasses the methods of a
-subclass), `_in_use` (a dict), `_heap_counter`.  Here they are copies of the state, made when somebody asks
-and valid until the state changes.  The next transition, under the lock, compares them with
-what was handed out, and tells the machine the difference as one `Adopt` before anything else
-happens.  Nobody who does not ask pays for it.
+subclass), `_in_use` (a dict), `_heap_counter`.  Here they are copies of the state, made when
+somebody asks and valid until the state changes.  The next transition, under the lock,
+compares them with what was handed out, and tells the machine the difference as one `Adopt`
+before anything else happens.  Nobody who does not ask pays for it.
 
 `PoolLock` is `_pool_lock`: re-entrant for the program that takes it, although the lock below
 is not.  While a thread holds it, its own transitions pass and all others wait.

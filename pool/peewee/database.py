@@ -1,10 +1,9 @@
-"""The peewee drop-in: change `from playhouse.pool import *` to `from pool.peewee import *`.
+"""`PooledDatabase`: playhouse's class with the pool replaced.
 
-Theory.  The classes here are playhouse's own with the pool replaced: each inherits from
-its namesake.  So `isinstance` checks, the driver hooks (`_is_closed`, `_can_reuse`,
-`_close_raw`) and `except MaxConnectionsExceeded` clauses hold.  The pool behind them is
-`pool.runtime` with `opener="caller"`: no thread is ever started, and whoever has to connect
-does it itself.
+Theory.  It inherits from its namesake, so `isinstance` checks, the driver hooks
+(`_is_closed`, `_can_reuse`, `_close_raw`) and `except MaxConnectionsExceeded` clauses hold.
+The pool behind it is `pool.runtime` with `opener="caller"`: no thread is ever started, and
+whoever has to connect does it itself.
 
 `peewee.Database.connect()` and `close()` hold `Database._lock` around `_connect` and
 `_close`, which makes all I/O serial and would make a wait a deadlock.  So both are
@@ -12,28 +11,24 @@ written out here without it, and otherwise exactly as there.
 
 A lease is a handle, and handles live in a map per thread, by `conn_key`: when a thread ends,
 its map goes, and what it held comes back to the pool.  What programs read and write of
-playhouse's pool (`_connections`, `_in_use`, `_pool_lock`, ...) is in `pool.peewee_mirror`.
+playhouse's pool (`_connections`, `_in_use`, `_pool_lock`, ...) is in `pool.peewee.mirror`.
 
 Where this pool differs from playhouse on purpose, `docs/peewee.md` says so.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
 import time
-from threading import get_ident
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
-from urllib.parse import urlparse
 
 import attrs
 import peewee
 import playhouse.pool
-from peewee import MySQLDatabase, PostgresqlDatabase, SqliteDatabase
-from playhouse import db_url
-from playhouse.pool import MaxConnectionsExceeded, PoolConnection, make_int
+from playhouse.pool import MaxConnectionsExceeded, make_int
 
 from pool.effects import Close, Effect
 from pool.errors import PoolForked, PoolTimeout
@@ -47,7 +42,7 @@ from pool.events import (
     Forked,
 )
 from pool.limits import Limits
-from pool.peewee_mirror import Mirror, PoolLock
+from pool.peewee.mirror import Mirror, PoolLock
 from pool.runtime import Handle, Runtime
 from pool.state import State
 
@@ -283,14 +278,13 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         runtime = self._runtime
         if self._mirror is not None:
             runtime.apply(Adopt(runtime.clock()))  # first see what is there
-        for number, lease in runtime.state.in_use.items():
+        for lease in runtime.state.in_use.values():
             if self.conn_key(lease.entry.connection) == key:
-                break
-        else:
-            return False
-        handle = Handle(runtime)
-        handle.ticket, handle.key, handle.connection = lease.ticket, number, conn
-        return runtime.discard(handle) if close_conn else runtime.release(handle)
+                handle = Handle(runtime)
+                handle.ticket, handle.key = lease.ticket, lease.entry.key
+                handle.connection = conn
+                return runtime.discard(handle) if close_conn else runtime.release(handle)
+        return False
 
     # ------------------------------------------------------------ housekeeping
 
@@ -452,133 +446,3 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
 def _wait_timeout(timeout: Any) -> Any:
     value = make_int(timeout)
     return math.inf if value == 0 else value
-
-
-# ---------------------------------------------------------------- one class per driver
-
-
-class _PooledMySQLDatabase(PooledDatabase, playhouse.pool._PooledMySQLDatabase):  # type: ignore[misc]
-    """The hooks of the MySQL drivers."""
-
-
-class _PooledPostgresqlDatabase(PooledDatabase, playhouse.pool._PooledPostgresqlDatabase):  # type: ignore[misc]
-    """The hooks of the PostgreSQL drivers."""
-
-
-class _PooledSqliteDatabase(PooledDatabase, playhouse.pool._PooledSqliteDatabase):  # type: ignore[misc]
-    """The hooks of the SQLite drivers."""
-
-    def init(self, database: Any, *arguments: Any, **kwargs: Any) -> None:
-        """As `PooledDatabase.init`. A pooled connection serves one thread after another, so
-        `sqlite3` is told not to bind it to the first one, unless told otherwise."""
-        super().init(database, *arguments, **kwargs)
-        drivers = type(self).__mro__[type(self).__mro__.index(playhouse.pool.PooledDatabase) + 1 :]
-        opener = next(kind for kind in drivers if "_connect" in vars(kind))
-        if opener is SqliteDatabase:
-            self.connect_params.setdefault("check_same_thread", False)
-
-
-class PooledMySQLDatabase(_PooledMySQLDatabase, playhouse.pool.PooledMySQLDatabase):  # type: ignore[misc]
-    """`playhouse.pool.PooledMySQLDatabase` over this pool."""
-
-
-class PooledPostgresqlDatabase(_PooledPostgresqlDatabase, playhouse.pool.PooledPostgresqlDatabase):  # type: ignore[misc]
-    """`playhouse.pool.PooledPostgresqlDatabase` over this pool."""
-
-
-class PooledSqliteDatabase(_PooledSqliteDatabase, playhouse.pool.PooledSqliteDatabase):  # type: ignore[misc]
-    """`playhouse.pool.PooledSqliteDatabase` over this pool."""
-
-
-# Those of playhouse's extensions, where the extension itself can be imported.
-
-with contextlib.suppress(ImportError):
-    from playhouse.cockroachdb import PooledCockroachDatabase as _Cockroach
-
-    class PooledCockroachDatabase(_PooledPostgresqlDatabase, _Cockroach):  # type: ignore[misc]
-        """`playhouse.cockroachdb.PooledCockroachDatabase` over this pool."""
-
-
-with contextlib.suppress(ImportError):
-    from playhouse.postgres_ext import PooledPostgresqlExtDatabase as _PostgresqlExt
-    from playhouse.postgres_ext import PooledPsycopg3Database as _Psycopg3
-
-    class PooledPostgresqlExtDatabase(_PooledPostgresqlDatabase, _PostgresqlExt):  # type: ignore[misc]
-        """`playhouse.postgres_ext.PooledPostgresqlExtDatabase` over this pool."""
-
-    class PooledPsycopg3Database(_PooledPostgresqlDatabase, _Psycopg3):  # type: ignore[misc]
-        """`playhouse.postgres_ext.PooledPsycopg3Database` over this pool."""
-
-
-with contextlib.suppress(ImportError):
-    from playhouse.mysql_ext import PooledMariaDBConnectorDatabase as _MariaDBConnector
-    from playhouse.mysql_ext import PooledMySQLConnectorDatabase as _MySQLConnector
-
-    class PooledMySQLConnectorDatabase(_PooledMySQLDatabase, _MySQLConnector):  # type: ignore[misc]
-        """`playhouse.mysql_ext.PooledMySQLConnectorDatabase` over this pool."""
-
-    class PooledMariaDBConnectorDatabase(_PooledMySQLDatabase, _MariaDBConnector):  # type: ignore[misc]
-        """`playhouse.mysql_ext.PooledMariaDBConnectorDatabase` over this pool."""
-
-
-with contextlib.suppress(ImportError):
-    from playhouse.cysqlite_ext import PooledCySqliteDatabase as _CySqlite
-
-    class PooledCySqliteDatabase(_PooledSqliteDatabase, _CySqlite):  # type: ignore[misc]
-        """`playhouse.cysqlite_ext.PooledCySqliteDatabase` over this pool."""
-
-
-# ---------------------------------------------------------------- urls
-
-_SCHEMES = {
-    "cockroachdb+pool": "PooledCockroachDatabase",
-    "crdb+pool": "PooledCockroachDatabase",
-    "cysqlite+pool": "PooledCySqliteDatabase",
-    "mariadbconnector+pool": "PooledMariaDBConnectorDatabase",
-    "mysql+pool": "PooledMySQLDatabase",
-    "mysqlconnector+pool": "PooledMySQLConnectorDatabase",
-    "postgres+pool": "PooledPostgresqlDatabase",
-    "postgresext+pool": "PooledPostgresqlExtDatabase",
-    "postgresql+pool": "PooledPostgresqlDatabase",
-    "postgresqlext+pool": "PooledPostgresqlExtDatabase",
-    "psycopg3+pool": "PooledPsycopg3Database",
-    "sqlite+pool": "PooledSqliteDatabase",
-}
-
-
-def register() -> None:
-    """Make the `...+pool://` urls mean the classes of this module everywhere in this process:
-    `playhouse.db_url.connect`, FlaskDB. Thread-safe; may be called again."""
-    for scheme, name in _SCHEMES.items():
-        if name in globals():
-            db_url.register_database(globals()[name], scheme)
-
-
-def connect(
-    url: str, unquote_password: bool = False, unquote_user: bool = False, **connect_params: Any
-) -> Any:
-    """A database from a url: as `playhouse.db_url.connect`, with this module's pools.
-
-    Raises `RuntimeError` for an unknown scheme, `ValueError` for a url without a database."""
-    scheme = urlparse(url).scheme
-    kind = globals().get(_SCHEMES.get(scheme, ""))
-    if kind is None:
-        return db_url.connect(url, unquote_password, unquote_user, **connect_params)
-    arguments = db_url.parse(url, unquote_password, unquote_user) | connect_params
-    if not arguments.get("database"):
-        raise ValueError(
-            f"{url!r} has no database name: a local one takes three slashes "
-            f"({scheme}:///name), a remote one {scheme}://host/name"
-        )
-    return kind(**arguments)
-
-
-__all__ = [
-    "MaxConnectionsExceeded",
-    "MySQLDatabase",
-    "PoolConnection",
-    "PooledDatabase",
-    "PostgresqlDatabase",
-    "SqliteDatabase",
-    *sorted({"PooledSqliteDatabase", *_SCHEMES.values()} & globals().keys()),
-]
