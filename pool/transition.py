@@ -470,6 +470,8 @@ def wake_at(state: State) -> float | None:
     limits = state.limits
     resting = list(heap.items(state.idle))
     times = [expires_at(limits, item.entry) for item in resting]
+    if any(item.entry.created < state.retire_before for item in resting):
+        times.append(0.0)
     if limits.max_idle is not None and len(resting) > limits.min_idle:
         times.append(min(item.since for item in resting) + limits.max_idle)
     if limits.leak_after is not None:
