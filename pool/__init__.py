@@ -1,10 +1,22 @@
 """purepool: a database connection pool whose whole behaviour is one pure function.
 
 `step(state, event) -> (state', effects)` decides everything; see `spec/README.md`.
-Importing this package imports no driver, no peewee and none of the checking tools.
+`Pool` is that function at work for any driver. Importing this package imports no driver, no
+peewee and none of the checking tools.
 """
 
+from pool.api import Pool
 from pool.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
+from pool.errors import (
+    LeaseEnded,
+    OpenError,
+    PoolClosed,
+    PoolError,
+    PoolForked,
+    PoolSuspended,
+    PoolTimeout,
+    TooManyWaiting,
+)
 from pool.events import (
     Acquire,
     Adopt,
@@ -29,9 +41,13 @@ from pool.events import (
     Suspend,
     Tick,
 )
+from pool.holders import Holding
 from pool.invariants import INVARIANTS, STEP_INVARIANTS
+from pool.lease import Lease
 from pool.limits import Limits
-from pool.state import Entry, Failure, Idle, Lease, State, initial
+from pool.listeners import Notice
+from pool.state import Entry, Failure, Idle, State, initial
+from pool.statistics import Statistics
 from pool.transition import step, wake_at
 
 __all__ = [
@@ -56,22 +72,34 @@ __all__ = [
     "Failure",
     "Forked",
     "Grant",
+    "Holding",
     "Idle",
     "Ignored",
     "Leaked",
     "Lease",
+    "LeaseEnded",
     "Limits",
+    "Notice",
     "Open",
+    "OpenError",
     "OpenFailed",
     "Opened",
+    "Pool",
+    "PoolClosed",
+    "PoolError",
+    "PoolForked",
+    "PoolSuspended",
+    "PoolTimeout",
     "Refuse",
     "Release",
     "Resume",
     "Retire",
     "Shutdown",
     "State",
+    "Statistics",
     "Suspend",
     "Tick",
+    "TooManyWaiting",
     "initial",
     "step",
     "wake_at",

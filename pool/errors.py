@@ -4,17 +4,24 @@ Theory.  A caller who is refused wants to know two things: whether to try again,
 was going on.  The class answers the first, the message the second.  Errors of a driver's
 connect are the driver's own; only where somebody else made the attempt is there an
 `OpenError`.
+
+The message of a refusal is the first thing that people see of an exhausted pool, so it says
+who holds the connections, for how long, and, where leak tracking is on, which line took them.
 """
 
 from __future__ import annotations
 
 from pool import heap, waiters
 from pool.effects import Refuse, RefuseReason
-from pool.state import State
+from pool.holders import describe_holders
+from pool.state import Failure, State
 
 
 class PoolError(Exception):
     """Anything that the pool itself raises."""
+
+    failure: Failure | None = None
+    """The last connect that failed, if none has succeeded since: kind and text."""
 
 
 class PoolTimeout(PoolError, TimeoutError):
@@ -41,6 +48,10 @@ class PoolForked(PoolError):
     """The caller asked before a fork and looks for its answer after it."""
 
 
+class LeaseEnded(PoolError):
+    """A lease was asked for its connection after it had been given back."""
+
+
 _CLASSES: dict[RefuseReason, tuple[type[PoolError], str]] = {
     "timeout": (PoolTimeout, "no connection within {timeout:g} s"),
     "exhausted": (PoolTimeout, "no connection to be had without waiting"),
@@ -52,19 +63,22 @@ _CLASSES: dict[RefuseReason, tuple[type[PoolError], str]] = {
 }
 
 
-def describe(state: State) -> str:
+def describe(state: State, now: float) -> str:
     """What is going on, in one line."""
     most = "no limit" if state.limits.max_size is None else str(state.limits.max_size)
-    return (
+    numbers = (
         f"max {most}, in use {len(state.in_use)}, idle {heap.size(state.idle)}, "
         f"opening {state.opening}, waiting {waiters.size(state.waiters)}"
     )
+    return "; ".join(filter(None, (numbers, describe_holders(state, now))))
 
 
-def error_for(refusal: Refuse, state: State, timeout: float | None) -> PoolError:
-    """The exception that tells a caller of its refusal."""
+def error_for(refusal: Refuse, state: State, timeout: float | None, now: float) -> PoolError:
+    """The exception that tells a caller of its refusal, at this time on the clock of events."""
     kind, text = _CLASSES[refusal.reason]
-    message = f"{text.format(timeout=timeout or 0.0)} ({describe(state)})"
+    message = f"{text.format(timeout=timeout or 0.0)} ({describe(state, now)})"
     if refusal.error is not None:
         message += f"; the last connect failed: {refusal.error.kind}: {refusal.error.text}"
-    return kind(message)
+    error = kind(message)
+    error.failure = refusal.error
+    return error

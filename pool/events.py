@@ -169,6 +169,7 @@ class Forked(NamedTuple):
     now: float
 
 
+@value
 class AdoptIdle(NamedTuple):
     """An idle connection that an adapter put in (`key` None) or changed."""
 
@@ -178,6 +179,7 @@ class AdoptIdle(NamedTuple):
     seq: int
 
 
+@value
 class AdoptLease(NamedTuple):
     """A connection in use that an adapter put in (`key` None) or changed."""
 

@@ -18,11 +18,12 @@ import contextlib
 import logging
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pool.effects import Close
 from pool.errors import PoolTimeout, describe
 from pool.events import Tick
+from pool.state import State, expires_at
 from pool.transition import wake_at
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ class Helpers:
     def __init__(self, runtime: Runtime) -> None:
         self._signal = runtime.sync.lock()  # free: the watch is asked to look
         self._runtime = weakref.ref(runtime, lambda _: self.nudge())
-        self._lock = runtime.sync.lock()  # for the three below; no I/O under it either
+        self._lock = runtime.sync.lock()  # for the two counts below; no I/O under it either
         self._watching = False
-        self._asked: set[int] = set()
+        self._asked: dict[int, _Question] = {}
         self.closing = 0
         """Closes under way."""
 
@@ -66,36 +67,26 @@ class Helpers:
             _start(self._keep_watch, "watch")
 
     def is_alive(self, handle: Handle, deadline: float | None) -> bool:
-        """Ask the driver on a thread of its own; `PoolTimeout` if it has not answered by the
-        deadline. The connection is then closed, but not before the driver came back."""
-        runtime, key, connection = handle.runtime, handle.key, handle.connection
-        answers: list[bool] = []
-        done = runtime.sync.lock()
-        done.acquire()
-
-        def ask() -> None:
-            try:
-                answers.append(bool(runtime.driver.is_alive(connection)))
-            except Exception:
-                logger.debug("connection %s is dead", key, exc_info=True)
-                answers.append(False)
-            finally:
-                with self._lock:
-                    self._asked.discard(key)
-                done.release()
-                self.nudge()
-
-        with self._lock:
-            self._asked.add(key)
-        _start(ask, "check")
-        if deadline is None:
-            done.acquire()
-        else:
-            done.acquire(True, max(0.0, deadline - runtime.sync.monotonic()))
-        if not answers:
+        """Ask the driver on a thread of its own. No answer within `check_timeout` is a no; none
+        by the deadline, a `PoolTimeout`. The connection is then closed, but not before the
+        driver came back."""
+        runtime = handle.runtime
+        question = _Question(self, runtime, handle.key, handle.connection)
+        self._asked[handle.key] = question
+        try:
+            _start(question, "check")
+        except BaseException:  # the system has no thread for us, or we were interrupted
+            question.withdraw()
+            raise
+        left = None if deadline is None else max(0.0, deadline - runtime.sync.monotonic())
+        waits = [seconds for seconds in (left, runtime.check_timeout) if seconds is not None]
+        question.done.acquire(True, min(waits, default=-1.0))
+        if question.answer is None and (left is None or left > min(waits)):
+            return False
+        if question.answer is None:
             reason = "the database did not answer a check in time"
-            raise PoolTimeout(f"{reason} ({describe(runtime.state)})")
-        return answers[0]
+            raise PoolTimeout(f"{reason} ({describe(runtime.state, runtime.clock())})")
+        return question.answer
 
     # ------------------------------------------------------------ the watch
 
@@ -107,10 +98,14 @@ class Helpers:
         try:
             while (runtime := self._runtime()) is not None and runtime.helpers is self:
                 pause = self._look(runtime)
+                if pause is None and runtime.state.phase == "closed" and not runtime.jobs:
+                    break
                 del runtime  # so that a pool nobody uses can be collected meanwhile
                 self._signal.acquire(True, -1 if pause is None else pause)
         finally:
             self._watching = False
+        if runtime is not None and runtime.jobs:  # of somebody who saw this watch still there
+            self.wake()
 
     def _look(self, runtime: Runtime) -> float | None:
         """Start what is to be done, tick if that is due; the seconds until the next look."""
@@ -124,11 +119,7 @@ class Helpers:
         due = wake_at(runtime.state)
         if due is not None and now >= due:
             runtime.apply(Tick(now))
-            due = wake_at(runtime.state)
-        # What is lent or returned while the watch sleeps is due no earlier than these.
-        limits = runtime.state.limits
-        times = [limits.max_idle, limits.leak_after, None if due is None else max(0.0, due - now)]
-        return min((time for time in times if time is not None), default=None)
+        return next_look(runtime.state, now)
 
     def _begin(self, runtime: Runtime, effect: Effect) -> None:
         if type(effect) is not Close:
@@ -159,6 +150,60 @@ class Helpers:
             with self._lock:
                 self.closing -= 1
             self.nudge()
+
+
+class _Question:
+    """Is this connection alive? As long as it is asked, the connection is not closed."""
+
+    def __init__(self, helpers: Helpers, runtime: Runtime, key: int, connection: Any) -> None:
+        self.helpers = helpers
+        self.driver = runtime.driver
+        self.key = key
+        self.connection = connection
+        self.answer: bool | None = None
+        self.done = runtime.sync.lock()
+        self.done.acquire()
+        self._turn = [True]  # whoever takes it out asks, or sees to it that nobody does
+
+    def __call__(self) -> None:
+        if not self._take_turn():
+            return
+        answer = False
+        try:
+            answer = bool(self.driver.is_alive(self.connection))
+        except Exception:
+            logger.debug("connection %s is dead", self.key, exc_info=True)
+        finally:
+            self.answer = answer
+            self._end()
+
+    def withdraw(self) -> None:
+        """Don't ask, if the thread that was to ask has not begun; it may never do so."""
+        if self._take_turn():
+            self._end()
+
+    def _take_turn(self) -> bool:
+        try:
+            return self._turn.pop()
+        except IndexError:
+            return False
+
+    def _end(self) -> None:
+        self.helpers._asked.pop(self.key, None)
+        self.done.release()
+        self.helpers.nudge()
+
+
+def next_look(state: State, now: float) -> float | None:
+    """In how many seconds the first `Tick` can be due, of what is there and of what comes
+    without anybody telling: a connection lent or returned. None: never."""
+    limits, due = state.limits, wake_at(state)
+    waits = [] if due is None else [max(0.0, due - now)]
+    if state.phase != "closed":
+        waits += [wait for wait in (limits.max_idle, limits.leak_after) if wait is not None]
+        ends = (expires_at(limits, lease.entry) for lease in state.in_use.values())
+        waits += [end - now for end in ends if end is not None and end > now]
+    return min(waits, default=None)
 
 
 def _start(target: Callable[[], None], what: str) -> None:

@@ -65,17 +65,19 @@ class Violation:
 
 
 class Recorder:
-    """Records a runtime's transitions from now on, until `stop`. Thread-safe.
+    """Records the transitions of a running pool from now on, until `stop`. Thread-safe.
 
-    A pool that is recorded pays a few microseconds for each event, and the memory of the
-    events: some hundred bytes each, for as long as the recorder lives.
+    `pool` is a `Runtime`, or what stands on one: a pooled database of `pool.peewee`, a `Pool`. It
+    pays a few microseconds for each event, and some hundred bytes of memory, which are kept for
+    as long as the recorder lives.
 
-        with Recorder(runtime) as recorder:
+        with Recorder(database) as recorder:
             ...
         assert recorder.check() == []
     """
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, pool: Any) -> None:
+        runtime: Runtime = pool if isinstance(pool, Runtime) else pool._runtime
         self._runtime: Runtime | None = runtime
         self._history: list[Record] = []
         self._pending: tuple[int, Record, State] | None = None  # not yet known to have happened

@@ -60,6 +60,7 @@ from pool.events import (
 )
 from pool.helpers import Helpers
 from pool.limits import Limits
+from pool.onlookers import Onlookers
 from pool.state import Failure, State, initial
 from pool.transition import step
 
@@ -138,8 +139,9 @@ class Runtime:
     """A running pool over a driver. Thread-safe.
 
     `check_after`: a connection that rested for so many seconds (0: any that rested) is asked
-    whether it is alive before it is lent. `clock` gives the times of events, in seconds;
-    waits are always measured on a monotonic clock. `jitter` gives numbers from 0 up to 1.
+    whether it is alive before it is lent; where helpers ask, no answer within `check_timeout`
+    seconds means no. `clock` gives the times of events, in seconds; waits are always measured
+    on a monotonic clock. `jitter` gives numbers from 0 up to 1.
 
     With `opener="caller"` no thread is ever started. With `"background"` helpers connect,
     close, tick, and ask connections whether they are alive (`pool/helpers.py`).
@@ -151,18 +153,21 @@ class Runtime:
         limits: Limits,
         *,
         check_after: float = 0.0,
+        check_timeout: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         sync: Any = Sync,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.driver = driver
         self.check_after = check_after
+        self.check_timeout = check_timeout
         self.clock = clock
         self.sync = sync
         self._monotonic = sync.monotonic
         self.jitter = jitter
         self.step: Step = step
         self.on_leak: Callable[[Leaked], None] = _log_leak
+        self.on_close: Callable[[Close], None] = _do_nothing
         self.on_fork: Callable[[], None] = _do_nothing
         self.jobs: dict[int, Effect] = {}
         self._tickets = itertools.count(1)
@@ -171,6 +176,7 @@ class Runtime:
         self._cells: dict[int, Cell] = {}
         self._inbox: deque[tuple[int, int]] = deque()
         self._orphans = False
+        self.onlookers = Onlookers()
         self.helpers = Helpers(self) if limits.opener == "background" else None
         _runtimes.add(self)
         if self.helpers and limits.min_idle:
@@ -258,8 +264,10 @@ class Runtime:
                 handle.key = 0
                 answer = self._follow(cell, deadline, timeout)
         except BaseException:
-            self._abort()
-            self.lose(handle)
+            try:
+                self._abort()
+            finally:
+                self.lose(handle)
             raise
 
     def _follow(self, cell: Cell, deadline: float | None, timeout: float | None) -> Grant:
@@ -271,7 +279,7 @@ class Runtime:
             if type(answer) is Open:
                 self._connect(cell.ticket)
             elif type(answer) is Refuse:
-                raise error_for(answer, self.state, timeout)
+                raise error_for(answer, self.state, timeout, self.clock())
             elif deadline is None:
                 cell.parker.acquire()
             elif (left := deadline - self._monotonic()) > 0:
@@ -342,6 +350,8 @@ class Runtime:
                 break
             if self.jobs or self._inbox:
                 self._leave(outcome[1])
+            if self.onlookers:
+                self.onlookers.notify()
         except BaseException:
             self._abort()
             raise
@@ -359,6 +369,9 @@ class Runtime:
                 finally:
                     self.lock.release()
                 break
+        if self.jobs and self.helpers:  # others may be waiting for what comes of them
+            with contextlib.suppress(RuntimeError):  # the system has no thread for us
+                self.helpers.wake()
 
     def _await(self, cell: Cell) -> Cell:
         """Let the cell be found. It may already be answered when the lock is left."""
@@ -409,6 +422,7 @@ class Runtime:
                         self._orphans = True
                 finally:
                     self.lock.release()
+                self.onlookers.notify()
                 break
             else:
                 return
@@ -444,6 +458,8 @@ class Runtime:
                 self.driver.close(effect.connection)
             except Exception:
                 logger.warning("closing connection %s failed", effect.key, exc_info=True)
+            self.on_close(effect)
+            self.onlookers.notify()
         elif type(effect) is Leaked:
             try:
                 self.on_leak(effect)
@@ -463,6 +479,7 @@ class Runtime:
                 self.apply(OpenFailed(self.clock(), ticket, failure, self.jitter() / 2))
             if ticket is not None or not isinstance(error, Exception):
                 raise
+            error.__traceback__ = None  # the driver may keep the error, but not these frames
             logger.info("connect failed: %s: %s", *failure)
         else:
             self.apply(Opened(self.clock(), ticket, connection, began, self.jitter() / 10))
@@ -475,6 +492,7 @@ class Runtime:
         self._inbox.clear()
         self.jobs = {}
         self._orphans = False
+        self.onlookers = Onlookers()
         self._current = (self._current[0], ())
         self._commit(Forked(self.clock()))
         if self.helpers:
@@ -493,7 +511,7 @@ def _keep_for_ever(current: tuple[State, tuple[Effect, ...]], jobs: dict[int, Ef
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(holder.connection))
 
 
-def _do_nothing() -> None:
+def _do_nothing(*_: Any) -> None:
     pass
 
 

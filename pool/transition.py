@@ -186,7 +186,7 @@ def acquire(state: State, event: Acquire) -> Outcome:
 
 
 def send_away(draft: Draft, ticket: int, reason: RefuseReason) -> None:
-    """Refuse one that waits; a suspended pool says so instead of "exhausted"."""
+    """Refuse one that waits; a suspended pool says so instead of "exhausted" (AWY-1)."""
     assert draft.waiters is not None
     draft.waiters = waiters.remove(draft.waiters, ticket)
     if draft.phase == "suspended" and reason in ("exhausted", "timeout"):

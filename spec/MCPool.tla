@@ -193,4 +193,23 @@ Next == IF last = Quiet THEN WorldNext ELSE Note
 
 Spec == Init /\ [][Next]_vars
 
+-----------------------------------------------------------------------------
+(* Limits for MCPool.cfg and MCPoolDeep.cfg, which are `base-caller` and     *)
+(* `deep-background` of pool/check/configurations.py.  `purepool check`      *)
+(* writes the bounds of its configurations into a module of their own.       *)
+
+AnyLimits ==
+    [ max_size |-> 3, min_idle |-> 0, max_lifetime |-> None, max_idle |-> None,
+      max_waiting |-> None, max_opening |-> None, leak_after |-> None,
+      idle_order |-> "lifo", opener |-> "caller",
+      backoff_initial |-> 1, backoff_max |-> 2 ]
+
+BaseChoices == <<AnyLimits>>
+
+DeepChoices ==
+    <<[AnyLimits EXCEPT !.max_size = 5, !.min_idle = 1, !.max_opening = 3,
+                        !.opener = "background"]>>
+
+LiveChoices == <<[AnyLimits EXCEPT !.max_size = 2]>>
+
 =============================================================================

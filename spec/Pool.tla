@@ -31,7 +31,7 @@ CONSTANTS
 VARIABLES
     pool,  \* the state of README section 3; of `limits`, the place in Choices
     now,   \* the time at which the next event comes
-    last   \* the last event, its effects, and the oldest ticket that it left waiting
+    last   \* the last event, its effects, and who was then where
 
 vars == <<pool, now, last>>
 
@@ -262,16 +262,21 @@ Ended(o, lease) == [o EXCEPT !.pool.in_use = @ \ {lease}]
 -----------------------------------------------------------------------------
 (* How every event ends. *)
 
+\* Who is where, by the names that Shape has not changed yet.
+Left(p) == [ waiters |-> {w.ticket : w \in p.waiters},
+             opening |-> {w.ticket : w \in p.opening_tickets},
+             in_use  |-> {<<lease.entry.key, lease.ticket>> : lease \in p.in_use},
+             idle    |-> Each(p.idle, LAMBDA item : item.entry.key) ]
+
 Does(event, o) ==
     \E done \in {o} :  \* so that TLC works it out once
-        LET tickets == {w.ticket : w \in done.pool.waiters}
-        IN  /\ pool' = Shape(done.pool, now)
-            /\ now' = Clock(now)
-            /\ last' = [ event |-> event, effects |-> done.wakes \o done.io,
-                         left |-> IF tickets = {} THEN None ELSE Smallest(tickets) ]
+        /\ pool' = Shape(done.pool, now)
+        /\ now' = Clock(now)
+        /\ last' = [ event |-> event, effects |-> done.wakes \o done.io,
+                     left |-> Left(done.pool) ]
 
 Ignores(event) ==
-    /\ last' = [event |-> event, effects |-> <<[effect |-> "Ignored"]>>, left |-> None]
+    /\ last' = [event |-> event, effects |-> <<[effect |-> "Ignored"]>>, left |-> Left(pool)]
     /\ UNCHANGED <<pool, now>>
 
 Finishes(event, o) == Does(event, Serve(o, now))
@@ -549,7 +554,7 @@ Adopt(idle, in_use, removed, next_seq) ==
 -----------------------------------------------------------------------------
 (* The beginning, and the passing of time, which is no event. *)
 
-Quiet == [event |-> [name |-> "None"], effects |-> <<>>, left |-> None]
+Quiet == [event |-> [name |-> "None"], effects |-> <<>>, left |-> Left(Empty)]
 
 Init ==
     /\ now = Clock(Start)
@@ -559,7 +564,7 @@ Init ==
 Pass ==
     /\ pool' = Shape(pool, now + 1)
     /\ now' = Clock(now + 1)
-    /\ last' = [event |-> [name |-> "Pass"], effects |-> <<>>, left |-> None]
+    /\ last' = [event |-> [name |-> "Pass"], effects |-> <<>>, left |-> Left(pool)]
 
 -----------------------------------------------------------------------------
 (* Invariants, section 8. *)
@@ -622,10 +627,10 @@ Bounded ==
 FifoStep ==
     [][ \A i \in DOMAIN last'.effects :
             LET effect == last'.effects[i]
-            IN  effect.effect \in {"Grant", "Open"} /\ last'.left # None =>
+            IN  effect.effect \in {"Grant", "Open"} =>
                     \/ effect.ticket = None
                     \/ Connecting(pool, effect.ticket) # {}
-                    \/ effect.ticket < last'.left ]_vars
+                    \/ \A waiter \in last'.left.waiters : effect.ticket < waiter ]_vars
 
 (* Of a whole run, as promises about each step: see pool/check/properties.py.  They count, *)
 (* because names may change between one state and the next.                                *)

@@ -20,8 +20,9 @@ its *shape*:
 A shape refuses to know how heap and queue are laid out; `sound` looks at that, on every
 step.
 
-An *edge* is labelled with the event, its arguments and its effects, named as in the
-shape it starts from.
+An *edge* is labelled with the event, its arguments, its effects and who is where afterwards,
+all named as in the shape it starts from: the shape it leads to has new names, and who left the
+queue does not show in it.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ from pool.state import State
 Shape = tuple[Any, ...]
 Shaper = Callable[[State, int], Shape]
 Label = tuple[Any, ...]
+
+PASS = "Pass"
+"""The label of a move that is no event: one unit of time goes by."""
 
 MADE, PUT = "c", "a"
 """A connection is called `c7` if the driver made it, `a7` if an adapter put it there; 7 is
@@ -124,7 +128,7 @@ def _lean(configuration: Configuration, scale: Scale) -> Shaper:
         waiting = sorted(queue[0]) if queue else []
         connecting = sorted(opening) if opening else []
         if idle is None:
-            resting = ()
+            resting: tuple[int, ...] = ()
             keys = sorted(in_use)
             held = [in_use[key] for key in keys]
             live = sorted([*waiting, *connecting, *[lease[2] for lease in held]])
@@ -269,7 +273,14 @@ class Labeller:
         self.numbers = {limits: number for number, limits in enumerate(configuration.limits, 1)}
         self.scale = Scale(configuration)
 
-    def __call__(self, before: State, now: int, event: Event, effects: tuple[Effect, ...]) -> Label:
+    def __call__(
+        self,
+        before: State,
+        now: int,
+        event: Event | None,
+        effects: tuple[Effect, ...],
+        after: State,
+    ) -> Label:
         tickets = sorted(
             [*(before.waiters.links if before.waiters else ()), *before.opening_tickets]
             + [lease.ticket for lease in before.in_use.values() if lease.ticket]
@@ -334,7 +345,14 @@ class Labeller:
             )
             return (kind, *named) if kind else named
 
+        queue = after.waiters
         return (
-            record(type(event).__name__, event),
+            (PASS,) if event is None else record(type(event).__name__, event),
             tuple(record(type(effect).__name__, effect) for effect in effects),
+            (
+                tuple(map(ticket, sorted(queue.links) if queue else ())),
+                tuple(map(ticket, sorted(after.opening_tickets))),
+                tuple((key(k), ticket(lease.ticket)) for k, lease in sorted(after.in_use.items())),
+                tuple(key(item.entry.key) for item in sorted(heap.items(after.idle))),
+            ),
         )

@@ -119,8 +119,8 @@ class Configuration:
 
     @property
     def start(self) -> int:
-        """The time of the first event: late enough that no time is below 0."""
-        return max(self.lags) + 1 if max(self.lags) else 0
+        """The time of the first event: late enough that nothing is made before 0."""
+        return max(self.lags) + 1
 
     @property
     def opener(self) -> str:
@@ -200,7 +200,7 @@ CONFIGURATIONS: Mapping[str, Configuration] = MappingProxyType(
                 about="suspend, resume, shutdown, fork; the caller connects",
                 limits=(Limits(max_size=2),),
                 callers=3,
-                events=(*TRAFFIC, *PHASES, "CloseIdle", "CloseAll"),
+                events=(*TRAFFIC, *PHASES, "CloseIdle", "CloseAll", "Retire"),
                 strangers=("Opened",),
                 waits=(True, False),
                 errors=("down", "password"),
@@ -319,15 +319,14 @@ CONFIGURATIONS: Mapping[str, Configuration] = MappingProxyType(
                     Limits(max_size=1, idle_order="oldest"),
                     Limits(max_size=2, idle_order="lifo"),
                 ),
-                callers=2,
+                callers=1,
                 events=(
                     "Acquire",
                     "Opened",
                     "Release",
                     "Dead",
-                    "Discard",
-                    "Cancel",
                     "CloseStale",
+                    "Retire",
                     "Configure",
                     "Shutdown",
                     "Adopt",
@@ -337,6 +336,7 @@ CONFIGURATIONS: Mapping[str, Configuration] = MappingProxyType(
                 lags=(0, 1),
                 adopts=2,
                 goals=(
+                    "Dead>Ignored",
                     "Adopt",
                     "Adopt>Close:surplus",
                     "Adopt>Grant",

@@ -37,10 +37,22 @@ def number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def encode_limits(limits: Limits) -> Json:
+    """Every limit."""
+    return {name: number(getattr(limits, name)) for name in LIMITS}
+
+
+def given_limits(limits: Limits) -> Json:
+    """The limits that are not the default."""
+    return {
+        name: value for name, value in encode_limits(limits).items() if value != _DEFAULTS[name]
+    }
+
+
 def encode(value: Any) -> Any:
-    """An event, an effect, or a part of one."""
+    """An event, an effect, or a part of one. Limits in it may leave out what is default."""
     if isinstance(value, Limits):
-        return {name: number(getattr(value, name)) for name in LIMITS}
+        return given_limits(value)
     if hasattr(value, "_fields"):
         kind = type(value).__name__
         fields = {name: encode(part) for name, part in zip(value._fields, value, strict=True)}
@@ -59,7 +71,7 @@ def encode_effects(effects: tuple[Effect, ...]) -> list[Json]:
 def encode_state(state: State) -> Json:
     """Every field of a state: idle as lent, leases by key, callers by ticket."""
     return {
-        "limits": encode(state.limits),
+        "limits": encode_limits(state.limits),
         "phase": state.phase,
         "idle": [
             {
@@ -106,27 +118,38 @@ def encode_state(state: State) -> Json:
     }
 
 
-def given_limits(limits: Limits) -> Json:
-    """The limits that are not the default."""
-    return {name: value for name, value in encode(limits).items() if value != _DEFAULTS[name]}
+_WHOLES = ("limits", "counters")
+_BY_KEY = ("idle", "in_use")
 
 
 def change(before: Json, after: Json) -> Json:
-    """The fields of a state that differ, with their new values; likewise each counter."""
-    changed = {name: value for name, value in after.items() if before[name] != value}
-    if "counters" in changed:
-        old = before["counters"]
-        changed["counters"] = {
-            name: count for name, count in after["counters"].items() if old[name] != count
-        }
-    return changed
+    """The fields of a state that differ, with their new values.
+
+    Of limits and counters, those that differ; of idle and in use, what differs by its key, and
+    none for what is gone."""
+    difference = {name: value for name, value in after.items() if before[name] != value}
+    for name in difference.keys() & {*_WHOLES, *_BY_KEY}:
+        old, new = before[name], after[name]
+        if name in _BY_KEY:
+            old, new = ({str(one["key"]): one for one in items} for items in (old, new))
+            gone = {key: None for key in old if key not in new}
+        else:
+            gone = {}
+        fresh = {key: value for key, value in new.items() if old.get(key, ...) != value}
+        difference[name] = {**gone, **fresh}
+    return difference
 
 
 def changed(before: Json, difference: Json) -> Json:
     """The state that a change makes of another."""
     after = {**before, **difference}
-    if "counters" in difference:
-        after["counters"] = {**before["counters"], **difference["counters"]}
+    for name in _WHOLES:
+        after[name] = {**before[name], **difference.get(name, {})}
+    for name in _BY_KEY:
+        items = {str(one["key"]): one for one in before[name]} | difference.get(name, {})
+        after[name] = [one for one in items.values() if one is not None]
+    after["idle"].sort(key=lambda one: (one["order"], one["seq"], one["key"]))
+    after["in_use"].sort(key=lambda one: one["key"])
     return after
 
 
@@ -135,7 +158,10 @@ def changed(before: Json, difference: Json) -> Json:
 
 def text(value: Any) -> str:
     """The one text of an encoding: names sorted, no spaces (RFC 8785 for what is used here)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _ENCODER.encode(value)
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def digest(state: Json) -> str:

@@ -24,20 +24,24 @@ from typing import Any
 
 import attrs
 
-from pool import invariants, transition
+from pool import invariants
 from pool.check.canonical import Label, Labeller, Shape, shaper, sound
 from pool.check.configurations import Configuration
 from pool.check.moves import moves
-from pool.check.properties import broken, carries_owners, shortcut_differs
-from pool.effects import Close, Effect, Ignored, Refuse
+from pool.check.properties import (
+    MACHINE,
+    Machine,
+    all_broken,
+    broken,
+    carries_owners,
+    shortcut_differs,
+    ticks_in_time,
+)
+from pool.effects import Close, Ignored, Refuse
 from pool.events import Acquire, Event, Release
 from pool.state import State, initial
 
-Step = Callable[[State, Event], tuple[State, tuple[Effect, ...]]]
 Progress = Callable[["Exploration"], None]
-
-PASS = "Pass"
-"""The label of a move that is no event: one unit of time goes by."""
 
 
 @attrs.frozen
@@ -45,8 +49,11 @@ class Violation:
     """A property that does not hold, and the shortest history that shows it."""
 
     property: str
+    """The first that was noticed."""
     history: tuple[Event, ...]
     explanation: str = ""
+    others: tuple[str, ...] = ()
+    """What else does not hold after the same history."""
     cycle: tuple[Event, ...] = ()
     """For liveness: what can then go on for ever."""
 
@@ -121,15 +128,22 @@ class Graph:
     flags: array[int] = attrs.field(factory=lambda: array("Q"))
     """Of each state, likewise."""
     labels: list[Label] = attrs.field(factory=list)
+    """Event and effects of each edge."""
+    left: list[Label] = attrs.field(factory=list)
+    """Who is where after each edge."""
+
+    def name(self, label: Label) -> None:
+        """Add the name of an edge."""
+        event, effects, left = label
+        self.labels.append((event, effects))
+        self.left.append(left)
 
 
 @attrs.frozen(kw_only=True)
 class Wishes:
     """What an exploration should do, besides looking at every state."""
 
-    step: Step = transition.step
-    shortcuts: bool = True
-    """Compare the shortcuts with the handlers."""
+    machine: Machine = MACHINE
     graph: bool = False
     """Keep the edges."""
     labels: bool = False
@@ -172,8 +186,7 @@ def _search(
 ) -> Violation | None:
     shape = shaper(configuration)
     possible = moves(configuration)
-    step = wishes.step
-    check_shortcuts = wishes.shortcuts
+    machine, step = wishes.machine, wishes.machine.step
     labeller = Labeller(configuration) if wishes.labels else None
     classify, flag, thorough = wishes.classify, wishes.flag, wishes.thorough
     several_owners = len(configuration.owners) > 1
@@ -185,7 +198,8 @@ def _search(
 
     def violated(name: str, number: int, event: Event | None, why: str = "") -> Violation:
         history = result.history(number)
-        return Violation(name, history if event is None else (*history, event), why)
+        history = history if event is None else (*history, event)
+        return Violation(name, history, why, others=_others(configuration, machine, history, name))
 
     start, time_zero = initial(configuration.limits[0]), configuration.start
     key = shape(start, time_zero)
@@ -202,6 +216,9 @@ def _search(
 
     while queue:
         number, before, now = queue.popleft()
+        if not ticks_in_time(machine, shape, before, now):
+            why = f"at {now} a Tick does something, but wake_at did not ask for it"
+            return violated("Punctual", number, None, why)
         index = -1
         for event in possible(before, now):
             index += 1
@@ -211,9 +228,9 @@ def _search(
             except Exception as error:
                 why = f"{type(error).__name__}: {error}"
                 return violated("Total", number, event, why)
-            name = broken(before, event, effects, after)
-            if name is not None:
-                return violated(name, number, event)
+            bad = broken(before, event, effects, after)
+            if bad is not None:
+                return violated(bad, number, event)
             if after is before:
                 seen.add((type(event), Ignored, None))
                 if labeller is not None and graph is not None:
@@ -221,20 +238,14 @@ def _search(
                     graph.move.append(index)
                     if classify is not None:
                         graph.kinds.append(0)
-                    graph.labels.append(labeller(before, now, event, effects))
+                    graph.name(labeller(before, now, event, effects, after))
                 continue
             edges += 1
             kind = type(event)
             if effects:
                 for effect in effects:
                     its = type(effect)
-                    reason = (
-                        effect.reason  # type: ignore[union-attr]  # one of the two
-                        if its is Close
-                        else effect[1]
-                        if its is Refuse
-                        else None
-                    )
+                    reason = effect.reason if isinstance(effect, (Close, Refuse)) else None
                     seen.add((kind, its, reason))
                 if not bounded(before, event, effects, after):
                     return violated("Bounded", number, event)
@@ -244,14 +255,15 @@ def _search(
                 seen.add((kind, None, None))
                 if not bounded(before, event, effects, after):
                     return violated("Bounded", number, event)
-            if check_shortcuts and (kind is Release or kind is Acquire):
-                if shortcut_differs(before, event, effects, after):
-                    return violated("ShortcutsAgree", number, event)
+            if (kind is Release or kind is Acquire) and shortcut_differs(
+                machine, before, event, effects, after
+            ):
+                return violated("ShortcutsAgree", number, event)
             if several_owners and not carries_owners(before, event, after):
                 return violated("Carried", number, event)
-            name = sound(before, after)
-            if name is not None:
-                return violated(name, number, event)
+            bad = sound(before, after)
+            if bad is not None:
+                return violated(bad, number, event)
 
             key = shape(after, now)
             if ticks is not None:
@@ -276,7 +288,7 @@ def _search(
                 if classify is not None:
                     graph.kinds.append(classify(before, now, event))
                 if labeller is not None:
-                    graph.labels.append(labeller(before, now, event, effects))
+                    graph.name(labeller(before, now, event, effects, after))
 
         if ticking and (ticks is None or now - time_zero < ticks):
             key = shape(before, now + 1)
@@ -297,7 +309,7 @@ def _search(
                     if classify is not None:
                         graph.kinds.append(classify(before, now, None))
                     if labeller is not None:
-                        graph.labels.append(((PASS,), ()))
+                        graph.name(labeller(before, now, None, (), before))
         if graph is not None:
             graph.first.append(len(graph.target))
         result.transitions, result.edges = transitions, edges
@@ -310,3 +322,21 @@ def _search(
             break
     result.frontier = len(queue)
     return None
+
+
+def _others(
+    configuration: Configuration, machine: Machine, history: tuple[Event, ...], name: str
+) -> tuple[str, ...]:
+    """What the last step of a history breaks besides this property."""
+    before = state = initial(configuration.limits[0])
+    effects: Any = ()
+    try:
+        for event in history:
+            before = state
+            state, effects = machine.step(state, event)
+    except Exception:
+        return ()
+    if not history:
+        return ()
+    names = all_broken(machine, before, history[-1], effects, state)
+    return tuple(dict.fromkeys(other for other in names if other != name))

@@ -18,12 +18,12 @@ from typing import Any
 
 import attrs
 
-from pool import transition
 from pool.check.canonical import Label, Labeller, Shape, shaper
 from pool.check.configurations import Configuration
-from pool.check.explorer import Exploration, Step, Wishes, explore
+from pool.check.explorer import Exploration, Wishes, explore
 from pool.check.moves import moves
 from pool.check.notation import write, write_history
+from pool.check.properties import MACHINE, Machine
 from pool.check.tlc import Dump
 from pool.state import initial
 
@@ -38,9 +38,9 @@ class PythonGraph:
     edges: frozenset[Edge]
 
 
-def python_graph(configuration: Configuration, step: Step = transition.step) -> PythonGraph:
+def python_graph(configuration: Configuration, machine: Machine = MACHINE) -> PythonGraph:
     """The graph of all reachable states of `step`."""
-    wishes = Wishes(step=step, labels=True, shortcuts=step is transition.step)
+    wishes = Wishes(machine=machine, labels=True)
     exploration = explore(attrs.evolve(configuration, goals=()), wishes)
     shapes = list(exploration.shapes)
     graph = exploration.graph
@@ -48,7 +48,8 @@ def python_graph(configuration: Configuration, step: Step = transition.step) -> 
     if graph is not None:
         for number in range(len(graph.first) - 1):
             for edge in range(graph.first[number], graph.first[number + 1]):
-                edges.add((shapes[number], graph.labels[edge], shapes[graph.target[edge]]))
+                label = (*graph.labels[edge], graph.left[edge])
+                edges.add((shapes[number], label, shapes[graph.target[edge]]))
     return PythonGraph(exploration, frozenset(edges))
 
 
@@ -81,7 +82,7 @@ def write_pins(directory: Path, pins: dict[str, dict[str, Any]]) -> None:
 
 
 def difference(
-    configuration: Configuration, python: PythonGraph, dump: Dump, step: Step = transition.step
+    configuration: Configuration, python: PythonGraph, dump: Dump, machine: Machine = MACHINE
 ) -> str | None:
     """A shortest history that leads to an edge of only one of the graphs; None: they are equal."""
     if python.edges == dump.edges:
@@ -96,17 +97,20 @@ def difference(
     common = [edge for edge in ours | theirs if edge[0] in numbers]
     shape, label, _ = min(common, key=lambda edge: (numbers[edge[0]], repr(edge[1][0])))
     history = python.exploration.history(numbers[shape])
-    lines = [write_history(configuration.limits[0], history, step)]
-    event = _event(configuration, python, numbers[shape], label, step)
+    lines = [write_history(configuration.limits[0], history, machine)]
+    event = _event(configuration, python, numbers[shape], label, machine)
     lines.append(event or f"# {_describe(label[0])}")
     lines.append("# only one of them does this, from the state that this leads to:")
     for who, edges in (("step", ours), ("specification", theirs)):
         found = sorted(
             (edge for edge in edges if edge[0] == shape and edge[1][0] == label[0]), key=repr
         )
-        for _, (_, effects), target in found:
+        for _, (_, effects, (waiting, opening, in_use, idle)), target in found:
             lines.append(f"# {who + ':':15}{', '.join(map(_describe, effects)) or 'no effect'}")
-            lines.append(f"# {'':15}then {target}")
+            lines.append(
+                f"# {'':15}then waiting {waiting}, opening {opening}, in use {in_use}, idle {idle}"
+            )
+            lines.append(f"# {'':15}which is {target}")
         if not found:
             lines.append(f"# {who + ':':15}nothing like it")
     return "\n".join(lines)
@@ -117,15 +121,15 @@ def _describe(label: tuple[Any, ...]) -> str:
 
 
 def _event(
-    configuration: Configuration, python: PythonGraph, number: int, label: Label, step: Step
+    configuration: Configuration, python: PythonGraph, number: int, label: Label, machine: Machine
 ) -> str | None:
     """The event of a label, as it would be after the history of the state."""
     state, now = initial(configuration.limits[0]), python.exploration.clock(number)
     for event in python.exploration.history(number):
-        state, _ = step(state, event)
+        state, _ = machine.step(state, event)
     name = Labeller(configuration)
     assert shaper(configuration)(state, now) == list(python.exploration.shapes)[number]
     for event in moves(configuration)(state, now):
-        if name(state, now, event, ())[0] == label[0]:
+        if name(state, now, event, (), state)[0] == label[0]:
             return write(event)
     return None

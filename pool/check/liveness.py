@@ -1,8 +1,8 @@
 """What must come true in the end: the absence of a fair cycle that starves somebody.
 
 Theory.  A run is unfair to a ticket if it goes on for ever and the ticket is still pending.
-In a finite graph such a run ends up going round in a strongly connected part, all of
-whose states have the ticket pending.  The run only counts if the world does its duty in it:
+In a finite graph such a run ends up going round in a strongly connected part, or resting in
+one state, and has the ticket pending there.  The run only counts if the world does its duty in it:
 
 * drivers answer and holders release, however often they are asked;
 * time passes, and `Tick` comes once `wake_at` says that it is useful;
@@ -28,8 +28,9 @@ from collections.abc import Iterable, Iterator
 import attrs
 
 from pool.check.configurations import Configuration
-from pool.check.explorer import Exploration, Graph, Step, Violation, Wishes, explore
+from pool.check.explorer import Exploration, Graph, Violation, Wishes, explore
 from pool.check.moves import moves
+from pool.check.properties import Machine
 from pool.events import Discard, Event, Opened, OpenFailed, Release, Resume, Tick
 from pool.state import State, initial
 from pool.transition import wake_at
@@ -104,8 +105,8 @@ def check_liveness(configuration: Configuration, wishes: Wishes | None = None) -
             entry = min(part)
             history = result.history(entry)
             walk = _round_trip(graph, part, entry)
-            cycle = _concrete(configuration, wishes.step, history, result, entry, walk)
-            result.violation = Violation(name, history, why, cycle)
+            cycle = _concrete(configuration, wishes.machine, history, result, entry, walk)
+            result.violation = Violation(name, history, why, cycle=cycle)
             return result
     return result
 
@@ -157,7 +158,7 @@ def fair_part(graph: Graph, nodes: Iterable[int]) -> set[int] | None:
 
 
 def strongly_connected(graph: Graph, nodes: set[int]) -> Iterator[set[int]]:
-    """The strongly connected parts, of more than one state or with an edge to itself (Tarjan)."""
+    """The strongly connected parts (Tarjan). One state alone is one: it may be all that is."""
     order: dict[int, int] = {}
     low: dict[int, int] = {}
     stack: list[int] = []
@@ -188,19 +189,17 @@ def strongly_connected(graph: Graph, nodes: set[int]) -> Iterator[set[int]]:
                 if calls:
                     low[calls[-1][0]] = min(low[calls[-1][0]], low[node])
                 if low[node] == order[node]:
-                    part = set()
-                    while not part or part_node != node:
-                        part_node = stack.pop()
-                        stacked.discard(part_node)
-                        part.add(part_node)
-                    if len(part) > 1 or any(
-                        graph.target[edge] == node for edge in _edges(graph, node)
-                    ):
-                        yield part
+                    start = stack.index(node)
+                    part = set(stack[start:])
+                    del stack[start:]
+                    stacked -= part
+                    yield part
 
 
 def _round_trip(graph: Graph, part: set[int], entry: int) -> list[int]:
-    """Edges that lead from the entry round the part and back, doing every duty done there."""
+    """Edges that lead from the entry round the part and back, doing every duty done there.
+
+    None, if nothing needs to happen for ever."""
     wanted = []
     for duty in DUTIES:
         inside = (
@@ -215,10 +214,7 @@ def _round_trip(graph: Graph, part: set[int], entry: int) -> list[int]:
     for source, edge in wanted:
         walk += [*_path(graph, part, at, source), edge]
         at = graph.target[edge]
-    back = _path(graph, part, at, entry)
-    if not walk and not back:
-        return [e for e in _edges(graph, entry) if graph.target[e] == entry][:1]
-    return walk + back
+    return walk + _path(graph, part, at, entry)
 
 
 def _path(graph: Graph, part: set[int], start: int, end: int) -> list[int]:
@@ -240,7 +236,7 @@ def _path(graph: Graph, part: set[int], start: int, end: int) -> list[int]:
 
 def _concrete(
     configuration: Configuration,
-    step: Step,
+    machine: Machine,
     history: tuple[Event, ...],
     result: Exploration,
     entry: int,
@@ -251,7 +247,7 @@ def _concrete(
     possible = moves(configuration)
     state, now = initial(configuration.limits[0]), result.clock(entry)
     for event in history:
-        state, _ = step(state, event)
+        state, _ = machine.step(state, event)
     events: list[Event] = []
     for edge in walk:
         choices = possible(state, now)
@@ -260,5 +256,5 @@ def _concrete(
             now += 1
         else:
             events.append(choices[index])
-            state, _ = step(state, choices[index])
+            state, _ = machine.step(state, choices[index])
     return tuple(events)

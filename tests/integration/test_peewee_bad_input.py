@@ -1,8 +1,8 @@
 """Wrong use and broken drivers: a clear error or none, and nothing is lost.
 
 Theory.  After each misfortune the same three things are looked at: what the caller was told,
-whether the room is free again (`whole`: as many connections can be had as before), and whether every
-connection that was opened is closed or in the pool.
+whether the room is free again (`whole`: as many connections can be had as before), and whether
+every connection that was opened is closed or in the pool.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ import peewee
 import pytest
 
 from pool.peewee import MaxConnectionsExceeded, PooledSqliteDatabase
+from tests.integration.databases import PooledScriptedDatabase, scripted
 from tests.integration.drivers import (
     FOR_EVER,
     Call,
     Connection,
-    PooledScriptedDatabase,
     assert_sound,
     idle,
     lent,
     nothing,
-    scripted,
 )
 
 

@@ -21,19 +21,18 @@ import pytest
 from playhouse.pool import MaxConnectionsExceeded
 
 from pool.peewee import PooledSqliteDatabase
+from tests.integration.databases import PooledScriptedDatabase, scripted
 from tests.integration.drivers import (
     FOR_EVER,
     Call,
     Connection,
     Gate,
-    PooledScriptedDatabase,
     assert_sound,
     idle,
     in_child,
     lent,
     park,
     run_script,
-    scripted,
     until,
     waiting,
 )

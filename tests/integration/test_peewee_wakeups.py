@@ -22,19 +22,18 @@ import peewee
 import pytest
 
 from pool.peewee import MaxConnectionsExceeded
+from tests.integration.databases import PooledScriptedDatabase, scripted
 from tests.integration.drivers import (
     FOR_EVER,
     PATIENCE,
     Call,
     Connection,
     Gate,
-    PooledScriptedDatabase,
     assert_sound,
     idle,
     lent,
     park,
     raise_in,
-    scripted,
     until,
     waiting,
     watch,

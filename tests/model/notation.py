@@ -33,8 +33,7 @@ class Run:
 
     def ignores(self, event: Event) -> bool:
         """Whether this event is answered by one `Ignored` (the same state: checked)."""
-        self.effects = list(self.twin.send(event))
-        self.twin.check_all()
+        self.effects = list(self.twin.tell(event))
         return any(isinstance(effect, Ignored) for effect in self.effects)
 
     def lend(self, *tickets: int, now: float = 0, created: float | None = None) -> None:

@@ -19,7 +19,9 @@ row of a table."""
 def table(heading: str) -> dict[str, list[str]]:
     """The first table after a heading (or after any text): first column -> other columns."""
     after = SPEC.split(heading, 1)[1]
-    lines = [line for line in re.split(r"\n(?=\|)", after, maxsplit=1)[1].split("\n\n")[0].split("\n")]
+    lines = [
+        line for line in re.split(r"\n(?=\|)", after, maxsplit=1)[1].split("\n\n")[0].split("\n")
+    ]
     rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
     return {row[0]: row[1:] for row in rows[2:]}
 

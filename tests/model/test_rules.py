@@ -888,6 +888,15 @@ def test_equal_rest_goes_by_seq() -> None:
     assert run(Tick(6)) == [Close(2, "c2", "rested"), Close(1, "c1", "rested")]
 
 
+def test_equal_rest_and_seq_goes_by_key() -> None:
+    """TIC-2: only an adapter can put in two of one `seq`."""
+    run = Run(max_idle=5, idle_order="oldest")
+    put = tuple(AdoptIdle(None, f"a{n}", created=9 - n, seq=0) for n in (1, 2, 3))
+    run(Adopt(9, idle=put))
+    assert run.idle == ["a3", "a2", "a1"]
+    assert [effect.connection for effect in run(Tick(14))] == ["a1", "a2", "a3"]
+
+
 def test_tick_reports_a_leak_once() -> None:
     """TIC-3: from `checked_out` + `leak_after` on, in the order of keys."""
     run = Run(leak_after=5)
@@ -1219,3 +1228,12 @@ def test_the_end_of_a_pause_needs_a_tick_while_open() -> None:
     assert wake_at(run.state) == 3
     run(Suspend(2))
     assert wake_at(run.state) is None
+
+
+def test_what_was_adopted_after_it_was_retired_needs_a_tick_at_once() -> None:
+    """WAK-1: only an adapter can put in what has expired already."""
+    run = Run()
+    run(Retire(5))
+    run(Adopt(6, idle=(AdoptIdle(None, "a1", created=1, seq=1),)))
+    assert wake_at(run.state) == 0
+    assert run(Tick(6)) == [Close(2, "a1", "retired")]  # seq 1 was taken, so its key is 2

@@ -45,8 +45,9 @@ export function step(state, event) {
 
 // WAK-1
 export function wakeAt(state) {
-  const { limits, idle, in_use, phase, retry_at } = state;
+  const { limits, idle, in_use, phase, retry_at, retire_before } = state;
   const times = [];
+  if (idle.some(({ created }) => created < retire_before)) times.push(0);
   if (limits.max_lifetime !== NONE) times.push(...idle.map((entry) => endOfLife(limits, entry)));
   if (limits.max_idle !== NONE && idle.length > limits.min_idle)
     times.push(Math.min(...idle.map(({ since }) => since)) + limits.max_idle);
@@ -96,7 +97,7 @@ export class Transition {
 
   // ORD-1
   order({ created, seq }) {
-    return { oldest: created, lifo: -seq, fifo: seq }[this.state.limits.idle_order];
+    return { oldest: created, lifo: 0 - seq, fifo: seq }[this.state.limits.idle_order];
   }
 
   // AGE-1: why the entry has expired, or none

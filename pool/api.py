@@ -1,0 +1,305 @@
+"""`Pool`: the machine for any driver, with names that people expect.
+
+Theory.  This is the thinnest layer that gives the machine a face: arguments are checked and become
+limits, each method is one event, numbers are read off the state.  What a driver needs is in
+`pool.callables`, what a caller holds in `pool.lease`.  There is no decision here: whether a
+pool is open, full or empty is `step`'s business, and what it answers is reported.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from threading import get_ident
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from pool import heap
+from pool.arguments import check_seconds, is_seconds, refuse
+from pool.callables import Callables
+from pool.effects import Ignored
+from pool.errors import OpenError, PoolClosed, PoolError, PoolTimeout, describe
+from pool.events import Configure, Event, Resume, Retire, Shutdown, Suspend, Tick
+from pool.helpers import next_look
+from pool.holders import Holder, Holding, holdings
+from pool.lease import Borrowing, Lease
+from pool.limits import IdleOrder, Limits, Opener
+from pool.listeners import Kind, Listener, Listeners
+from pool.runtime import Runtime
+from pool.statistics import Statistics, statistics_of
+
+Connection = TypeVar("Connection")
+
+DEFAULT: Any = ...
+"""Stands for the pool's own setting."""
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at what rests, of a pool without threads of its own."""
+
+
+class Pool(Generic[Connection]):
+    """Connections that are made by `connect` and lent to one caller at a time. Thread-safe.
+
+    `connect` is a function without parameters that returns a new connection, of any kind; sqlite3,
+    psycopg, psycopg2 and pymysql are recognised. Times are in seconds.
+
+    * `max_size`: most connections idle, in use and being opened; None for no limit.
+    * `min_idle`: idle connections to keep ready; needs `opener="background"`.
+    * `timeout`: how long `acquire` waits; None for ever, 0 not at all.
+    * `max_lifetime`: a connection of this age is replaced (up to a tenth earlier, so that those
+      made together do not end together); None never.
+    * `max_idle`: idle connections above `min_idle` are closed after it; None never.
+    * `max_waiting`: most callers that may wait; None for no limit.
+    * `max_opening`: most connects at once while anything is idle or in use; None for no limit.
+    * `check`: function of a connection that rested for `check_after`, called before it is lent;
+      False or an exception: it is closed and the caller gets another. By default what the driver
+      offers. With `opener="background"` no answer within `check_timeout` (None: for ever) means
+      False.
+    * `reset`: function of a returned connection, called after a rollback of what was open; False
+      or an exception: it is closed. What the function leaves open is committed.
+    * `configure`: function of a new connection; what it leaves open is committed.
+    * `close`: function that closes a connection; by default its method `close`.
+    * `idle_order`: which idle connection is lent first: `"lifo"` the last returned, `"fifo"` the
+      first returned, `"oldest"` the first made.
+    * `opener`: who connects. `"background"`: threads of the pool's own, so that `acquire` keeps
+      its timeout whatever the database does. `"caller"`: the caller, and no thread is started
+      (but one, for an instant, at the first connect of sqlite3); what rests too long is then
+      looked at when the pool is next used.
+    * `leak_after`: a connection held so long is reported once, with the stack of its holder; None
+      for never. Also makes errors name the lines that took the connections.
+    * `backoff_initial`, `backoff_max`: `"background"`: pause after a failed connect; it doubles.
+    * `name`: for messages.
+    * `listeners`: functions of a `Notice` by kind: `connect`, `checkout`, `checkin`, `close`,
+      `refuse`, `leak`. They run outside the pool's lock; their exceptions are logged.
+
+    Raises `ValueError` for an argument that is not allowed, naming it.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        *,
+        max_size: int | None = 10,
+        min_idle: int = 0,
+        timeout: float | None = 30.0,
+        max_lifetime: float | None = 3600.0,
+        max_idle: float | None = 600.0,
+        max_waiting: int | None = None,
+        max_opening: int | None = 1,
+        check: Callable[[Connection], object] | None = None,
+        check_after: float = 0.5,
+        check_timeout: float | None = 5.0,
+        reset: Callable[[Connection], object] | None = None,
+        configure: Callable[[Connection], object] | None = None,
+        close: Callable[[Connection], object] | None = None,
+        idle_order: IdleOrder = "lifo",
+        opener: Opener = "background",
+        leak_after: float | None = None,
+        backoff_initial: float = 0.1,
+        backoff_max: float = 1.0,
+        name: str | None = None,
+        listeners: Mapping[Kind, Listener] | None = None,
+    ) -> None:
+        limits = Limits(
+            max_size=max_size,
+            min_idle=min_idle,
+            max_lifetime=max_lifetime,
+            max_idle=max_idle,
+            max_waiting=max_waiting,
+            max_opening=max_opening,
+            leak_after=leak_after,
+            idle_order=idle_order,
+            opener=opener,
+            backoff_initial=backoff_initial,
+            backoff_max=backoff_max,
+        )
+        check_seconds("timeout", timeout, "to wait for ever")
+        check_seconds("check_timeout", check_timeout, "to wait for ever")
+        if not is_seconds(check_after):
+            raise refuse("check_after", check_after, "a finite number of seconds, at least 0")
+        if name is not None and not isinstance(name, str):
+            raise refuse("name", name, "a text, or None")
+        self.name = name
+        self._timeout = timeout
+        self._listeners = Listeners(name, listeners)
+        self._driver = Callables(
+            connect,
+            check=check,
+            reset=reset,
+            configure=configure,
+            close=close,
+            listeners=self._listeners,
+            keeps_errors=opener == "background",
+        )
+        self._connects = opener == "caller"
+        self._tracks = leak_after is not None
+        self._configuring = threading.Lock()
+        self._runtime = runtime = Runtime(
+            self._driver, limits, check_after=check_after, check_timeout=check_timeout
+        )
+        self._driver.belongs_to(runtime)
+        runtime.on_fork = self._driver.after_fork
+        runtime.on_leak = self._driver.report_leak
+        runtime.on_close = self._driver.report_close
+        self._next_look = 0.0
+
+    # ------------------------------------------------------------ borrowing
+
+    def connection(self, timeout: float | None = DEFAULT) -> Borrowing[Connection]:
+        """A connection for a `with` block: `with pool.connection() as connection:`.
+
+        The end of the block commits, or rolls back after an exception (neither if the connection
+        is in autocommit), and gives the connection back. Raises as `acquire`.
+        """
+        return Borrowing(self, timeout)
+
+    def acquire(self, timeout: float | None = DEFAULT) -> Lease[Connection]:
+        """Borrow a connection until the lease is released, discarded or lost.
+
+        `timeout` in seconds: None waits for ever, 0 not at all. Raises `PoolTimeout` if there
+        was none in time (`PoolSuspended` while the pool is suspended), `TooManyWaiting`,
+        `PoolClosed`; `OpenError` if this caller's connect failed, or one while the pool has
+        never had a connection; `ValueError` for a timeout that is none.
+        """
+        if timeout is DEFAULT:
+            timeout = self._timeout
+        elif timeout is not None and not is_seconds(timeout):
+            check_seconds("timeout", timeout, "to wait for ever")
+        runtime = self._runtime
+        lease: Lease[Connection] = Lease(runtime)
+        began = 0.0
+        try:
+            if self._connects:
+                self._look()
+            if self._listeners.by_kind["checkout"]:
+                began = time.monotonic()
+            runtime.acquire(timeout, Holder() if self._tracks else get_ident(), lease)
+            if began:
+                waited = time.monotonic() - began
+                self._listeners.tell("checkout", connection=lease.connection, seconds=waited)
+            return lease
+        except BaseException as error:
+            if not lease.ended:
+                runtime.lose(lease)
+            if isinstance(error, PoolError):
+                self._driver.explain(error, self.name)
+                self._listeners.tell("refuse", error=error)
+            elif self._connects and isinstance(error, Exception):
+                failed = OpenError(f"the database could not be reached: {error}")
+                self._driver.explain(failed, self.name)
+                self._listeners.tell("refuse", error=failed)
+                raise failed from error
+            raise
+
+    # ------------------------------------------------------------ running it
+
+    def wait(self, timeout: float | None = DEFAULT) -> None:
+        """Until `min_idle` connections are there, idle or in use. Raises `PoolTimeout`,
+        `PoolClosed`. `timeout` as with `acquire`."""
+        if timeout is DEFAULT:
+            timeout = self._timeout
+        check_seconds("timeout", timeout, "to wait for ever")
+        runtime = self._runtime
+
+        def is_ready() -> bool:
+            state = runtime.state
+            there = heap.size(state.idle) + len(state.in_use)
+            return there >= state.limits.min_idle or state.phase == "closed"
+
+        ready = runtime.onlookers.wait(runtime.sync, is_ready, timeout)
+        state = runtime.state
+        if ready and state.phase != "closed":
+            return
+        what = describe(state, runtime.clock())
+        error: PoolError = PoolClosed(f"the pool is closed ({what})")
+        if not ready:
+            text = f"min_idle={state.limits.min_idle} not reached within {timeout:g} s ({what})"
+            error = PoolTimeout(text)
+        error.failure = state.last_error
+        self._driver.explain(error, self.name)
+        raise error
+
+    def statistics(self) -> Statistics:
+        """The numbers of this instant, frozen."""
+        return statistics_of(self._runtime, self.name)
+
+    def holders(self) -> list[Holding]:
+        """Who holds connections right now, those who hold longest first."""
+        return holdings(self._runtime.state, self._runtime.clock())
+
+    def resize(self, max_size: int | None = DEFAULT, min_idle: int = DEFAULT) -> None:
+        """Change how many connections there may be. What is idle in surplus is closed now, what is
+        in use in surplus when it comes back. Raises `ValueError`, `PoolClosed`."""
+        given: dict[str, Any] = {"max_size": max_size, "min_idle": min_idle}
+        changes = {field: value for field, value in given.items() if value is not DEFAULT}
+        with self._configuring:
+            limits = attrs.evolve(self._runtime.state.limits, **changes)
+            self._apply(Configure(self._runtime.clock(), limits))
+
+    def drain(self) -> None:
+        """Replace every connection: idle ones are closed now, lent ones when they come back.
+        For a fail-over, or new credentials. Raises `PoolClosed`."""
+        self._apply(Retire(self._runtime.clock()))
+
+    def suspend(self) -> None:
+        """Let callers wait and lend nothing, until `resume`. Raises `PoolClosed`."""
+        self._apply(Suspend(self._runtime.clock()))
+
+    def resume(self) -> None:
+        """End a `suspend`. Raises `PoolClosed`."""
+        self._apply(Resume(self._runtime.clock()))
+
+    def close(self, timeout: float | None = 5.0) -> bool:
+        """Close the pool for ever: callers that wait get `PoolClosed`, idle connections are closed
+        now, lent ones when they come back. Waits for that for `timeout` seconds (None: for ever,
+        0: not at all); whether all of it is done. May be called again, to wait again."""
+        check_seconds("timeout", timeout, "to wait for ever")
+        runtime = self._runtime
+        runtime.apply(Shutdown(runtime.clock()))
+
+        def is_done() -> bool:
+            state = runtime.state
+            helpers = runtime.helpers
+            under_way = state.opening + len(runtime.jobs) + (helpers.closing if helpers else 0)
+            return not (state.in_use or under_way)
+
+        return runtime.onlookers.wait(runtime.sync, is_done, timeout)
+
+    def listen(self, kind: Kind, function: Listener) -> None:
+        """Call `function` with a `Notice` whenever this happens: see `Notice.kind`."""
+        self._listeners.add(kind, function)
+
+    def _apply(self, event: Event) -> None:
+        effects = self._runtime.apply(event)
+        if effects and type(effects[-1]) is Ignored and self._runtime.state.phase == "closed":
+            error = PoolClosed("the pool is closed")
+            self._driver.explain(error, self.name)
+            raise error
+
+    def _look(self) -> None:
+        """Without helpers, the one who uses the pool looks after it."""
+        runtime = self._runtime
+        now = runtime.clock()
+        if now >= self._next_look:
+            runtime.apply(Tick(now))
+            pause = next_look(runtime.state, now)
+            self._next_look = now + min(LOOK_EVERY, pause or LOOK_EVERY)
+
+    def __enter__(self) -> Pool[Connection]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = self._runtime.state
+        name = f" {self.name!r}" if self.name else ""
+        return f"<Pool{name}: {state.phase}, {describe(state, self._runtime.clock())}>"

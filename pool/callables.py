@@ -1,0 +1,190 @@
+"""The functions of a user as a driver for the runtime.
+
+Theory.  A user of `Pool` gives a function that connects, and perhaps others that check, reset,
+configure or close.  Here they meet the recipe of the driver (`pool/dbapi.py`), and here what
+a user can get wrong is found out: the runtime must never lend nothing, a coroutine, the same
+connection twice, or a sqlite3 connection that only one thread may touch.
+
+It also keeps what the machine must not know: the last error of a connect as the driver raised it,
+and a mark that says which process a lease was made in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import time
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pool import heap
+from pool.arguments import check_connect, check_hook
+from pool.dbapi import Recipe, recipe_for
+from pool.effects import Close, Leaked
+from pool.errors import OpenError, PoolError
+from pool.holders import Holder
+from pool.state import Failure
+
+if TYPE_CHECKING:
+    from pool.listeners import Listeners
+    from pool.runtime import Runtime
+
+logger = logging.getLogger("pool")
+
+Hook = Callable[[Any], Any]
+
+
+class Callables:
+    """A driver made of functions. Thread-safe as far as they are."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Any],
+        *,
+        check: Hook | None,
+        reset: Hook | None,
+        configure: Hook | None,
+        close: Hook | None,
+        listeners: Listeners,
+        keeps_errors: bool,
+    ) -> None:
+        check_connect(connect)
+        hooks = {"check": check, "reset": reset, "configure": configure, "close": close}
+        for name, function in hooks.items():
+            check_hook(name, function)
+        self._connect = connect
+        self._check = check
+        self._reset = reset
+        self._configure = configure
+        self._close = close
+        self.listeners = listeners
+        self.process = object()
+        """The mark of this process: another one after a fork."""
+        self.last_error: Exception | None = None
+        self._keeps_errors = keeps_errors
+        self._recipes: dict[type, Recipe] = {}
+        self._runtime: Callable[[], Runtime | None] = lambda: None
+
+    def belongs_to(self, runtime: Runtime) -> None:
+        """Say whose driver this is."""
+        self._runtime = weakref.ref(runtime)
+
+    def after_fork(self) -> None:
+        """In a child process."""
+        self.process = object()
+        self.last_error = None
+
+    # ------------------------------------------------------------ for the runtime
+
+    def connect(self) -> Any:
+        """A new connection, configured. What is no use as one is refused with a reason."""
+        began = time.monotonic()
+        try:
+            connection = self._connect()
+            self._refuse_useless(connection)
+            try:
+                if self._configure is not None:
+                    self._configure(connection)
+                    self.recipe(connection).commit(connection)
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    self.close(connection)
+                raise
+        except Exception as error:
+            if self._keeps_errors:  # its traceback is dropped, but not one that a caller gets
+                self.last_error = error
+            raise
+        self.listeners.tell("connect", connection=connection, seconds=time.monotonic() - began)
+        return connection
+
+    def is_alive(self, connection: Any) -> bool:
+        if self._check is not None:
+            return self._check(connection) is not False
+        return self.recipe(connection).is_alive(connection)
+
+    def reset(self, connection: Any) -> bool:
+        """Roll back what is open, then the user's reset; what that opens is committed."""
+        recipe = self._recipes.get(type(connection)) or self.recipe(connection)
+        if not recipe.reset(connection):
+            return False
+        if self._reset is not None:
+            if self._reset(connection) is False:
+                return False
+            recipe.commit(connection)
+        return True
+
+    def close(self, connection: Any) -> None:
+        if self._close is not None:
+            self._close(connection)
+        elif hasattr(connection, "close"):
+            connection.close()
+
+    def report_close(self, close: Close) -> None:
+        self.listeners.tell("close", connection=close.connection, reason=close.reason)
+
+    def report_leak(self, leak: Leaked) -> None:
+        stack = leak.owner.stack if isinstance(leak.owner, Holder) else None
+        name = f"pool {self.listeners.pool!r}: " if self.listeners.pool else ""
+        text = "%sconnection %s has been held for %.1f s; it was taken here:\n%s"
+        logger.warning(text, name, leak.key, leak.held, stack)
+        runtime = self._runtime()
+        lease = runtime.state.in_use.get(leak.key) if runtime else None
+        connection = lease.entry.connection if lease else None
+        self.listeners.tell("leak", connection=connection, seconds=leak.held, where=stack)
+
+    # ------------------------------------------------------------ what is known of drivers
+
+    def recipe(self, connection: Any) -> Recipe:
+        """How to handle this connection."""
+        kind = type(connection)
+        found = self._recipes.get(kind)
+        if found is None:
+            found = self._recipes[kind] = recipe_for(kind)
+        return found
+
+    def _refuse_useless(self, connection: Any) -> None:
+        if connection is None:
+            raise TypeError("connect returned None: it has to return the connection it made")
+        if inspect.isawaitable(connection):
+            if inspect.iscoroutine(connection):
+                connection.close()
+            raise TypeError(
+                "connect returned something to be awaited: this pool lends connections of "
+                "blocking drivers to threads, so connect has to be a plain function"
+            )
+        if type(connection) not in self._recipes:
+            try:
+                self.recipe(connection).refuse(connection)
+            except ValueError:
+                del self._recipes[type(connection)]
+                with contextlib.suppress(Exception):
+                    self.close(connection)
+                raise
+        runtime = self._runtime()
+        if runtime is not None and _holds(runtime, connection):
+            raise TypeError(
+                "connect returned a connection that the pool has already: "
+                "it has to make a new one each time"
+            )
+
+    def explain(self, error: PoolError, name: str | None) -> None:
+        """Give the error of a refused caller the pool's name, and the driver's own error as
+        its cause."""
+        if name is not None:
+            error.args = (f"pool {name!r}: {error}",)
+        failure = error.failure
+        if failure is None:
+            return
+        cause: Exception | None = self.last_error
+        if cause is None or Failure(type(cause).__name__, str(cause)) != failure:
+            cause = OpenError(f"{failure.kind}: {failure.text}")
+        error.__cause__ = cause
+
+
+def _holds(runtime: Runtime, connection: Any) -> bool:
+    state = runtime.state
+    entries = [item.entry for item in heap.items(state.idle)]
+    entries += [lease.entry for lease in state.in_use.values()]
+    return any(entry.connection is connection for entry in entries)

@@ -1,0 +1,61 @@
+"""The command `purepool`: one sub-command for each way to check a pool.
+
+Theory.  A sub-command is a module with `add_arguments(parser)` and `run(arguments)`, which gives
+the exit status.  To add one is to add a line to `COMMANDS`.  A mistake of the user is an
+exception of a kind named here; it becomes one line and the status 2, never a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "check": ("pool.check.checking", "explore every state, compare with the specification"),
+    "vectors": ("pool.check.vectors", "write or verify the test vectors for ports"),
+    "conform": ("pool.check.conform", "run a port against the vectors"),
+}
+"""Name -> (module, what it does)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; the exit status."""
+    try:
+        import rich  # noqa: F401
+    except ImportError:
+        return _complain("a package is missing: `pip install 'purepool[check]'` brings it")
+    from pool.check.checking import UsageError
+    from pool.check.mutants import MutantError
+    from pool.check.notation import NotationError
+    from pool.check.tlc import TlcError
+
+    parser = argparse.ArgumentParser(
+        prog="purepool", description="Check a connection pool whose behaviour is a pure function."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (module, about) in COMMANDS.items():
+        command = importlib.import_module(module)
+        sub = commands.add_parser(name, help=about, description=about)
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    given = parser.parse_args(arguments)
+    try:
+        status: int = given.run(given)
+    except (UsageError, NotationError, MutantError, TlcError) as error:
+        return _complain(str(error))
+    except OSError as error:
+        return _complain(f"{error.filename or ''}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _complain(message: str) -> int:
+    print(f"purepool: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,320 @@
+"""What `purepool conform` says: to people, as JSON, as JUnit.
+
+Theory.  A report answers three questions, in this order: does the port conform; if not, what is
+the shortest history that shows it, and what should have come; how does each rule of the
+specification stand.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from itertools import groupby, zip_longest
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pool.check.encoding import Json, text
+from pool.check.judgement import Divergence, is_ignored
+from pool.check.notation import write, write_history
+from pool.check.rules import judged, rules
+
+if TYPE_CHECKING:
+    from pool.check.conform import Verdict
+
+RIGHT, WRONG, MISSING = "right", "wrong", "missing"
+
+KINDS = {
+    "crash": "the port ended",
+    "hang": "the port does not answer",
+    "rubbish": "the port does not answer with JSON",
+    "order": "the port answers out of order",
+    "start": "the port cannot be started again",
+    "handshake": "the port greets otherwise the second time",
+    "error": "the port answers with an error",
+    "limits": "limits are judged wrongly",
+    "effects": "other effects",
+    "state": "the right effects, another state",
+    "wake_at": "the right effects and state, another wake_at",
+}
+
+
+def standing(verdict: Verdict) -> dict[str, str]:
+    """Of each rule: right, wrong or missing."""
+    return {
+        rule: WRONG if verdict.wrong[rule] else RIGHT if verdict.right[rule] else MISSING
+        for rule in judged()
+    }
+
+
+def why_missing(verdict: Verdict, rule: str) -> str:
+    """What a port has to learn to reach a rule."""
+    event = rules()[rule].event
+    if event in verdict.missing_events:
+        return f"needs the event {event}"
+    if verdict.gave_up:
+        return "not asked any more"
+    if verdict.missing_events or verdict.missing_openers:
+        return "needs other events, or the other opener"
+    return "no vector reaches it"
+
+
+# ---------------------------------------------------------------- for people
+
+
+def show(verdict: Verdict, console: Console) -> None:
+    """The whole report."""
+    port = verdict.hello.port if verdict.hello else "?"
+    console.print(f"{port}: {shlex.join(verdict.command)}", markup=False)
+    console.print()
+    wrong = sum(verdict.wrong_cases.values())
+    right = f"{wrong} wrong" if wrong else "all right" if not verdict.gave_up else "given up"
+    console.print(f"vectors    {verdict.cases} cases, {right}, {verdict.vectors_seconds:.1f} s")
+    if verdict.cut or verdict.skipped:
+        console.print(
+            f"           {verdict.cut} end before an event that the port does not know,"
+            f" {verdict.skipped} need another opener"
+        )
+    if verdict.seed is None:
+        console.print("histories  none" + (", for vectors are wrong" if wrong else ""))
+    else:
+        console.print(
+            f"histories  {verdict.histories}, {verdict.events} events, first seed"
+            f" {verdict.seed}, {verdict.histories_seconds:.1f} s"
+        )
+    if verdict.divergence is not None:
+        show_divergence(verdict.divergence, console)
+    show_rules(verdict, console)
+    console.print()
+    console.print(conclusion(verdict))
+
+
+def conclusion(verdict: Verdict) -> str:
+    if verdict.conforms:
+        return f"CONFORMS: all {len(judged())} rules were asked for, {verdict.answers} answers."
+    if verdict.divergence is not None:
+        return "DOES NOT CONFORM: see the history above."
+    parts = [
+        f"{what}: {', '.join(names)}"
+        for what, names in (
+            ("events", verdict.missing_events),
+            ("openers", verdict.missing_openers),
+        )
+        if names
+    ]
+    lacking = "; ".join(parts) or f"rules: {', '.join(verdict.missing_rules)}"
+    return f"INCOMPLETE: what is there is right. Missing are {lacking}."
+
+
+def show_divergence(found: Divergence, console: Console) -> None:
+    console.print()
+    shrunk = found.shrunk_from
+    length = f", {found.events} events" if found.events else ""
+    if shrunk is not None and shrunk != found.events:
+        length += f" (shrunk from {shrunk})"
+    title = f"DIVERGED: {KINDS.get(found.kind, found.kind)}"
+    console.print(f"{title}\n  in {found.where}{length}" if found.where else title, markup=False)
+    console.print()
+    for line in history_lines(found):
+        console.print(f"    {line}", markup=False)
+    if found.why:
+        console.print()
+        for line in found.why.splitlines():
+            console.print(f"    {line}", markup=False)
+    rows = list(compared(found))
+    if rows:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for heading in ("", "expected", "actual"):
+            table.add_column(heading, overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        console.print()
+        wide = console if console.is_terminal else Console(file=console.file, width=140)
+        wide.print(table)
+    if found.rules:
+        console.print()
+        for rule in found.rules:
+            console.print(f"    {rule}  {rules()[rule].text}", markup=False)
+
+
+def history_lines(found: Divergence) -> list[str]:
+    """Limits and events, one a line, with what each should answer; the last is the wrong one."""
+    reset = found.requests[0]
+    if reset["command"] != "reset":
+        return [f"at {reset['command']}"]
+    try:
+        history = found.history
+    except ValueError:
+        return [f"reset with the limits {text(reset['limits'])}"]
+    lines = write_history(history.limits, history.events[:-1]).splitlines()
+    return [*lines, *map(write, history.events[-1:])]
+
+
+def compared(found: Divergence) -> Iterator[tuple[str, str, str]]:
+    """What differs: its name, what is due, what came."""
+    due, actual = found.expected, found.actual
+    if "invalid" in due:
+        return
+    if actual is None or "error" in actual or "invalid" in actual:
+        if "effects" in due:
+            for effect in due["effects"] or [None]:
+                yield "effects", _effect(effect), ""
+        return
+    effects, others = due.get("effects"), actual.get("effects")
+    if effects is not None and not (is_ignored(effects) and is_ignored(others)):
+        if isinstance(others, list):
+            for one, other in zip_longest(effects, others):
+                yield "effects", _effect(one), _effect(other)
+        else:
+            yield "effects", text(effects), text(others)
+    ours, theirs = due["state"], actual.get("state")
+    if isinstance(theirs, dict):
+        for name in (*ours, *(theirs.keys() - ours.keys())):
+            one, other = ours.get(name, ...), theirs.get(name, ...)
+            if one is ... or other is ... or text(one) != text(other):
+                yield f"state.{name}", *_both(name, one, other)
+    else:
+        yield "state", "an object", text(theirs)
+    if "wake_at" in due and text(due["wake_at"]) != text(actual.get("wake_at")):
+        yield "wake_at", text(due["wake_at"]), _value(actual.get("wake_at", ...))
+
+
+def _both(name: str, one: Any, other: Any) -> tuple[str, str]:
+    """Of limits and counters, only those that differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        names = [key for key in {**one, **other} if text(one.get(key)) != text(other.get(key))]
+        one, other = ({key: part[key] for key in names if key in part} for part in (one, other))
+    return _value(one), _value(other)
+
+
+def _value(value: Any) -> str:
+    return "not there" if value is ... else text(value)
+
+
+def _effect(effect: Any) -> str:
+    if effect is None:
+        return "none"
+    if not isinstance(effect, dict):
+        return text(effect)
+    fields = ", ".join(
+        f"{name}={text(value)}" for name, value in effect.items() if name != "effect"
+    )
+    return f"{effect.get('effect')}({fields})"
+
+
+def show_rules(verdict: Verdict, console: Console) -> None:
+    """How each rule stands, a family on a line; then why rules are missing."""
+    marks = {RIGHT: "✓", WRONG: "✗", MISSING: "·"}
+    console.print()
+    console.print("rules      ✓ right   ✗ wrong, or beside what is wrong   · not reached")
+    families = groupby(standing(verdict).items(), key=lambda item: item[0][:3])
+    for family, members in families:
+        line = "  ".join(
+            f"{rule[4:]} {marks[state]} {verdict.wrong[rule] or verdict.right[rule] or ''}".strip()
+            for rule, state in members
+        )
+        console.print(f"  {family}  {line}")
+    reasons: dict[str, list[str]] = {}
+    for rule in verdict.missing_rules:
+        reasons.setdefault(why_missing(verdict, rule), []).append(rule)
+    if reasons:
+        console.print()
+    for reason, names in reasons.items():
+        console.print(f"  {reason}: {', '.join(names)}")
+
+
+# ---------------------------------------------------------------- for programs
+
+
+def as_json(verdict: Verdict) -> Json:
+    """The report, with the history as the requests that repeat it."""
+    found = verdict.divergence
+    return {
+        "conforms": verdict.conforms,
+        "conclusion": conclusion(verdict),
+        "port": verdict.hello.port if verdict.hello else None,
+        "command": verdict.command,
+        "missing": {"events": verdict.missing_events, "openers": verdict.missing_openers},
+        "vectors": {
+            "cases": verdict.cases,
+            "wrong": sum(verdict.wrong_cases.values()),
+            "cut": verdict.cut,
+            "skipped": verdict.skipped,
+            "seconds": round(verdict.vectors_seconds, 3),
+        },
+        "histories": {
+            "histories": verdict.histories,
+            "events": verdict.events,
+            "seed": verdict.seed,
+            "seconds": round(verdict.histories_seconds, 3),
+        },
+        "divergence": found
+        and {
+            "kind": found.kind,
+            "why": found.why or KINDS.get(found.kind, found.kind),
+            "where": found.where,
+            "rules": list(found.rules),
+            "requests": list(found.requests),
+            "expected": found.expected,
+            "actual": found.actual,
+            "shrunk_from": found.shrunk_from,
+        },
+        "rules": {
+            rule: {"state": state, "right": verdict.right[rule], "wrong": verdict.wrong[rule]}
+            for rule, state in standing(verdict).items()
+        },
+    }
+
+
+def as_junit(verdict: Verdict) -> str:
+    """A suite of the files of vectors and the histories, and one of the rules."""
+    suites = ElementTree.Element("testsuites", name="purepool conform")
+    found = verdict.divergence
+    story = "" if found is None else "\n".join([*history_lines(found), found.why])
+
+    def suite(name: str, cases: list[tuple[str, str | None, str | None]]) -> None:
+        failed = sum(failure is not None for _, failure, _ in cases)
+        skipped = sum(reason is not None for _, _, reason in cases)
+        element = ElementTree.SubElement(
+            suites,
+            "testsuite",
+            name=name,
+            tests=str(len(cases)),
+            failures=str(failed),
+            skipped=str(skipped),
+            errors="0",
+        )
+        for case, failure, reason in cases:
+            entry = ElementTree.SubElement(element, "testcase", classname=name, name=case)
+            if failure is not None:
+                ElementTree.SubElement(entry, "failure", message=failure).text = story
+            elif reason is not None:
+                ElementTree.SubElement(entry, "skipped", message=reason)
+
+    runs: list[tuple[str, str | None, str | None]] = []
+    for file, count in verdict.files.items():
+        wrong = verdict.wrong_cases[file]
+        runs.append((f"vectors {file}", f"{wrong} of {count} cases" if wrong else None, None))
+    diverged = found is not None and found.where == "histories"
+    reason = "not run" if verdict.seed is None else None
+    runs.append(("histories", KINDS.get(found.kind) if diverged and found else None, reason))
+    if found is not None and not found.where:
+        runs.append(("the port itself", found.kind, None))
+    suite("runs", runs)
+    states = standing(verdict)
+    suite(
+        "rules",
+        [
+            (
+                rule,
+                f"{verdict.wrong[rule]} wrong answers" if state == WRONG else None,
+                why_missing(verdict, rule) if state == MISSING else None,
+            )
+            for rule, state in states.items()
+        ],
+    )
+    ElementTree.indent(suites)
+    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"

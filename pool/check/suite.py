@@ -1,0 +1,257 @@
+"""The checks, as tasks, and the profiles that are made of them.
+
+Theory.  A task knows its name before it runs and gives a `Result`.  What needs Java is marked, for
+it runs beside the rest, in processes of its own.  A profile is a list of tasks; to add a
+check to what runs in CI is to add a line to `profile`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import attrs
+
+from pool.check import tlc
+from pool.check.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
+from pool.check.explorer import Exploration, Progress, Wishes, explore
+from pool.check.graphs import difference, digest, python_graph, read_pins, write_pins
+from pool.check.liveness import check_liveness
+from pool.check.mutants import (
+    Mutant,
+    found_in_code,
+    found_in_specification,
+    mutants,
+)
+from pool.check.notation import write, write_history
+from pool.check.results import Counts, Result
+
+Run = Callable[[Progress | None], tuple[bool, Counts, str]]
+
+
+@attrs.frozen
+class Task:
+    """A check that has not run yet."""
+
+    part: str
+    name: str
+    body: Run
+    needs_java: bool = False
+
+    def run(self, progress: Progress | None = None) -> Result:
+        """Do it. A tool that cannot be run is a failure, with its one line as the message."""
+        began = time.perf_counter()
+        try:
+            passed, counts, message = self.body(progress)
+        except (tlc.TlcError, OSError) as error:
+            passed, counts, message = False, {}, str(error)
+        seconds = time.perf_counter() - began
+        return Result(self.part, self.name, passed, round(seconds, 3), counts, message)
+
+
+def profile(name: str) -> list[Task]:
+    """Everything that `--profile` runs: `ci` within minutes, `nightly` with the deep worlds."""
+    deep = list(DEEP.values()) if name == "nightly" else []
+    worlds = list(CONFIGURATIONS.values())
+    return [
+        *map(equality_task, worlds),
+        *map(live_equality_task, LIVENESS.values()),
+        *(property_task(world) for world in [*worlds, *deep]),
+        *map(temporal_task, LIVENESS.values()),
+        *specification_mutant_tasks(),
+        *(explore_task(world) for world in [*worlds, *deep]),
+        *map(liveness_task, LIVENESS.values()),
+        *code_mutant_tasks(),
+    ]
+
+
+def without_java() -> list[Task]:
+    """What `purepool check` runs when nothing is asked for."""
+    worlds = CONFIGURATIONS.values()
+    return [
+        *map(explore_task, worlds),
+        *map(liveness_task, LIVENESS.values()),
+        *map(pin_task, worlds),
+    ]
+
+
+# ---------------------------------------------------------------- of the code
+
+
+def counts_of(found: Exploration) -> Counts:
+    """What an exploration counted."""
+    return {
+        "states": found.states,
+        "edges": found.edges,
+        "transitions": found.transitions,
+        "rate": round(found.rate),
+    }
+
+
+def describe(found: Exploration) -> str:
+    """A violation, with a history to paste; or that it was stopped."""
+    violation = found.violation
+    if violation is None:
+        if found.complete:
+            return ""
+        return f"stopped after {found.states:,} states, {found.frontier:,} not looked at yet"
+    lines = [f"{violation.property} does not hold in {found.configuration.name}"]
+    if violation.explanation:
+        lines[0] += f": {violation.explanation}"
+    if violation.others:
+        lines.append(f"# nor do: {', '.join(violation.others)}")
+    if violation.history or violation.property != "Goals":
+        lines.append("# shortest history, for `purepool check --replay -`:")
+        lines.append(write_history(found.configuration.limits[0], violation.history))
+    if violation.property == "Live" or violation.cycle:
+        lines.append("# and then, for ever:")
+        lines += [f"# {write(event)}" for event in violation.cycle] or ["# nothing"]
+    return "\n".join(lines)
+
+
+def explore_task(configuration: Configuration, most_states: int | None = None) -> Task:
+    """Every state of `step`, every invariant and run property."""
+
+    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
+        found = explore(configuration, Wishes(progress=progress, most_states=most_states))
+        return found.violation is None and found.complete, counts_of(found), describe(found)
+
+    return Task("explore", configuration.name, body)
+
+
+def liveness_task(configuration: Configuration) -> Task:
+    """No fair cycle of `step` starves a ticket."""
+
+    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
+        found = check_liveness(configuration, Wishes(progress=progress))
+        return found.violation is None and found.complete, counts_of(found), describe(found)
+
+    return Task("live", configuration.name, body)
+
+
+def pin_task(configuration: Configuration) -> Task:
+    """The graph of `step` is the one that was last found equal to the specification's."""
+
+    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
+        graph = python_graph(configuration)
+        counts = {"states": graph.exploration.states, "edges": len(graph.edges)}
+        pin = read_pins(tlc.spec_directory()).get(configuration.name)
+        if pin is None:
+            return False, counts, f"{configuration.name} is not in spec/graphs.json"
+        found = {**counts, "sha256": digest(graph.edges)}
+        if found == pin:
+            return True, counts, ""
+        return False, counts, f"pinned {pin}, found {found}: compare with --against-tla"
+
+    return Task("pinned", configuration.name, body)
+
+
+def code_mutant_tasks() -> Iterable[Task]:
+    """Every mutant of the code is found."""
+    return [
+        _mutant_task("mutants-code", m, m.code, found_in_code) for m in mutants().values() if m.code
+    ]
+
+
+def _mutant_task(
+    part: str,
+    mutant: Mutant,
+    wanted: tuple[str, ...],
+    look: Callable[[Mutant], tuple[str, ...]],
+) -> Task:
+    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
+        found = look(mutant)
+        if set(wanted) <= set(found):
+            return True, {"mutants": 1}, ""
+        said = ", ".join(found) or "nothing"
+        return False, {}, f"{mutant.about} Wanted {', '.join(wanted)}, found {said}"
+
+    return Task(part, mutant.name, body, needs_java=part != "mutants-code")
+
+
+# ---------------------------------------------------------------- of the specification
+
+
+def equality_task(
+    configuration: Configuration, specification: Path | None = None, *, pin: bool = False
+) -> Task:
+    """The two graphs are one, and the one that is pinned. `pin`: pin it."""
+
+    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
+        dump = tlc.dump(configuration, specification)
+        graph = python_graph(configuration)
+        counts = {
+            "states": graph.exploration.states,
+            "edges": len(graph.edges),
+            "generated": dump.verdict.generated,
+        }
+        differs = difference(configuration, graph, dump)
+        if differs:
+            return (
+                False,
+                counts,
+                f"step and specification differ in {configuration.name}\n{differs}",
+            )
+        if specification is not None:
+            return True, counts, ""
+        directory = tlc.spec_directory()
+        pins = read_pins(directory)
+        found = {
+            "states": graph.exploration.states,
+            "edges": len(graph.edges),
+            "sha256": digest(graph.edges),
+        }
+        if pin:
+            write_pins(directory, {**pins, configuration.name: found})
+        elif configuration.name in CONFIGURATIONS and pins.get(configuration.name) != found:
+            return False, counts, "equal, but not as pinned in spec/graphs.json (--pin pins them)"
+        return True, counts, ""
+
+    return Task("equal", configuration.name, body, needs_java=True)
+
+
+def live_equality_task(configuration: Configuration) -> Task:
+    """The same of a configuration for liveness, which is not pinned."""
+    return equality_task(configuration)
+
+
+def property_task(configuration: Configuration) -> Task:
+    """TLC finds every invariant and step property of the specification true."""
+
+    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
+        return _said(tlc.check(configuration), configuration)
+
+    return Task("specification", configuration.name, body, needs_java=True)
+
+
+def temporal_task(configuration: Configuration) -> Task:
+    """TLC finds liveness of the specification true."""
+
+    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
+        return _said(tlc.check(configuration, properties=tlc.TEMPORAL), configuration)
+
+    return Task("specification", configuration.name, body, needs_java=True)
+
+
+def _said(verdict: tlc.Verdict, configuration: Configuration) -> tuple[bool, Counts, str]:
+    counts = {"tlc-states": verdict.states, "generated": verdict.generated}
+    if verdict.violated is None:
+        return True, counts, ""
+    trace = verdict.output[verdict.output.find("Error:") :]
+    return False, counts, f"{verdict.violated} does not hold in {configuration.name}\n{trace}"
+
+
+def specification_mutant_tasks() -> Iterable[Task]:
+    """Every mutant of the specification is found."""
+    return [
+        _mutant_task("mutants-specification", m, m.specification, found_in_specification)
+        for m in mutants().values()
+        if m.specification
+    ]
+
+
+def jobs() -> int:
+    """How many tasks that need Java run at one time."""
+    return max(1, min(4, os.cpu_count() or 1))

@@ -1,0 +1,95 @@
+"""What a pool is doing, as numbers at one instant.
+
+Theory.  The state is one immutable value, so reading all numbers from it gives a picture that
+was true at one instant, without a lock.  Only the closes are not in it: the machine has let
+go of a connection when it asks for its close; they are counted where they are done.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pool import heap, waiters
+from pool.effects import Close
+from pool.state import Phase
+
+if TYPE_CHECKING:
+    from pool.runtime import Runtime
+
+
+@attrs.frozen(kw_only=True)
+class Statistics:
+    """Numbers of one instant. Immutable; counts are those since the pool was made."""
+
+    name: str | None
+    phase: Phase
+    """`open`, `suspended` or `closed`."""
+    max_size: int | None
+    min_idle: int
+    idle: int
+    """Connections at rest."""
+    in_use: int
+    """Connections lent."""
+    opening: int
+    """Connects under way."""
+    waiting: int
+    """Callers in the queue."""
+    closing: int
+    """Closes under way."""
+    closes_waiting: int
+    """Connections that wait for their close, because as many as may are under way."""
+    requests: int
+    """Calls of acquire so far."""
+    granted: int
+    """Connections lent so far."""
+    refused: int
+    """Callers so far that got an error from the pool."""
+    cancelled: int
+    """Callers so far that were interrupted while they waited."""
+    opened: int
+    """Connections made so far."""
+    closed: int
+    """Connections closed so far, or handed over to be closed."""
+    forgotten: int
+    """Connections left to the parent process after a fork."""
+    dead: int
+    """Connections so far that were found dead before they were lent."""
+    failures: int
+    """Failed connects in a row; those of one outage that came together count once."""
+    last_error: str | None
+    """The last failed connect, if none has succeeded since."""
+
+    @property
+    def size(self) -> int:
+        """Connections at rest, lent and being made: what `max_size` bounds."""
+        return self.idle + self.in_use + self.opening
+
+
+def statistics_of(runtime: Runtime, name: str | None) -> Statistics:
+    """The numbers right now."""
+    state, counts = runtime.state, runtime.state.counters
+    error = state.last_error
+    return Statistics(
+        name=name,
+        phase=state.phase,
+        max_size=state.limits.max_size,
+        min_idle=state.limits.min_idle,
+        idle=heap.size(state.idle),
+        in_use=len(state.in_use),
+        opening=state.opening,
+        waiting=waiters.size(state.waiters),
+        closing=runtime.helpers.closing if runtime.helpers else 0,
+        closes_waiting=sum(type(job) is Close for job in list(runtime.jobs.values())),
+        requests=state.issued,
+        granted=state.granted,
+        refused=counts.refused,
+        cancelled=counts.cancelled,
+        opened=counts.opened,
+        closed=counts.closed,
+        forgotten=counts.forgotten,
+        dead=counts.dead,
+        failures=state.failures,
+        last_error=f"{error.kind}: {error.text}" if error else None,
+    )

@@ -1,0 +1,491 @@
+"""The face of `Pool`: what may be passed, what a block does, what errors say.
+
+Theory.  Everything here is one thread deep and needs no luck: drivers are scripted or sqlite3.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import math
+import sqlite3
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import pool as package
+from pool import (
+    Lease,
+    LeaseEnded,
+    Notice,
+    OpenError,
+    Pool,
+    PoolClosed,
+    PoolError,
+    PoolSuspended,
+    PoolTimeout,
+    TooManyWaiting,
+)
+from tests.integration.drivers import PATIENCE, Call, idle, lent, run_script, until
+from tests.integration.pools import Scripted, is_whole, scripted
+
+
+def sqlite() -> sqlite3.Connection:
+    return sqlite3.connect(":memory:", check_same_thread=False)
+
+
+@pytest.fixture(params=["background", "caller"])
+def memory(request: pytest.FixtureRequest) -> Iterator[Pool[sqlite3.Connection]]:
+    """One connection to a database in memory, with a table."""
+    with Pool(sqlite, max_size=1, timeout=PATIENCE, opener=request.param) as pool:
+        with pool.connection() as connection:
+            connection.execute("create table note (text)")
+        yield pool
+
+
+def notes(pool: Pool[sqlite3.Connection]) -> list[str]:
+    with pool.connection() as connection:
+        return [row[0] for row in connection.execute("select text from note")]
+
+
+# ---------------------------------------------------------------- blocks
+
+
+def test_a_clean_exit_commits(memory: Pool[sqlite3.Connection]) -> None:
+    with memory.connection() as connection:
+        connection.execute("insert into note values ('kept')")
+        assert connection.in_transaction
+    assert notes(memory) == ["kept"]
+
+
+def test_an_exception_rolls_back(memory: Pool[sqlite3.Connection]) -> None:
+    with pytest.raises(LookupError), memory.connection() as connection:
+        connection.execute("insert into note values ('lost')")
+        raise LookupError
+    assert notes(memory) == []
+    assert memory.statistics().opened == 1
+
+
+def test_autocommit_is_left_alone() -> None:
+    """Each statement was its own transaction, so the block has nothing to commit: what
+    somebody began by hand is rolled back."""
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+
+    with Pool(connect, max_size=1, timeout=PATIENCE) as pool:
+        with pool.connection() as connection:
+            connection.execute("create table note (text)")
+            connection.execute("insert into note values ('kept')")
+            connection.execute("begin")
+            connection.execute("insert into note values ('begun by hand')")
+        assert notes(pool) == ["kept"]
+
+
+def test_a_lease_never_commits(memory: Pool[sqlite3.Connection]) -> None:
+    with memory.acquire() as lease:
+        lease.connection.execute("insert into note values ('lost')")
+    assert notes(memory) == []
+    with memory.acquire() as lease:
+        lease.connection.execute("insert into note values ('kept')")
+        lease.connection.commit()
+    assert notes(memory) == ["kept"]
+
+
+class Transactional:
+    """A connection of an unknown driver that says what it was asked for."""
+
+    autocommit = False
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.failing = ""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("commit", "rollback", "close"):
+            raise AttributeError(name)
+
+        def ask() -> None:
+            self.asked.append(name)
+            if name == self.failing:
+                raise OSError(f"{name} failed")
+
+        return ask
+
+    def rollback(self) -> None:
+        self.__getattr__("rollback")()
+
+
+def test_an_unknown_driver() -> None:
+    with Pool(Transactional, max_size=1, timeout=PATIENCE) as pool:
+        with pool.connection() as connection:
+            pass
+        assert connection.asked == ["commit", "rollback"]
+        connection.autocommit = True
+        with pool.connection() as connection:
+            pass
+        assert connection.asked[2:] == ["rollback"]
+
+
+def test_a_commit_that_fails() -> None:
+    """It is the block's error; the connection is rolled back and lent again."""
+    with Pool(Transactional, max_size=1, timeout=PATIENCE) as pool:
+        with pytest.raises(OSError, match="commit failed"), pool.connection() as connection:
+            connection.failing = "commit"
+        assert connection.asked == ["commit", "rollback"]
+        with pool.acquire() as lease:
+            assert lease.connection is connection
+
+
+def test_a_rollback_that_fails() -> None:
+    """It hides nothing: the block's own error is raised, the connection is closed."""
+    with Pool(Transactional, max_size=1, timeout=PATIENCE) as pool:
+        with pytest.raises(LookupError), pool.connection() as connection:
+            connection.failing = "rollback"
+            raise LookupError
+        until(lambda: connection.asked == ["rollback", "close"])
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, type("Timeout", (BaseException,), {})])
+def test_an_interrupted_query(error: type[BaseException]) -> None:
+    """What stops a query in the middle leaves half an answer to be read: not lent again."""
+    with Pool(Transactional, max_size=1, timeout=PATIENCE) as pool:
+        with pytest.raises(error), pool.connection() as connection:
+            raise error
+        until(lambda: connection.asked == ["close"])
+
+
+def test_things_without_transactions() -> None:
+    """Anything can be pooled."""
+    with Pool(threading.Lock, timeout=PATIENCE) as pool, pool.connection() as lock:
+        assert lock.acquire(False)
+
+
+# ---------------------------------------------------------------- leases
+
+
+def test_release_and_discard_tell_whether() -> None:
+    with scripted(1) as pool:
+        lease = pool.acquire()
+        first = lease.connection
+        assert lease.release() is True
+        assert lease.release() is False
+        assert lease.discard() is False
+        lease = pool.acquire()
+        assert lease.connection is first
+        assert lease.discard() is True
+        assert lease.discard() is False
+        until(lambda: first.closed == 1)
+
+
+def test_a_stale_lease_is_fenced_off() -> None:
+    """After its release a lease gives no connection, and cannot end the next holder's."""
+    with scripted(1) as pool:
+        stale = pool.acquire()
+        stale.release()
+        lease = pool.acquire()
+        with pytest.raises(LeaseEnded):
+            _ = stale.connection
+        assert stale.release() is False
+        assert stale.discard() is False
+        with stale:
+            pass
+        assert lent(pool) == [lease.connection]
+        lease.release()
+
+
+def test_a_lost_lease_is_reclaimed() -> None:
+    with scripted(1) as pool:
+        lost = pool.acquire().connection
+        gc.collect()
+        with pool.acquire() as lease:
+            assert lease.connection is not lost
+        until(lambda: lost.closed == 1)
+
+
+def test_a_dead_thread_is_reclaimed() -> None:
+    """What a thread held when it ended, by an error or not, comes back."""
+
+    def hold() -> None:
+        lease = pool.acquire()
+        assert lease.connection
+        raise LookupError
+
+    with scripted(2) as pool:
+        for _ in range(10):
+            with pytest.raises(LookupError):
+                Call(hold).result()
+        is_whole(pool, 2)
+
+
+# ---------------------------------------------------------------- bad arguments
+
+
+NOT_SECONDS = [-1, math.nan, math.inf, "5", True, b"", object()]
+BAD: list[tuple[str, Any]] = [
+    ("connect", None),
+    ("connect", sqlite()),
+    *(("max_size", value) for value in (0, -1, 2.5, "10", True, math.nan)),
+    *(("min_idle", value) for value in (-1, None, 11, 2.5, "1")),
+    *(("timeout", value) for value in NOT_SECONDS),
+    *((name, value) for name in ("max_lifetime", "max_idle", "leak_after") for value in NOT_SECONDS),
+    *((name, 0) for name in ("max_lifetime", "max_idle", "leak_after", "max_opening")),
+    *((name, value) for name in ("max_waiting", "max_opening") for value in (-1, 1.5, "1", True)),
+    *(("check_after", value) for value in [*NOT_SECONDS, None]),
+    *(("check_timeout", value) for value in NOT_SECONDS),
+    *((name, 3) for name in ("check", "reset", "configure", "close")),
+    ("idle_order", "random"),
+    ("opener", "nobody"),
+    ("backoff_initial", 0),
+    ("backoff_max", 0.01),
+    ("name", 3),
+    ("listeners", [print]),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_bad_arguments(name: str, value: Any) -> None:
+    """Name, value and what is allowed, when the pool is made; no thread was started."""
+    before = threading.active_count()
+    arguments = {"connect": sqlite, name: value}
+    with pytest.raises(ValueError, match="allowed is") as caught:
+        Pool(**arguments)
+    assert f"{name}={value!r}: allowed is " in str(caught.value)
+    assert threading.active_count() == before
+
+
+def test_an_asynchronous_connect_is_refused() -> None:
+    async def connect() -> None:
+        pass
+
+    with pytest.raises(ValueError, match="a plain function"):
+        Pool(connect)
+
+
+def test_min_idle_needs_somebody_who_opens() -> None:
+    with pytest.raises(ValueError, match="min_idle=1: allowed is 0 with opener='caller'"):
+        Pool(sqlite, min_idle=1, opener="caller")
+
+
+@pytest.mark.parametrize("timeout", NOT_SECONDS)
+def test_bad_timeouts(timeout: Any) -> None:
+    with Pool(sqlite) as pool:
+        for function in (pool.acquire, pool.wait, pool.close):
+            with pytest.raises(ValueError, match="timeout=.*: allowed is a finite number"):
+                function(timeout)
+        with pytest.raises(ValueError, match="timeout="), pool.connection(timeout):
+            pass
+
+
+def test_bad_sizes() -> None:
+    with Pool(sqlite, max_size=4, min_idle=2) as pool:
+        for max_size, message in ((0, "max_size=0"), (1, "min_idle=2: allowed is at most")):
+            with pytest.raises(ValueError, match=message):
+                pool.resize(max_size)
+        assert pool.statistics().max_size == 4
+
+
+def test_bad_listeners() -> None:
+    with Pool(sqlite) as pool:
+        with pytest.raises(ValueError, match="kind='open': allowed is one of 'connect'"):
+            pool.listen("open", print)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="close=3: allowed is a function"):
+            pool.listen("close", 3)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- useless connects
+
+
+async def asynchronous() -> None:
+    """What an asynchronous driver's connect is."""
+
+
+@pytest.mark.parametrize("opener", ["background", "caller"])
+@pytest.mark.parametrize(
+    ("connect", "why"),
+    [
+        (lambda: None, "connect returned None"),
+        (lambda: asynchronous(), "connect returned something to be awaited"),
+        (lambda: sqlite3.connect(":memory:"), "check_same_thread=False"),
+        (functools.partial(sqlite3.connect, ":memory:"), "check_same_thread=False"),
+    ],
+)
+def test_useless_connections(connect: Any, why: str, opener: Any) -> None:
+    """They are refused at the first connect, saying why."""
+    with Pool(connect, opener=opener, timeout=PATIENCE) as pool:
+        for _ in range(3):
+            with pytest.raises(OpenError, match=why) as caught:
+                pool.acquire()
+            assert isinstance(caught.value.__cause__, (TypeError, ValueError))
+        assert pool.statistics().opened == 0
+
+
+@pytest.mark.parametrize("opener", ["background", "caller"])
+def test_the_same_connection_again(opener: Any) -> None:
+    """A connect that returns what it returned before would lend one connection to two."""
+    only = sqlite()
+    with Pool(lambda: only, opener=opener, timeout=PATIENCE) as pool, pool.acquire() as lease:
+        assert lease.connection is only
+        with pytest.raises(PoolError, match="returned a connection that the pool has already"):
+            pool.acquire(0.1)
+
+
+def test_configure_that_fails() -> None:
+    """What it was given is closed, and the caller is told."""
+
+    def configure(connection: Any) -> None:
+        raise LookupError("no such schema")
+
+    pool = Scripted(1, configure=configure)
+    with pytest.raises(OpenError, match="no such schema") as caught:
+        pool.acquire()
+    assert isinstance(caught.value.__cause__, LookupError)
+    assert [connection.closed for connection in pool.driver.opened] == [1]
+    pool.close()
+
+
+# ---------------------------------------------------------------- errors
+
+
+def test_one_tree() -> None:
+    for kind in (PoolTimeout, PoolClosed, TooManyWaiting, OpenError, LeaseEnded):
+        assert issubclass(kind, PoolError)
+    assert issubclass(PoolSuspended, PoolTimeout)
+    assert issubclass(PoolTimeout, TimeoutError)
+    assert not issubclass(OpenError, PoolTimeout)
+
+
+@pytest.mark.parametrize(("timeout", "text"), [(0, "without waiting"), (0.02, "within 0.02 s")])
+def test_a_timeout_says_what_is_going_on(timeout: float, text: str) -> None:
+    with scripted(1, name="orders") as pool, pool.acquire():
+        with pytest.raises(PoolTimeout) as caught:
+            pool.acquire(timeout)
+        message = str(caught.value)
+        assert message.startswith("pool 'orders': no connection ")
+        assert text in message
+        assert "max 1, in use 1, idle 0, opening 0, waiting 0; held by thread 'MainThread' for " in (
+            message
+        )
+        assert __file__ not in message  # leak tracking is off
+
+
+def test_a_timeout_names_the_lines_that_hold() -> None:
+    with scripted(7, leak_after=FAR) as pool:
+        leases = [pool.acquire() for _ in range(7)]
+        with pytest.raises(PoolTimeout) as caught:
+            pool.acquire(0)
+        message = str(caught.value)
+        assert f"{__file__}:" in message
+        assert "in test_a_timeout_names_the_lines_that_hold" in message or "<listcomp>" in message
+        assert "; and 2 more)" in message  # the five that hold longest, and how many there are
+        for lease in leases:
+            lease.release()
+
+
+FAR = 1000.0
+
+
+def test_holders() -> None:
+    """Who holds what, longest first, with the stack where leak tracking is on."""
+    with scripted(2, leak_after=FAR) as pool, pool.acquire() as lease:
+        name = threading.current_thread().name
+        done, let_go = threading.Event(), threading.Event()
+
+        def another() -> None:
+            with pool.acquire():
+                done.set()
+                let_go.wait(PATIENCE)
+
+        call = Call(another)
+        done.wait(PATIENCE)
+        first, second = pool.holders()
+        assert first.thread == f"thread {name!r}"
+        assert first.connection is lease.connection
+        assert first.line is not None
+        assert first.line.endswith("in test_holders")
+        assert first.stack is not None
+        assert "pool.acquire() as lease" in first.stack
+        assert first.seconds >= second.seconds >= 0
+        assert second.line is not None
+        assert second.line.endswith("in another")
+        let_go.set()
+        call.result()
+
+
+def test_a_wrong_password_shows_at_once() -> None:
+    """While there was never a connection, a failed connect is everybody's answer; it is an
+    `OpenError`, and its cause is the driver's own error."""
+
+    def connect() -> None:
+        raise ConnectionRefusedError("who are you?")
+
+    for opener in ("background", "caller"):
+        with (
+            Pool(connect, opener=opener, timeout=PATIENCE) as pool,  # type: ignore[arg-type]
+            pytest.raises(OpenError, match="who are you") as caught,
+        ):
+            pool.acquire()
+        assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+
+
+def test_a_kept_error_pins_nothing() -> None:
+    """Programs keep exceptions; what they keep must not keep a connection out of the pool."""
+    kept: list[BaseException] = []
+    with scripted(1) as pool:
+        with pool.acquire():
+            try:
+                pool.acquire(0)
+            except PoolTimeout as error:
+                kept.append(error)
+        try:
+            with pool.connection():
+                raise LookupError
+        except LookupError as error:
+            kept.append(error)
+        is_whole(pool, 1, 0)
+    assert len(kept) == 2
+
+
+# ---------------------------------------------------------------- the package
+
+
+def test_importing_the_package_is_cheap() -> None:
+    """No driver, no peewee, nothing of the checking tools."""
+    heavy = "sqlite3 psycopg psycopg2 pymysql peewee playhouse rich hypothesis gevent"
+    script = f"import pool, sys; print([name for name in '{heavy}'.split() if name in sys.modules])"
+    assert run_script(script).strip() == "[]"
+
+
+def test_the_names() -> None:
+    for name in ("Pool", "Lease", "PoolError", "Statistics", "Notice"):
+        assert name in package.__all__
+    assert (Lease, Notice) == (package.Lease, package.Notice)
+
+
+def test_a_pool_that_nobody_uses_is_collected() -> None:
+    """With its connections, and its threads end."""
+    script = """
+import gc, threading, time, weakref
+from pool import Pool
+class Thing: pass
+pool = Pool(Thing, timeout=20)
+with pool.connection() as thing: pass
+there = weakref.ref(thing)
+del pool, thing
+gc.collect()
+deadline = time.monotonic() + 20
+while (there() or threading.active_count() > 1) and time.monotonic() < deadline: time.sleep(0.001)
+print(there(), threading.active_count())
+"""
+    assert run_script(script).split() == ["None", "1"]
+
+
+def test_repr() -> None:
+    with scripted(2, name="orders") as pool:
+        with pool.acquire() as lease:
+            assert repr(pool).startswith("<Pool 'orders': open, max 2, in use 1, idle 0")
+            assert repr(lease) == "<Lease: <connection 1>>"
+        assert repr(lease) == "<Lease: ended>"
+        assert [connection.number for connection in idle(pool)] == [1]

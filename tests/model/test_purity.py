@@ -1,0 +1,306 @@
+"""The pure half stays pure, and imports point one way: read off the source.
+
+Theory.  Purity is not tested by running: a clock read in one branch would pass a thousand
+tests.  So the source is read.  A pure module imports what is on a short list and other pure
+modules, hence by induction nothing impure; it calls nothing that prints, opens or depends on
+the process; it keeps no state of its own.  The lint is itself shown to fail.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.model.rules import ROOT
+
+PURE = {
+    "draft",
+    "effects",
+    "events",
+    "heap",
+    "invariants",
+    "limits",
+    "shortcuts",
+    "state",
+    "transition",
+    "values",
+    "waiters",
+}
+"""The modules that say what a pool does. `pool/__init__.py` only gathers names."""
+
+ALLOWED = {
+    "__future__",
+    "attrs",
+    "collections.abc",
+    "immutables",
+    "itertools",
+    "math",
+    "types",
+    "typing",
+    "typing_extensions",
+}
+"""What a pure module may import besides its like."""
+
+FORBIDDEN_CALLS = {
+    "breakpoint",
+    "compile",
+    "delattr",
+    "eval",
+    "exec",
+    "globals",
+    "hash",
+    "id",
+    "input",
+    "locals",
+    "open",
+    "print",
+    "setattr",
+    "vars",
+    "__import__",
+}
+EXCEPTIONS = {("values", "hash"), ("values", "setattr")}
+"""`values.py` gives classes an `__hash__`, once, while they are made."""
+
+MUTABLE_CALLS = {"list", "dict", "set", "bytearray", "defaultdict", "deque", "Counter"}
+MUTABLE_NODES = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Every imported module, whole: `from pool import heap` is `pool.heap`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                yield node.lineno, "a relative import"
+            elif node.module == "pool":
+                yield from ((node.lineno, f"pool.{alias.name}") for alias in node.names)
+            else:
+                yield node.lineno, node.module or ""
+
+
+def called(node: ast.Call) -> str:
+    return node.func.id if isinstance(node.func, ast.Name) else ""
+
+
+def is_mutable(node: ast.AST | None) -> bool:
+    made = isinstance(node, ast.Call) and called(node) in MUTABLE_CALLS
+    return made or isinstance(node, MUTABLE_NODES)
+
+
+def unordered(node: ast.AST) -> bool:
+    """A set made on the spot: its order differs from process to process."""
+    made = isinstance(node, ast.Call) and called(node) in {"set", "frozenset"}
+    return made or isinstance(node, (ast.Set, ast.SetComp))
+
+
+def impurities(name: str, source: str) -> list[str]:
+    """What a pure module must not do, one line each."""
+    tree = ast.parse(source)
+    found = [
+        f"{line}: imports {module}"
+        for line, module in imports(tree)
+        if module not in ALLOWED and module.removeprefix("pool.") not in PURE
+    ]
+    for statement in tree.body:
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)) and is_mutable(statement.value):
+            found.append(f"{statement.lineno}: mutable state of the module")
+    for node in ast.walk(tree):
+        line = getattr(node, "lineno", 0)
+        if isinstance(node, (ast.Global, ast.Nonlocal)):
+            found.append(f"{line}: assigns outside its function")
+        call = called(node) if isinstance(node, ast.Call) else ""
+        if call in FORBIDDEN_CALLS and (name, call) not in EXCEPTIONS:
+            found.append(f"{line}: calls {call}")
+        if isinstance(node, (ast.For, ast.comprehension)) and unordered(node.iter):
+            found.append(f"{getattr(node.iter, 'lineno', 0)}: depends on the order of a set")
+        if isinstance(node, (ast.FunctionDef, ast.Lambda)):
+            defaults = [*node.args.defaults, *node.args.kw_defaults]
+            if any(is_mutable(default) for default in defaults):
+                found.append(f"{line}: a mutable default")
+        if isinstance(node, (ast.AsyncFunctionDef, ast.Await, ast.With)):
+            found.append(f"{line}: waits")
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_a_pure_module_is_pure(name: str) -> None:
+    source = (ROOT / "pool" / f"{name}.py").read_text(encoding="utf-8")
+    assert impurities(name, source) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import threading", "imports threading"),
+        ("import time as clock", "imports time"),
+        ("from random import random", "imports random"),
+        ("import logging", "imports logging"),
+        ("import os.path", "imports os.path"),
+        ("from io import StringIO", "imports io"),
+        ("from datetime import datetime", "imports datetime"),
+        ("from collections import deque", "imports collections"),
+        ("from pool.runtime import Runtime", "imports pool.runtime"),
+        ("from pool import runtime", "imports pool.runtime"),
+        ("import pool.errors", "imports pool.errors"),
+        ("import pool", "imports pool"),
+        ("from . import heap", "imports a relative import"),
+        ("def f():\n    import socket", "imports socket"),
+        ("if TYPE_CHECKING:\n    from pool.peewee import X", "imports pool.peewee"),
+        ("cache = {}", "mutable state"),
+        ("seen: set[int] = set()", "mutable state"),
+        ("waiting = [one for one in ()]", "mutable state"),
+        ("def f():\n    global x\n    x = 1", "assigns outside"),
+        ("def f():\n    x = 0\n    def g():\n        nonlocal x\n        x = 1", "assigns outside"),
+        ("def f(x):\n    print(x)", "calls print"),
+        ("def f(x):\n    return open(x)", "calls open"),
+        ("def f(x):\n    return id(x)", "calls id"),
+        ("def f(x):\n    return hash(x)", "calls hash"),
+        ("def f(x):\n    setattr(x, 'y', 1)", "calls setattr"),
+        ("def f(x):\n    return [y for y in set(x)]", "order of a set"),
+        ("def f():\n    for x in {1, 2}:\n        return x", "order of a set"),
+        ("def f(x=[]):\n    return x", "mutable default"),
+        ("def f(lock):\n    with lock:\n        pass", "waits"),
+        ("async def f():\n    pass", "waits"),
+    ],
+)
+def test_the_lint_finds(source: str, message: str) -> None:
+    (found,) = impurities("heap", source)
+    assert message in found
+
+
+def test_the_lint_passes_what_is_pure() -> None:
+    source = (
+        "from __future__ import annotations\n"
+        "from pool import heap, waiters\n"
+        "from pool.state import State\n"
+        "from immutables import Map\n"
+        "NAMES = ('a', 'b')\n"
+        "TABLE = MappingProxyType({'a': 1})\n"
+        "def f(x):\n    return [y for y in sorted(set(x))]\n"
+    )
+    assert impurities("transition", source) == []
+
+
+# ---------------------------------------------------------------- imports point one way
+
+LAYERS = ("pure", "runtime", "adapters", "check", "command")
+
+
+def layer(module: str) -> str:
+    """Where a module of the package belongs, by its name."""
+    parts = module.split(".")
+    if module in ("pool.__main__", "pool.check.cli", "pool.check.__main__"):
+        return "command"
+    if parts[1:2] == ["check"]:
+        return "check"
+    if parts[1:2] == ["peewee"]:
+        return "adapters"
+    return "pure" if parts[1:2] and parts[1] in PURE else "runtime"
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted((ROOT / "pool").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def wrong_ways(module: str, source: str, known: set[str]) -> list[str]:
+    """Imports of this module that point from a lower layer to a higher one."""
+    found = []
+    for line, name in imports(ast.parse(source)):
+        while name.startswith("pool.") and name not in known:
+            name = name.rpartition(".")[0]
+        is_ours = name == "pool" or name.startswith("pool.")
+        if is_ours and LAYERS.index(layer(name)) > LAYERS.index(layer(module)):
+            found.append(f"{module}:{line} imports {name}")
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_imports_point_one_way(module: str) -> None:
+    """Pure, then runtime, then adapters, then check, then the command line."""
+    known = modules()
+    assert wrong_ways(module, known[module].read_text(encoding="utf-8"), set(known)) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("pool.heap", "from pool.runtime import Runtime"),
+        ("pool.heap", "import pool.peewee"),
+        ("pool.runtime", "from pool.peewee import PooledDatabase"),
+        ("pool.runtime", "from pool import peewee"),
+        ("pool.runtime", "def f():\n    from pool.check.machine import Twin"),
+        ("pool", "from pool.check import reference"),
+        ("pool.peewee", "import pool.check.machine"),
+        ("pool.check.machine", "from pool.check.cli import main"),
+    ],
+)
+def test_an_import_the_wrong_way_is_found(module: str, source: str) -> None:
+    known = {*modules(), "pool.check.cli"}
+    assert len(wrong_ways(module, source, known)) == 1
+
+
+# ---------------------------------------------------------------- the second pool
+
+DATA_ONLY = {"pool.effects", "pool.events", "pool.limits", "pool.state"}
+
+
+def test_the_reference_model_shares_no_code_with_the_pool() -> None:
+    """It may know events, effects, limits and `Failure`: data. Nothing that decides."""
+    tree = ast.parse((ROOT / "pool" / "check" / "reference.py").read_text(encoding="utf-8"))
+    ours = {name for _, name in imports(tree) if name == "pool" or name.startswith("pool.")}
+    assert ours <= DATA_ONLY
+    from_state = [
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "pool.state"
+        for alias in node.names
+    ]
+    assert from_state == ["Failure"]
+
+
+# ---------------------------------------------------------------- the same in every process
+
+HISTORY = """
+from pool import *
+limits = Limits(max_size=3, opener="background", min_idle=1, max_idle=1.0, leak_after=2.0)
+state, said = initial(limits), []
+def tell(event):
+    global state
+    state, effects = step(state, event)
+    said.extend(map(repr, effects))
+for n in range(1, 30):
+    tell(Acquire(n / 4, n, n % 3 > 0, f"owner {n}"))
+    tell(Opened(n / 4, None, f"c{n}", n / 4))
+    for key in sorted(state.in_use)[: n % 3]:
+        tell(Release(n / 4, state.in_use[key].ticket, key))
+    tell(Tick(n / 4))
+tell(CloseStale(9.0, 9.0)); tell(CloseAll(9.0)); tell(Shutdown(9.0))
+print("\\n".join(said))
+"""
+
+
+def test_the_same_history_gives_the_same_effects_in_every_process() -> None:
+    """Hash seeds differ from process to process; nothing may hang on them."""
+    digests = set()
+    for hash_seed in ("1", "2", "3"):
+        answer = subprocess.run(
+            [sys.executable, "-c", HISTORY],
+            check=True,
+            capture_output=True,
+            cwd=ROOT,
+            env={"PYTHONHASHSEED": hash_seed},
+        )
+        assert answer.stdout.count(b"\n") > 50
+        digests.add(hashlib.sha256(answer.stdout).hexdigest())
+    assert len(digests) == 1

@@ -1,0 +1,164 @@
+"""A shortcut adds no behaviour: where it applies, the handler says the same.
+
+Theory.  Random histories meet each shortcut hundreds of times, and each refusal to take it
+as often.  The explorer's tests compare them once more, in every state it reaches.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from pool import Acquire, Effect, Event, Grant, Limits, Release, State, shortcuts, transition
+from pool.check.machine import PoolMachine, view
+from tests.model.notation import Run
+
+PAIRS: dict[type, tuple[Any, Any]] = {
+    Acquire: (shortcuts.acquire, transition.acquire),
+    Release: (shortcuts.release, transition.release),
+}
+
+
+def compare(state: State, event: Event) -> bool | None:
+    """Whether the shortcut of this event applied, after comparing; None: it has none."""
+    if type(event) not in PAIRS:
+        return None
+    shortcut, handler = PAIRS[type(event)]
+    before = view(state)
+    short = shortcut(state, event)
+    if short is None:
+        return False
+    long = handler(state, event)
+    assert short[1] == long[1], f"{event} in {before}"
+    assert view(short[0]) == view(long[0]), f"{event} in {before}"
+    assert short[0]._fields == long[0]._fields
+    assert all(type(one) is type(other) for one, other in zip(short[0], long[0], strict=True))
+    assert view(state) == before
+    return True
+
+
+def test_shortcut_and_handler_agree_in_random_histories(
+    record_property: Any,
+) -> None:
+    met: Counter[str] = Counter()
+
+    class Comparing(PoolMachine):
+        compare = False  # the reference model is asked elsewhere
+
+        def tell(self, event: Event) -> tuple[Effect, ...]:
+            assert self.twin is not None
+            applied = compare(self.twin.state, event)
+            if applied is not None:
+                taken = "taken" if applied else "not taken"
+                met[f"{type(event).__name__} {taken}"] += 1
+            return super().tell(event)
+
+    run_state_machine_as_test(
+        seed(1)(Comparing),
+        settings=settings(
+            max_examples=120,
+            stateful_step_count=40,
+            phases=[Phase.generate],
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    for what, count in sorted(met.items()):
+        record_property(what, count)
+    assert set(met) == {
+        f"{kind.__name__} {taken}" for kind in PAIRS for taken in ("taken", "not taken")
+    }
+    assert min(met.values()) >= 20, met
+
+
+# Each condition of a shortcut by itself: the state in which only it stands in the way.
+
+
+def resting(**limits: Any) -> Run:
+    """Three connections idle, made at 0, 1, 2, returned at 3."""
+    run = Run(**limits)
+    for ticket in (1, 2, 3):
+        run.lend(ticket, now=ticket - 1)
+    for ticket in (1, 2, 3):
+        run(Release(3, ticket, ticket))
+    return run
+
+
+@pytest.mark.parametrize("order", ["lifo", "fifo", "oldest"])
+@pytest.mark.parametrize("max_lifetime", [None, 100])
+def test_the_ordinary_acquire_and_release_are_short(order: Any, max_lifetime: Any) -> None:
+    run = resting(idle_order=order, max_lifetime=max_lifetime)
+    for ticket in (4, 5, 6):
+        assert compare(run.state, Acquire(5, ticket, owner="me"))
+        (granted,) = run(Acquire(5, ticket))
+        assert isinstance(granted, Grant)
+        if ticket > 4:
+            assert compare(run.state, Release(6, ticket, granted.key))
+            run(Release(6, ticket, granted.key))
+
+
+BACKGROUND = {"opener": "background", "max_size": 5}
+
+ACQUIRES: list[tuple[str, dict[str, Any], Event]] = [
+    ("an old ticket", {}, Acquire(5, 3)),
+    ("nothing idle", {"idle": None}, Acquire(5, 4)),
+    ("suspended", {"phase": "suspended"}, Acquire(5, 4)),
+    ("closed", {"phase": "closed"}, Acquire(5, 4)),
+    ("backing off", {"retry_at": 9.0}, Acquire(5, 4)),
+    ("min_idle", {"limits": Limits(**BACKGROUND, min_idle=3)}, Acquire(5, 4)),
+    ("retired", {"retire_before": 10.0}, Acquire(5, 4)),
+    ("expired", {"limits": Limits(max_lifetime=1)}, Acquire(5, 4)),
+]
+
+
+@pytest.mark.parametrize(("why", "change", "event"), ACQUIRES, ids=[row[0] for row in ACQUIRES])
+def test_an_acquire_that_is_not_ordinary(why: str, change: dict[str, Any], event: Event) -> None:
+    state = resting().state
+    assert compare(state, Acquire(5, 4))
+    assert not compare(state._replace(**change), event)
+
+
+RELEASES: list[tuple[str, dict[str, Any], Event]] = [
+    ("a wrong ticket", {}, Release(5, 3, 3)),
+    ("a wrong key", {}, Release(5, 4, 9)),
+    ("not reusable", {}, Release(5, 4, 3, reusable=False)),
+    ("suspended", {"phase": "suspended"}, Release(5, 4, 3)),
+    ("closed", {"phase": "closed"}, Release(5, 4, 3)),
+    ("backing off", {"retry_at": 9.0}, Release(5, 4, 3)),
+    ("min_idle", {"limits": Limits(**BACKGROUND, min_idle=3)}, Release(5, 4, 3)),
+    ("retired", {"retire_before": 10.0}, Release(5, 4, 3)),
+    ("expired", {"limits": Limits(max_lifetime=1)}, Release(5, 4, 3)),
+    ("surplus", {"limits": Limits(max_size=2)}, Release(5, 4, 3)),
+    ("surplus, counting opens", {"opening_background": 8}, Release(5, 4, 3)),
+]
+
+
+@pytest.mark.parametrize(("why", "change", "event"), RELEASES, ids=[row[0] for row in RELEASES])
+def test_a_release_that_is_not_ordinary(why: str, change: dict[str, Any], event: Event) -> None:
+    run = resting()
+    run(Acquire(4, 4))  # key 3
+    assert compare(run.state, Release(5, 4, 3))
+    assert not compare(run.state._replace(**change), event)
+
+
+def test_a_release_that_somebody_waits_for_is_not_ordinary() -> None:
+    run = Run(max_size=1)
+    run.lend(1)
+    run(Acquire(1, 2))
+    assert not compare(run.state, Release(2, 1, 1))
+
+
+def test_the_last_place_of_a_full_pool_is_taken() -> None:
+    """Full is counted without the connection that comes back."""
+    run = Run(max_size=1)
+    run.lend(1)
+    assert compare(run.state, Release(2, 1, 1))
+    assert compare(
+        run.state._replace(limits=attrs.evolve(run.state.limits, max_size=None)), Release(2, 1, 1)
+    )
