@@ -21,7 +21,7 @@ from pool import heap
 from pool.arguments import check_seconds, is_seconds, refuse
 from pool.callables import Callables
 from pool.effects import Ignored
-from pool.errors import OpenError, PoolClosed, PoolError, PoolTimeout, describe
+from pool.errors import OpenError, PoolClosed, PoolError, PoolTimeout, describe, error_of
 from pool.events import Configure, Event, Resume, Retire, Shutdown, Suspend, Tick
 from pool.helpers import next_look
 from pool.holders import Holder, Holding, holdings
@@ -213,12 +213,12 @@ class Pool(Generic[Connection]):
         state = runtime.state
         if ready and state.phase != "closed":
             return
-        what = describe(state, runtime.clock())
-        error: PoolError = PoolClosed(f"the pool is closed ({what})")
+        kind: type[PoolError] = PoolClosed
+        text = "the pool is closed"
         if not ready:
-            text = f"min_idle={state.limits.min_idle} not reached within {timeout:g} s ({what})"
-            error = PoolTimeout(text)
-        error.failure = state.last_error
+            kind, text = PoolTimeout, f"min_idle={state.limits.min_idle} not reached"
+            text += f" within {timeout:g} s"
+        error = error_of(kind, text, state, runtime.clock(), state.last_error)
         self._driver.explain(error, self.name)
         raise error
 

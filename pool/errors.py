@@ -76,9 +76,16 @@ def describe(state: State, now: float) -> str:
 def error_for(refusal: Refuse, state: State, timeout: float | None, now: float) -> PoolError:
     """The exception that tells a caller of its refusal, at this time on the clock of events."""
     kind, text = _CLASSES[refusal.reason]
-    message = f"{text.format(timeout=timeout or 0.0)} ({describe(state, now)})"
-    if refusal.error is not None:
-        message += f"; the last connect failed: {refusal.error.kind}: {refusal.error.text}"
+    return error_of(kind, text.format(timeout=timeout or 0.0), state, now, refusal.error)
+
+
+def error_of(
+    kind: type[PoolError], text: str, state: State, now: float, failure: Failure | None
+) -> PoolError:
+    """An exception that says what is going on, and what the last connect failed with."""
+    message = f"{text} ({describe(state, now)})"
+    if failure is not None:
+        message += f"; the last connect failed: {failure.kind}: {failure.text}"
     error = kind(message)
-    error.failure = refusal.error
+    error.failure = failure
     return error

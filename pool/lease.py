@@ -113,7 +113,7 @@ class Lease(Handle, Generic[Connection]):
         self._finish(error, commits=False)
 
     def __repr__(self) -> str:
-        return f"<Lease: {'ended' if self.ended else self._connection!r}>"
+        return "<Lease: ended>" if self.ended else f"<Lease: {self._connection!r}>"
 
 
 class Borrowing(Generic[Connection]):

@@ -182,6 +182,8 @@ def found_in_specification(mutant: Mutant) -> tuple[str, ...]:
         configuration = mutant.configuration
         if EQUAL in mutant.specification:
             dump = tlc.dump(configuration, directory)
+            if dump.verdict.violated:
+                return (dump.verdict.violated,)
             return () if python_graph(configuration).edges == dump.edges else (EQUAL,)
         found = tuple(
             verdict.violated

@@ -322,6 +322,20 @@ def _ages() -> Iterator[Any]:
         ),
     )
     yield (
+        "rested-ties-of-adopted-ones",
+        "of equal seq, too: the smaller key is closed",
+        "TIC-2 ADO-3",
+        _background(max_size=5, min_idle=1, max_idle=1.0, idle_order="oldest"),
+        (
+            Adopt(
+                4,
+                idle=tuple(AdoptIdle(None, f"a{seconds}", seconds, 7) for seconds in (2, 4, 1, 3)),
+            ),
+            Tick(4.9375),
+            Tick(5),
+        ),
+    )
+    yield (
         "the-clock-goes-back",
         "times that go back: nothing expires early, rested may be below 0",
         "AGE-1 SRV-2 RET-2 TIC-2 TIC-3",

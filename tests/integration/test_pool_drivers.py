@@ -1,0 +1,308 @@
+"""The recipes, on real databases: what each driver is asked, and what it costs.
+
+Theory.  A recipe promises three things: a connection that was left in a transaction, or in the
+middle of something, comes back clean or not at all; one that the server has ended is found dead;
+and a clean one costs no round trip.  All drivers are held to the same tests.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from pool import Pool
+from tests.integration.drivers import PATIENCE, until
+from tests.integration.pools import is_whole
+
+DRIVERS = ["psycopg", "psycopg2", "pymysql"]
+
+
+class Place:
+    """A real database as one driver sees it."""
+
+    def __init__(self, driver: str, request: pytest.FixtureRequest) -> None:
+        module = pytest.importorskip(driver)
+        self.name = driver
+        self.server = request.getfixturevalue("mariadb" if driver == "pymysql" else "postgres")
+        self.settings = {"autocommit": False} if driver == "pymysql" else {}
+        self.connect: Callable[[], Any] = lambda: module.connect(
+            **self.server.parameters, **self.settings
+        )
+        self.table = f"note_{driver}"
+
+    def __enter__(self) -> Place:
+        self.server.run(f"drop table if exists {self.table}")
+        self.server.run(f"create table {self.table} (word varchar(20) primary key)")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.run(f"drop table {self.table}")
+
+    def words(self) -> list[str]:
+        return [row[0] for row in self.server.run(f"select word from {self.table} order by word")]
+
+    def add(self, connection: Any, word: str) -> None:
+        execute(connection, f"insert into {self.table} values ('{word}')")
+
+    def identity(self, connection: Any) -> int:
+        """The server's own number for a connection."""
+        if self.name == "pymysql":
+            return int(connection.thread_id())
+        if self.name == "psycopg":
+            return int(connection.info.backend_pid)
+        return int(connection.get_backend_pid())
+
+    def kill(self, number: int) -> None:
+        """End a connection on the server."""
+        if self.name == "pymysql":
+            self.server.run(f"kill {number}")
+        else:
+            self.server.run(f"select pg_terminate_backend({number})")
+
+
+def execute(connection: Any, statement: str) -> list[Any]:
+    cursor = connection.cursor()
+    try:
+        cursor.execute(statement)
+        return list(cursor.fetchall()) if cursor.description else []
+    finally:
+        cursor.close()
+
+
+@pytest.fixture(params=DRIVERS)
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    with Place(request.param, request) as place:
+        yield place
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Mark what needs a server, as conftest.py does for those who name their fixture."""
+    if "place" in metafunc.fixturenames:
+        metafunc.definition.add_marker(pytest.mark.database)
+
+
+@pytest.fixture
+def pool(place: Place) -> Iterator[Pool[Any]]:
+    with Pool(place.connect, max_size=1, timeout=PATIENCE, check_after=0.0) as pool:
+        yield pool
+
+
+def test_blocks_commit_and_roll_back(pool: Pool[Any], place: Place) -> None:
+    with pool.connection() as connection:
+        place.add(connection, "kept")
+    try:
+        with pool.connection() as connection:
+            place.add(connection, "lost")
+            raise LookupError
+    except LookupError:
+        pass
+    assert place.words() == ["kept"]
+    assert pool.statistics().opened == 1
+
+
+def test_autocommit(place: Place) -> None:
+    """Nothing to commit; a transaction begun by hand is rolled back."""
+
+    def configure(connection: Any) -> None:
+        if place.name == "pymysql":
+            connection.autocommit(True)
+        else:
+            connection.autocommit = True
+
+    with Pool(place.connect, max_size=1, configure=configure, timeout=PATIENCE) as pool:
+        with pool.connection() as connection:
+            place.add(connection, "kept")
+            assert place.words() == ["kept"]
+            execute(connection, "begin")
+            place.add(connection, "by hand")
+        assert place.words() == ["kept"]
+        with pool.connection() as again:
+            assert again is connection
+
+
+def test_an_open_transaction_comes_back_clean(pool: Pool[Any], place: Place) -> None:
+    with pool.acquire() as lease:
+        place.add(lease.connection, "lost")
+        first = lease.connection
+    with pool.acquire() as lease:
+        assert lease.connection is first
+        assert execute(first, f"select * from {place.table}") == []
+
+
+def test_a_failed_transaction_comes_back_clean(pool: Pool[Any], place: Place) -> None:
+    """An error in a statement leaves locks, or a transaction that refuses everything."""
+    with pool.connection() as connection:
+        place.add(connection, "once")
+    with pytest.raises(Exception, match=r"(?i)duplicate"), pool.connection() as connection:
+        place.add(connection, "once")
+    with pool.connection() as again:
+        assert again is connection
+        place.add(again, "twice")
+    assert place.words() == ["once", "twice"]
+
+
+def test_a_closed_connection_is_not_lent_again(pool: Pool[Any], place: Place) -> None:
+    with pool.acquire() as lease:
+        first = lease.connection
+        first.close()
+    with pool.acquire() as lease:
+        assert lease.connection is not first
+        assert execute(lease.connection, "select 1")
+
+
+def test_a_killed_connection_is_found_dead(pool: Pool[Any], place: Place) -> None:
+    """The check before it is lent finds it; the caller gets another and sees no error."""
+    with pool.acquire() as lease:
+        number = place.identity(lease.connection)
+    place.kill(number)
+    with pool.acquire() as lease:
+        assert place.identity(lease.connection) != number
+        assert execute(lease.connection, "select 1")
+    assert pool.statistics().dead == 1
+
+
+def test_a_connection_killed_in_use(pool: Pool[Any], place: Place) -> None:
+    """Its holder sees the driver's error; it is closed, not lent again."""
+    lease = pool.acquire()
+    place.kill(place.identity(lease.connection))
+    with pytest.raises(Exception, match=r"(?i)terminat|closed|lost|gone|kill"):
+        for _ in range(3):
+            execute(lease.connection, "select 1")
+    lease.release()
+    with pool.acquire() as lease:
+        assert execute(lease.connection, "select 1")
+    assert pool.statistics().opened == 2
+
+
+def test_a_check_leaves_no_transaction(pool: Pool[Any], place: Place) -> None:
+    """Neither on the connection nor on the server, and autocommit is what it was."""
+    with pool.acquire():
+        pass
+    with pool.acquire() as lease:
+        connection = lease.connection
+        if place.name == "psycopg":
+            assert connection.pgconn.transaction_status == 0
+            assert connection.autocommit is False
+        elif place.name == "psycopg2":
+            assert connection.get_transaction_status() == 0
+            assert connection.autocommit is False
+        place.add(connection, "lost")
+    assert place.words() == []
+    assert pool.statistics().opened == 1
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+@pytest.mark.database
+def test_a_clean_return_costs_nothing(driver: str, request: pytest.FixtureRequest) -> None:
+    """Where a driver knows that no transaction is open, the server hears nothing of a return."""
+    with Place(driver, request) as place, Pool(place.connect, max_size=1) as pool:
+        with pool.acquire() as lease:
+            number = place.identity(lease.connection)
+            connection = lease.connection
+            connection.autocommit = True
+            execute(connection, "select 1")
+        query = f"select query from pg_stat_activity where pid = {number}"
+        assert place.server.run(query) == [("select 1",)]
+        assert pool.statistics().idle == 1
+
+
+def test_the_users_reset(place: Place) -> None:
+    """Called after the rollback; what it leaves open is committed, so that it lasts."""
+    seen: list[Any] = []
+
+    def reset(connection: Any) -> None:
+        seen.append(execute(connection, f"select count(*) from {place.table}")[0][0])
+        place.add(connection, f"reset {len(seen)}")
+
+    with Pool(place.connect, max_size=1, reset=reset, timeout=PATIENCE) as pool:
+        for _ in range(2):
+            with pool.acquire() as lease:
+                place.add(lease.connection, "lost")
+    assert seen == [0, 1]
+    assert place.words() == ["reset 1", "reset 2"]
+
+
+def test_closing_the_pool_closes_the_sessions(place: Place) -> None:
+    with Pool(place.connect, max_size=3, timeout=PATIENCE) as pool:
+        is_whole(pool, 3)
+        numbers = []
+        with pool.acquire() as lease:
+            numbers.append(place.identity(lease.connection))
+    where = (
+        "information_schema.processlist where id"
+        if place.name == "pymysql"
+        else ("pg_stat_activity where pid")
+    )
+    until(lambda: place.server.run(f"select count(*) from {where} = {numbers[0]}") == [(0,)])
+
+
+@pytest.mark.database
+def test_unread_rows(request: pytest.FixtureRequest) -> None:
+    """An unbuffered result with rows still to come: closed, not lent, not read to its end."""
+    with Place("pymysql", request) as place:
+        import pymysql.cursors
+
+        with Pool(place.connect, max_size=1, timeout=PATIENCE) as pool:
+            with pool.acquire() as lease:
+                first = lease.connection
+                cursor = first.cursor(pymysql.cursors.SSCursor)
+                cursor.execute("select seq from seq_1_to_10000")
+                cursor.fetchone()
+            first._result.unbuffered_active = False  # else its finalizer wants to read on
+            with pool.acquire() as lease:
+                assert lease.connection is not first
+                assert execute(lease.connection, "select 1") == [(1,)]
+
+
+# ---------------------------------------------------------------- sqlite3
+
+
+def test_sqlite(tmp_path: Any) -> None:
+    """A file, several connections, each used by several threads."""
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(tmp_path / "file", check_same_thread=False, timeout=PATIENCE)
+
+    with Pool(connect, max_size=3, timeout=PATIENCE, opener="caller", max_opening=None) as pool:
+        with pool.connection() as connection:
+            connection.execute("create table note (word)")
+            connection.execute("insert into note values ('kept')")
+        with pool.acquire() as lease:
+            lease.connection.execute("insert into note values ('lost')")
+        is_whole(pool, 3)
+        with pool.connection() as connection:
+            assert connection.execute("select * from note").fetchall() == [("kept",)]
+            connection.close()
+            with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+                connection.execute("select 1")
+            with pool.acquire() as lease:
+                assert lease.connection.execute("select 1").fetchall() == [(1,)]
+            connection = lease.connection
+
+
+def test_a_class_derived_from_a_drivers(tmp_path: Any) -> None:
+    """It is recognised too."""
+
+    class Mine(sqlite3.Connection):
+        rolled_back = 0
+
+        def rollback(self) -> None:
+            self.rolled_back += 1
+            super().rollback()
+
+    def connect() -> Mine:
+        return sqlite3.connect(":memory:", check_same_thread=False, factory=Mine)
+
+    with Pool(connect, max_size=1, timeout=PATIENCE) as pool:
+        with pool.acquire() as lease:
+            lease.connection.execute("select 1")
+        assert lease._connection is None
+        with pool.acquire() as lease:
+            assert lease.connection.rolled_back == 0
+            lease.connection.execute("create table note (word)")
+            lease.connection.execute("insert into note values (1)")
+            mine = lease.connection
+        assert mine.rolled_back == 1
