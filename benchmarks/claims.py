@@ -21,7 +21,7 @@ SHOW: dict[str, Callable[[float], str]] = {
     "s": milliseconds,
     "us": lambda value: f"{value * 1e6:.2f} us",
     "ratio": "{:.2f}".format,
-    "count": "{:,.0f}".format,
+    "count": lambda value: f"{value:,.0f}" if value == int(value) else f"{value:,.1f}",
     "%": "{:.0f} %".format,
 }
 """How people are shown a figure, by its unit."""

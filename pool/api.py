@@ -209,6 +209,7 @@ class Pool(Generic[Connection]):
             there = heap.size(state.idle) + len(state.in_use)
             return there >= state.limits.min_idle or state.phase == "closed"
 
+        runtime.apply(Tick(runtime.clock()))  # after a fork nobody else may have begun
         ready = runtime.onlookers.wait(runtime.sync, is_ready, timeout)
         state = runtime.state
         if ready and state.phase != "closed":

@@ -123,7 +123,11 @@ class Psycopg2(Recipe):
             return False
         state = connection.get_transaction_status()
         if state in (IN_TRANSACTION, IN_ERROR):
-            connection.rollback()
+            if connection.autocommit:  # one begun by hand, of which `rollback` knows nothing
+                with connection.cursor() as cursor:
+                    cursor.execute("ROLLBACK")
+            else:
+                connection.rollback()
             state = connection.get_transaction_status()
         return bool(state == IDLE)
 

@@ -168,7 +168,7 @@ class Draft:
         """Close the idle above `min_idle` that rested for `max_idle`, longest first."""
         if self.limits.max_idle is None:
             return
-        resting = sorted(heap.items(self.idle), key=lambda idle: (idle.since, idle.seq, idle.entry.key))
+        resting = sorted(heap.items(self.idle), key=lambda idle: (idle.since, *idle[1:3]))
         while (
             len(resting) > self.limits.min_idle and now >= resting[0].since + self.limits.max_idle
         ):

@@ -445,7 +445,9 @@ Tick ==
         swept   == Sweep(Outcome(pool), now)                                        \* TIC-1
         idle    == swept.pool.idle
         byRest  == Sorted(Range(idle), LAMBDA a, b :
-                       a.since < b.since \/ (a.since = b.since /\ a.seq < b.seq))
+                       \/ a.since < b.since
+                       \/ a.since = b.since /\ a.seq < b.seq
+                       \/ a.since = b.since /\ a.seq = b.seq /\ a.entry.key < b.entry.key)
         rested  == IF limits.max_idle = None THEN {}
                    ELSE {item \in Range(idle) : now >= item.since + limits.max_idle}
         spare   == Greatest({0, Len(idle) - limits.min_idle})
@@ -504,7 +506,8 @@ Forked ==
                                !.pool.retire_before = 0,
                                !.pool.counters.forgotten = @ + count])              \* FRK-2
 
-\* transition.adopt.  Each key is named at most once in `idle` and in `in_use`.
+\* transition.adopt.  An adapter names each key at most once in `idle` and in `in_use`, and none
+\* that this event gives: it cannot know those.
 Adopt(idle, in_use, removed, next_seq) ==
     LET event == [ name |-> "Adopt", idle |-> idle, in_use |-> in_use,
                    removed |-> removed, next_seq |-> next_seq ]

@@ -348,7 +348,7 @@ CONFIGURATIONS: Mapping[str, Configuration] = MappingProxyType(
                 name="strangers",
                 about="every event also with tickets and keys that are not right",
                 limits=(Limits(max_size=2),),
-                callers=3,
+                callers=4,
                 events=(*TRAFFIC, "Shutdown"),
                 strangers=(*TRAFFIC,),
                 goals=tuple(f"{name}>Ignored" for name in TRAFFIC if name != "Opened"),

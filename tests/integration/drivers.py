@@ -268,13 +268,17 @@ class Storm:
         self.victims[threading.get_ident()] = self
         while not self.over.is_set():
             try:
-                while not self.over.is_set():
-                    self.struck = self.arrived
-                    self.begun = True
-                    work()
+                self._work_on(work)
             except Thrown:
                 self.arrived += 1
         del self.victims[threading.get_ident()]
+
+    def _work_on(self, work: Callable[[], Any]) -> None:
+        # In a frame of its own: not every jump of a loop within a `try` is covered by it.
+        while not self.over.is_set():
+            self.struck = self.arrived
+            self.begun = True
+            work()
 
     def strike(self, thread: threading.Thread, times: int) -> None:
         """Throw so many; back when each has arrived, and `endure` has ended."""

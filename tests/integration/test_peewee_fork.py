@@ -373,6 +373,7 @@ def test_a_child_that_ends_in_the_ordinary_way() -> None:
         """
 import os, sys, tempfile, warnings
 warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*multi-threaded.*")
+warnings.filterwarnings("ignore", category=ResourceWarning)  # of sqlite3, from Python 3.13 on
 from pool.peewee import PooledSqliteDatabase
 
 path = os.path.join(tempfile.mkdtemp(), "file.db")

@@ -191,11 +191,11 @@ def test_the_command_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         ["check", "strangers", "live-caller", "--json", str(json_path), "--junit", str(junit_path)]
     )
     assert status == 0
-    assert "46 states" in capsys.readouterr().out
+    assert "56 states" in capsys.readouterr().out
     report = json.loads(json_path.read_text())
     assert report["passed"]
-    assert report["results"][0]["counts"]["states"] == 46
-    assert report["totals"]["states"] == 46 + report["results"][1]["counts"]["states"]
+    assert report["results"][0]["counts"]["states"] == 56
+    assert report["totals"]["states"] == 56 + report["results"][1]["counts"]["states"]
     suites = ElementTree.parse(junit_path).getroot()
     assert [suite.get("name") for suite in suites] == ["explore", "live"]
     assert {suite.get("failures") for suite in suites} == {"0"}

@@ -296,6 +296,6 @@ def test_the_rules_are_read_from_the_specification() -> None:
     assert rules()["SRV-5"].event is None
     assert (
         rules()["CAN-4"].text
-        == "If a lease is its own, the lease ends and the connection is settled."
+        == "If a lease is its own, the lease ends, and then the connection is settled."
     )
     assert rules()["RUN-1"].is_for_runtimes

@@ -1,0 +1,214 @@
+"""Exceptions at any instant: whatever they hit, the whole capacity can be lent afterwards.
+
+Theory.  A signal handler that raises strikes the main thread between any two steps of the
+interpreter; `PyThreadState_SetAsyncExc` does so to any thread.  Both are thrown at random
+microseconds into everything a caller can do, while other threads keep the pool busy, so that the
+caller is also struck in the queue.  Then every connection is borrowed at once.
+
+`PUREPOOL_HITS` says how many exceptions to throw in all (2,000 by default); seeds share them.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from pool import Pool, PoolTimeout
+from tests.integration.drivers import (
+    FOR_EVER,
+    PATIENCE,
+    Call,
+    Storm,
+    Thrown,
+    lent,
+    park,
+    raise_in,
+    until,
+    weather,
+)
+from tests.integration.pools import Scripted, is_whole, scripted
+
+HITS = int(os.environ.get("PUREPOOL_HITS", "2000"))
+SEEDS = [1, 2, 3, 4, 5]
+SIZE = 20
+
+
+@pytest.fixture(autouse=True)
+def stormy() -> Iterator[None]:
+    with weather():
+        yield
+
+
+def borrow(pool: Pool[Any], dice: random.Random) -> None:
+    with pool.connection() as connection:
+        connection.number += 0
+
+
+def lease(pool: Pool[Any], dice: random.Random) -> None:
+    with pool.acquire() as lease:
+        assert lease.connection
+
+
+def by_hand(pool: Pool[Any], dice: random.Random) -> None:
+    lease = pool.acquire()
+    try:
+        assert lease.connection
+    finally:
+        lease.release()
+
+
+def discard(pool: Pool[Any], dice: random.Random) -> None:
+    pool.acquire().discard()
+
+
+def impatient(pool: Pool[Any], dice: random.Random) -> None:
+    try:
+        with pool.connection(dice.choice([0, 0.00005, 0.001])):
+            pass
+    except PoolTimeout:
+        pass
+
+
+def fail(pool: Pool[Any], dice: random.Random) -> None:
+    try:
+        with pool.connection():
+            raise LookupError
+    except LookupError:
+        pass
+
+
+WORK: list[Callable[[Pool[Any], random.Random], None]] = [
+    borrow,
+    borrow,
+    lease,
+    by_hand,
+    discard,
+    impatient,
+    fail,
+]
+
+
+class Company:
+    """Threads that keep a pool busy meanwhile: at times all of it."""
+
+    def __init__(self, pool: Pool[Any], threads: int) -> None:
+        self.calm = threading.Event()
+        self.calls = [Call(self.work, pool) for _ in range(threads)]
+
+    def work(self, pool: Pool[Any]) -> None:
+        while not self.calm.is_set():
+            leases = [pool.acquire() for _ in range(SIZE // 4)]
+            for lease in leases:
+                lease.release()
+
+    def leave(self) -> None:
+        self.calm.set()
+        for call in self.calls:
+            call.result()
+
+
+def whole_again(pool: Scripted) -> None:
+    gc.collect()
+    until(lambda: not lent(pool))
+    is_whole(pool, SIZE)
+
+
+@pytest.mark.parametrize("opener", ["background", "caller"])
+@pytest.mark.timeout(600)
+def test_signals_at_random_microseconds(opener: str) -> None:
+    """A handler that raises, as that of Ctrl-C does. After each seed's share of the hits the full
+    capacity can be lent."""
+    thrown = [0]
+
+    def strike(*_: object) -> None:
+        thrown[0] += 1
+        raise Thrown
+
+    handler = signal.signal(signal.SIGALRM, strike)
+    try:
+        stormy = opener == "caller"
+        with scripted(
+            SIZE, stormy=stormy, opener=opener, max_opening=None, check_after=0.0
+        ) as pool:
+            for seed in SEEDS:
+                company = Company(pool, 3)
+                suffer(pool, random.Random(seed), thrown, HITS // len(SEEDS) // 2)
+                company.leave()
+                whole_again(pool)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+    assert thrown[0] == HITS // len(SEEDS) // 2 * len(SEEDS)
+
+
+def suffer(pool: Scripted, dice: random.Random, thrown: list[int], hits: int) -> None:
+    storm = Storm()
+    aim = thrown[0] + hits
+
+    def work_until_struck() -> None:
+        before = thrown[0]
+        if before >= aim:
+            storm.over.set()
+            return
+        work = dice.choice(WORK)
+        signal.setitimer(signal.ITIMER_REAL, dice.randrange(1, 500) * 1e-6)
+        while thrown[0] == before:
+            try:
+                work(pool, dice)
+            except RuntimeError:  # what becomes of it in the waits of the standard library
+                assert thrown[0] > before
+
+    storm.endure(work_until_struck)
+
+
+@pytest.mark.parametrize("opener", ["background", "caller"])
+@pytest.mark.timeout(600)
+def test_storms_over_threads(opener: str) -> None:
+    """`PyThreadState_SetAsyncExc` against eight threads at once, on a pool too small for them, so
+    that most of them wait. (No checks: one that strikes in `Thread.start` may hit the newborn.)"""
+    threads, dice = 8, random.Random(6)
+    stormy = opener == "caller"
+    with scripted(SIZE, stormy=stormy, opener=opener, max_opening=None, check_after=1000.0) as pool:
+        is_whole(pool, SIZE)
+        storms = [Storm() for _ in range(threads)]
+
+        def work() -> None:
+            held = [pool.acquire() for _ in range(3)]  # all but the last never fill the pool
+            for one in held:
+                one.release()
+            dice.choice([borrow, lease, impatient])(pool, dice)
+
+        workers = [Call(storm.endure, work) for storm in storms]
+        strikers = [
+            Call(storm.strike, worker, HITS // 4 // threads)
+            for storm, worker in zip(storms, workers, strict=True)
+        ]
+        for striker in strikers:
+            striker.result(10 * PATIENCE)
+        whole_again(pool)
+
+
+def test_waiters_are_struck() -> None:
+    """In the queue: each gives up what it was granted in that instant, for the next."""
+    with scripted(2) as pool:
+        for _ in range(10):
+            leases = [pool.acquire() for _ in range(2)]
+            struck = [park(pool, pool.acquire, FOR_EVER) for _ in range(6)]
+            spared = [park(pool, pool.acquire, FOR_EVER) for _ in range(2)]
+            for call in struck:
+                raise_in(call, Thrown)
+            for held in leases:
+                held.release()
+            for call in struck:
+                with pytest.raises(Thrown):
+                    call.result()
+            for call in spared:
+                call.result().release()
+        is_whole(pool, 2)
