@@ -411,21 +411,26 @@ class Runtime:
         while self._inbox:
             for _ in iter(functools.partial(self.lock.acquire, False), False):
                 try:
-                    while self._inbox:
-                        ticket, key = self._inbox[0]
-                        self._cells.pop(ticket, None)
-                        now = self.clock()
-                        if key:
-                            self._commit(Discard(now, ticket, key))
-                        self._commit(Cancel(now, ticket))
-                        self._inbox.popleft()
-                        self._orphans = True
+                    self._empty_inbox()
                 finally:
                     self.lock.release()
                 self.onlookers.notify()
                 break
             else:
                 return
+
+    def _empty_inbox(self) -> None:
+        """A frame of its own: from CPython 3.12 on, the jump back of a loop inside `try` is
+        not covered by that `try`, and an asynchronous exception there would keep the lock."""
+        while self._inbox:
+            ticket, key = self._inbox[0]
+            self._cells.pop(ticket, None)
+            now = self.clock()
+            if key:
+                self._commit(Discard(now, ticket, key))
+            self._commit(Cancel(now, ticket))
+            self._inbox.popleft()
+            self._orphans = True
 
     def _commit(self, event: Event) -> None:
         if self._current[1]:

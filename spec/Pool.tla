@@ -506,8 +506,9 @@ Forked ==
                                !.pool.retire_before = 0,
                                !.pool.counters.forgotten = @ + count])              \* FRK-2
 
-\* transition.adopt.  An adapter names each key at most once in `idle` and in `in_use`, and none
-\* that this event gives: it cannot know those.
+\* An adapter names each key at most once in `idle` and in `in_use`, and none that this event
+\* gives: it cannot know those.
+\* transition.adopt
 Adopt(idle, in_use, removed, next_seq) ==
     LET event == [ name |-> "Adopt", idle |-> idle, in_use |-> in_use,
                    removed |-> removed, next_seq |-> next_seq ]

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     began = time.perf_counter()
     results = _run(console, tasks)
     seconds = time.perf_counter() - began
-    _show(console, results, seconds)
+    _show(console, results, seconds, len(tasks))
     if arguments.json:
         save(arguments.json, as_json(results, seconds))
     if arguments.junit:
@@ -184,12 +184,13 @@ def _run(console: Console, tasks: list[Task]) -> list[Result]:
 def _line(console: Console, result: Result) -> None:
     mark = "[green]ok[/]" if result.passed else "[red]FAILED[/]"
     counts = ", ".join(f"{count:,} {name}" for name, count in result.counts.items())
-    console.print(f"{mark} {result.part} {result.name}  {counts}  {result.seconds:.1f} s")
+    line = f"{mark} {result.part} {result.name}  {counts}  {result.seconds:.1f} s"
+    console.print(line, soft_wrap=True)
     if result.message:
         console.print(result.message, markup=False, soft_wrap=True)
 
 
-def _show(console: Console, results: list[Result], seconds: float) -> None:
+def _show(console: Console, results: list[Result], seconds: float, wanted: int) -> None:
     table = Table(box=None)
     for title in ("part", "checks", "failed", "counts", "seconds"):
         table.add_column(title, justify="left" if title in ("part", "counts") else "right")
@@ -205,6 +206,8 @@ def _show(console: Console, results: list[Result], seconds: float) -> None:
     console.print(table)
     failed = sum(not result.passed for result in results)
     verdict = f"[red]{failed} failed[/]" if failed else "[green]all passed[/]"
+    if len(results) < wanted:
+        verdict += f", [red]stopped before the other {wanted - len(results)}[/]"
     console.print(f"{len(results)} checks, {verdict}, {seconds:.1f} s")
 
 
