@@ -40,8 +40,9 @@ test: check-lint ## Run everything, fast stages first
 	@$(PYTEST) tests/integration -m database
 	@echo "==> all stages passed on $(INTERPRETER)"
 
-quick: $(VENV)/dev ## Run the pure and the SQLite tests; under a minute
-	@$(PYTEST) tests/model tests/integration -m "not database"
+quick: $(VENV)/dev ## Run the pure and the SQLite tests, but those of TLC and of ports; about a minute
+	@$(PYTEST) tests/model tests/integration -m "not database and not tlc" \
+		--ignore tests/integration/test_conform.py --ignore tests/model/test_vectors.py
 
 bench: $(VENV)/dev ## Measure against the targets and beside other pools
 	@$(BIN)/python -m benchmarks

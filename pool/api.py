@@ -164,12 +164,16 @@ class Pool(Generic[Connection]):
         `PoolClosed`; `OpenError` if this caller's connect failed, or one while the pool has
         never had a connection; `ValueError` for a timeout that is none.
         """
+        lease: Lease[Connection] = Lease(self)
+        self._fill(lease, timeout)
+        return lease
+
+    def _fill(self, lease: Lease[Connection], timeout: float | None) -> None:
         if timeout is DEFAULT:
             timeout = self._timeout
         elif timeout is not None and not is_seconds(timeout):
             check_seconds("timeout", timeout, "to wait for ever")
         runtime = self._runtime
-        lease: Lease[Connection] = Lease(runtime)
         began = 0.0
         try:
             if self._connects:
@@ -180,7 +184,6 @@ class Pool(Generic[Connection]):
             if began:
                 waited = time.monotonic() - began
                 self._listeners.tell("checkout", connection=lease.connection, seconds=waited)
-            return lease
         except BaseException as error:
             if not lease.ended:
                 runtime.lose(lease)

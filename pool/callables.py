@@ -6,7 +6,7 @@ a user can get wrong is found out: the runtime must never lend nothing, a corout
 connection twice, or a sqlite3 connection that only one thread may touch.
 
 It also keeps what the machine must not know: the last error of a connect as the driver raised it,
-and a mark that says which process a lease was made in.
+and which tickets are those of the parent process.
 """
 
 from __future__ import annotations
@@ -60,11 +60,12 @@ class Callables:
         self._configure = configure
         self._close = close
         self.listeners = listeners
-        self.process = object()
-        """The mark of this process: another one after a fork."""
+        self.first_ticket = 0
+        """Leases with a lower ticket are those of the process that this one was forked from."""
         self.last_error: Exception | None = None
         self._keeps_errors = keeps_errors
-        self._recipes: dict[type, Recipe] = {}
+        self.recipes: dict[type, Recipe] = {}
+        """By the class of the connection, for every class that was ever connected."""
         self._runtime: Callable[[], Runtime | None] = lambda: None
 
     def belongs_to(self, runtime: Runtime) -> None:
@@ -73,7 +74,8 @@ class Callables:
 
     def after_fork(self) -> None:
         """In a child process."""
-        self.process = object()
+        runtime = self._runtime()
+        self.first_ticket = runtime.state.next_ticket if runtime else 0
         self.last_error = None
 
     # ------------------------------------------------------------ for the runtime
@@ -106,7 +108,7 @@ class Callables:
 
     def reset(self, connection: Any) -> bool:
         """Roll back what is open, then the user's reset; what that opens is committed."""
-        recipe = self._recipes.get(type(connection)) or self.recipe(connection)
+        recipe = self.recipes[type(connection)]
         if not recipe.reset(connection):
             return False
         if self._reset is not None:
@@ -139,9 +141,9 @@ class Callables:
     def recipe(self, connection: Any) -> Recipe:
         """How to handle this connection."""
         kind = type(connection)
-        found = self._recipes.get(kind)
+        found = self.recipes.get(kind)
         if found is None:
-            found = self._recipes[kind] = recipe_for(kind)
+            found = self.recipes[kind] = recipe_for(kind)
         return found
 
     def _refuse_useless(self, connection: Any) -> None:
@@ -154,11 +156,11 @@ class Callables:
                 "connect returned something to be awaited: this pool lends connections of "
                 "blocking drivers to threads, so connect has to be a plain function"
             )
-        if type(connection) not in self._recipes:
+        if type(connection) not in self.recipes:
             try:
                 self.recipe(connection).refuse(connection)
             except ValueError:
-                del self._recipes[type(connection)]
+                del self.recipes[type(connection)]
                 with contextlib.suppress(Exception):
                     self.close(connection)
                 raise

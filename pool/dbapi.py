@@ -94,6 +94,10 @@ class Sqlite3(Recipe):
 class Psycopg(Recipe):
     """psycopg 3."""
 
+    def commit(self, connection: Any) -> None:
+        if connection.pgconn.transaction_status != IDLE:
+            super().commit(connection)
+
     def is_alive(self, connection: Any) -> bool:
         return _ask(connection, lambda: connection.execute(""))
 
@@ -107,6 +111,10 @@ class Psycopg(Recipe):
 
 class Psycopg2(Recipe):
     """psycopg2."""
+
+    def commit(self, connection: Any) -> None:
+        if connection.get_transaction_status() != IDLE:
+            super().commit(connection)
 
     def is_alive(self, connection: Any) -> bool:
         def ask() -> None:

@@ -16,17 +16,24 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pool.errors import LeaseEnded
-from pool.runtime import Handle, Runtime
+from pool.runtime import Handle
 
 if TYPE_CHECKING:
     from pool.api import Pool
-    from pool.callables import Callables
 
 Connection = TypeVar("Connection")
 
 _IN_ORDER = (Exception, GeneratorExit, SystemExit)
 """What ends a block between two calls of the driver. Anything else (`KeyboardInterrupt`, a
 `gevent.Timeout`) may have come in the middle of one, with half an answer still to be read."""
+
+
+class _Ended:
+    """Found where a lease has no connection any more. (An attribute of its own comes first, and
+    costs a turn less than a property.)"""
+
+    def __get__(self, lease: object, kind: object) -> Any:
+        raise LeaseEnded("this lease has ended: its connection may be somebody else's by now")
 
 
 class Lease(Handle, Generic[Connection]):
@@ -37,71 +44,49 @@ class Lease(Handle, Generic[Connection]):
     """
 
     ended = True  # until it has been given to an acquire
-    _connection: Connection | None = None
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
-        self._driver: Callables = runtime.driver  # type: ignore[assignment]  # a pool's is one
-        self._process = self._driver.process
-
-    @property  # the runtime assigns to it, as to that of any handle
-    def connection(self) -> Connection:
+    if TYPE_CHECKING:
+        connection: Connection
         """The driver's own connection object. Raises `LeaseEnded` after its release."""
-        if self.ended:
-            raise LeaseEnded("this lease has ended: its connection may be somebody else's by now")
-        return self._connection  # type: ignore[return-value]  # it has one while it lasts
+    else:
+        connection = _Ended()
 
-    @connection.setter
-    def connection(self, value: Connection) -> None:
-        self._connection = value
+    def __init__(self, pool: Pool[Connection]) -> None:
+        self.runtime = pool._runtime
+        self._driver = pool._driver
 
     def release(self) -> bool:
         """Give the connection back: roll back what is open, reset, and lend it to the next.
 
         False if there was nothing to give back: it was given back before, or it belongs to the
         parent of this process."""
-        if self.ended or self._is_the_parents():
-            return False
-        if self._driver.listeners.by_kind["checkin"]:
-            self._driver.listeners.tell("checkin", connection=self._connection)
-        released = self.runtime.release(self)
-        self._connection = None
-        return released
+        return not self._is_over() and self._give_back()
 
     def discard(self) -> bool:
         """Have the connection closed instead of lent again. False as with `release`."""
-        if self.ended or self._is_the_parents():
+        if self._is_over():
             return False
         discarded = self.runtime.discard(self)
-        self._connection = None
+        del self.connection
         return discarded
 
-    def _is_the_parents(self) -> bool:
-        """After a fork the connection is the parent's: this process must not touch it."""
-        if self._process is self._driver.process:
-            return False
-        self.ended = True
-        return True
+    def _is_over(self) -> bool:
+        """It was given back; or it is the parent's, after a fork: then this process must not
+        touch the connection."""
+        if not self.ended and self.ticket < self._driver.first_ticket:
+            self.ended = True
+            del self.connection
+        return self.ended
 
-    def _finish(self, error: BaseException | None, commits: bool) -> None:
-        """The end of a `with` block."""
-        if self.ended or self._is_the_parents():
-            return
-        if error is not None and not isinstance(error, _IN_ORDER):
-            self.discard()
-            return
-        if commits and error is None:
-            try:
-                self._driver.recipe(self._connection).commit(self._connection)
-            except _IN_ORDER:
-                self.release()
-                raise
-            except BaseException:
-                self.discard()
-                raise
-        self.release()
+    def _give_back(self) -> bool:
+        listeners = self._driver.listeners
+        if listeners.by_kind["checkin"]:
+            listeners.tell("checkin", connection=self.connection)
+        released = self.runtime.release(self)
+        del self.connection
+        return released
 
-    def __enter__(self) -> Lease[Connection]:
+    def __enter__(self) -> Any:  # itself; in `Borrowing`, the connection
         return self
 
     def __exit__(
@@ -110,33 +95,32 @@ class Lease(Handle, Generic[Connection]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._finish(error, commits=False)
+        if error is None or isinstance(error, _IN_ORDER):
+            self.release()
+        else:
+            self.discard()
 
     def __repr__(self) -> str:
-        return "<Lease: ended>" if self.ended else f"<Lease: {self._connection!r}>"
+        return "<Lease: ended>" if self.ended else f"<Lease: {self.connection!r}>"
 
 
-class Borrowing(Generic[Connection]):
-    """The context manager of `Pool.connection()`: acquires at the start of the block; at its end
-    commits, or rolls back after an exception, and releases."""
+class Borrowing(Lease[Connection]):
+    """The context manager of `Pool.connection()`, and the lease in it: acquires at the start of the
+    block; at its end commits, or rolls back after an exception, and releases.
 
-    __slots__ = ("_lease", "_pool", "_timeout")
+    May be used again, but not within itself."""
 
-    def __init__(self, pool: Pool[Connection], timeout: Any) -> None:
+    def __init__(self, pool: Pool[Connection], timeout: float | None) -> None:
+        self.runtime = pool._runtime
+        self._driver = pool._driver
         self._pool = pool
         self._timeout = timeout
-        self._lease: Lease[Connection] | None = None
 
     def __enter__(self) -> Connection:
-        lease = None
-        try:
-            self._lease = lease = self._pool.acquire(self._timeout)
-            return lease.connection
-        except BaseException:
-            self._lease = None
-            if lease is not None:  # interrupted on the last step
-                lease.runtime.lose(lease)
-            raise
+        if not self.ended:
+            raise RuntimeError("this block holds a connection: ask the pool for another one")
+        self._pool._fill(self, self._timeout)
+        return self.connection
 
     def __exit__(
         self,
@@ -144,6 +128,13 @@ class Borrowing(Generic[Connection]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        lease, self._lease = self._lease, None
-        if lease is not None:
-            lease._finish(error, commits=True)
+        if error is not None:
+            super().__exit__(kind, error, traceback)
+        elif not self._is_over():
+            connection = self.connection
+            try:
+                self._driver.recipes[type(connection)].commit(connection)
+            except BaseException as failure:
+                super().__exit__(type(failure), failure, None)
+                raise
+            self._give_back()

@@ -223,9 +223,9 @@ class Runtime:
                     event = _new(Acquire, (now, ticket, timeout != 0, owner))
                     outcome = self.step(self._current[0], event)
                     effects = outcome[1]
-                    if len(effects) == 1 and type(effects[0]) is Grant and effects[0][0] == ticket:
-                        answer = effects[0]  # the ordinary case: nobody else is concerned
-                        self._current = (outcome[0], ())
+                    answer = effects[0] if len(effects) == 1 else None
+                    if type(answer) is Grant and answer[0] == ticket:
+                        self._current = (outcome[0], ())  # ordinary: nobody else is concerned
                     else:
                         answer = None
                         self._current = outcome
@@ -236,12 +236,11 @@ class Runtime:
                 break
             if self.jobs or self._inbox:
                 self._leave(effects)
-            if answer is None:
-                answer = self._follow(cell, deadline, timeout)
+            grant: Any = answer or self._follow(cell, deadline, timeout)
             while True:
-                handle.connection = connection = answer.connection
-                handle.key = answer.key
-                if answer.rested is None or answer.rested < self.check_after:
+                _, handle.key, connection, rested = grant
+                handle.connection = connection
+                if rested is None or rested < self.check_after:
                     return handle
                 try:
                     if self.helpers is not None:
@@ -262,7 +261,7 @@ class Runtime:
                     left = deadline - self._monotonic() if deadline else timeout
                     return self.acquire(left, owner, handle)
                 handle.key = 0
-                answer = self._follow(cell, deadline, timeout)
+                grant = self._follow(cell, deadline, timeout)
         except BaseException:
             try:
                 self._abort()
@@ -298,10 +297,26 @@ class Runtime:
             except Exception:
                 logger.debug("connection %s cannot be reset", handle.key, exc_info=True)
                 reusable = False
-            now = self.clock()
-            effects = self.apply(_new(Release, (now, handle.ticket, handle.key, reusable)))
+            # As `apply`, written out, for this is one half of every turn.
+            event = _new(Release, (self.clock(), handle.ticket, handle.key, reusable))
+            for _ in self.turnstile:
+                try:
+                    if self._current[1]:
+                        self._deliver()
+                    self._current = outcome = self.step(self._current[0], event)
+                    effects = outcome[1]
+                    if effects:
+                        self._deliver()
+                finally:
+                    self.lock.release()
+                break
+            if self.jobs or self._inbox or self.onlookers:
+                self._leave(effects)
         except BaseException:
-            self.lose(handle)
+            try:
+                self._abort()
+            finally:
+                self.lose(handle)
             raise
         handle.ended = True
         return not effects or type(effects[-1]) is not Ignored
@@ -334,7 +349,6 @@ class Runtime:
     def apply(self, event: Event, cell: Cell | None = None) -> tuple[Effect, ...]:
         """One transition, and the Io it asks for. `cell` is where a ticket waits for its
         answer from now on."""
-        before = self._current  # dropped after the lock is left: it may end a connection's life
         try:
             for _ in self.turnstile:
                 try:
@@ -348,14 +362,11 @@ class Runtime:
                 finally:
                     self.lock.release()
                 break
-            if self.jobs or self._inbox:
+            if self.jobs or self._inbox or self.onlookers:
                 self._leave(outcome[1])
-            if self.onlookers:
-                self.onlookers.notify()
         except BaseException:
             self._abort()
             raise
-        del before
         return outcome[1]
 
     def _abort(self) -> None:
@@ -441,8 +452,10 @@ class Runtime:
     # ------------------------------------------------------------ outside the lock
 
     def _leave(self, effects: tuple[Effect, ...]) -> None:
-        """What is left to do after the lock: the inbox, then Io: one's own, then orphans."""
+        """What is left to do after the lock: the inbox, who looks on, then Io: one's own, then
+        orphans."""
         self._drain()
+        self.onlookers.notify()
         if self.helpers:
             self.helpers.wake()
             return

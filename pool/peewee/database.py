@@ -87,39 +87,40 @@ class _StaleDriver(_Driver):
 
 
 class _Session:
-    """What a thread has of a database: its leases by `conn_key`, a handle to use again, and
-    peewee's own state of the thread.
+    """What a thread has of a database: its handle, used again from turn to turn; those of
+    further leases, by `conn_key`; and peewee's own state of the thread.
 
     `state` is a plain object that shares the attributes of `Database._state`: those of a
     `threading.local` take three times as long to reach, and there are a dozen per turn."""
 
-    def __init__(self, state: Any) -> None:
-        self.handles: dict[Any, Handle] = {}
-        self.spare: Handle | None = None
+    def __init__(self, state: Any, runtime: Runtime, shared: bool) -> None:
+        self.first = Handle(runtime)
+        self.first.ended = not shared  # threads that share a session each need their own
+        self.others: dict[Any, Handle] = {}
         self.state: Any = object.__new__(peewee._ConnectionState)
         self.state.__dict__ = state.__dict__
 
+    def handles(self) -> list[Handle]:
+        """Those with a lease."""
+        first = [self.first] if self.first.ticket and not self.first.ended else []
+        return [*first, *self.others.values()]
+
+    def drop(self, handle: Handle) -> None:
+        """Without a word to the pool."""
+        handle.ended, handle.connection = True, None
+        self.others = {key: other for key, other in self.others.items() if other is not handle}
+
 
 class _SessionPerThread(threading.local):
-    def __init__(self, state: Any) -> None:
-        self.mine = _Session(state)
+    def __init__(self, state: Any, runtime: Runtime) -> None:
+        self.mine = _Session(state, runtime, shared=False)
 
 
 class _SharedSession:
     """For `thread_safe=False`, where all threads share one connection."""
 
-    def __init__(self, state: Any) -> None:
-        self.mine = _ForAll(state)
-
-
-class _ForAll(_Session):
-    @property
-    def spare(self) -> None:
-        return None
-
-    @spare.setter
-    def spare(self, handle: Handle | None) -> None:
-        pass
+    def __init__(self, state: Any, runtime: Runtime) -> None:
+        self.mine = _Session(state, runtime, shared=True)
 
 
 class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # peewee has no types
@@ -151,7 +152,7 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         self._wait_timeout = _wait_timeout(timeout)
         super(playhouse.pool.PooledDatabase, self).__init__(database, **kwargs)
         session = _SessionPerThread if self.thread_safe else _SharedSession
-        self._session = session(self._state)
+        self._session = session(self._state, self._runtime)
 
     def init(
         self,
@@ -181,11 +182,14 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         if self.deferred:
             raise peewee.InterfaceError(_NOT_INITIALIZED)
         session = self._session.mine
-        state, known = session.state, len(session.handles)
+        state = session.state
         if not state.closed:
             if reuse_if_open:
                 return False
             raise peewee.OperationalError("Connection already opened.")
+        known = None
+        if not session.first.ended:
+            known = session.handles()  # further leases of one thread: hardly ever
         try:
             connection = self._connect()
             state.set_connection(connection)
@@ -195,8 +199,10 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         except BaseException as error:
             if state.closed or not isinstance(error, Exception):
                 state.reset()
-                if len(session.handles) > known:  # lent, but it never arrived
-                    self._runtime.lose(session.handles.popitem()[1])
+                for handle in session.handles():
+                    if handle not in (known or ()):  # lent, but it never arrived
+                        self._runtime.lose(handle)
+                        session.drop(handle)
             _errors.__exit__(type(error), error, error.__traceback__)
             raise
         return True
@@ -213,9 +219,10 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
             if is_open:
                 self._close(state.conn)
         except BaseException as error:
-            for key, handle in list(session.handles.items()):
+            for handle in session.handles():
                 if handle.connection is state.conn:  # interrupted before it was given back
-                    self._runtime.lose(session.handles.pop(key))
+                    self._runtime.lose(handle)
+                    session.drop(handle)
             _errors.__exit__(type(error), error, error.__traceback__)
             raise
         finally:
@@ -235,9 +242,9 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         if self._facade is not None and self._facade._is_owned():
             timeout = 0  # who holds `_pool_lock` cannot wait: nobody could return anything
         session = self._session.mine
-        spare, session.spare = session.spare, None
+        first = session.first
         try:
-            handle = self._runtime.acquire(timeout, get_ident(), spare)
+            handle = self._runtime.acquire(timeout, get_ident(), first if first.ended else None)
         except PoolTimeout as error:
             text = "Max connections exceeded, timed out attempting to connect"
             if timeout == 0:
@@ -245,24 +252,25 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
             raise MaxConnectionsExceeded(f"{text}: {error}") from None
         except PoolForked:  # `dispose()` wakes those who wait: they begin again
             return self._connect()
-        try:
-            connection = handle.connection
-            session.handles[self.conn_key(connection)] = handle
-        except BaseException:  # who keeps the exception would keep the handle
-            self._runtime.lose(handle)
-            raise
-        return connection
+        if handle is not first:
+            try:
+                session.others[self.conn_key(handle.connection)] = handle
+            except BaseException:  # who keeps the exception would keep the handle
+                self._runtime.lose(handle)
+                raise
+        return handle.connection
 
     def _open(self) -> Any:
         """A new connection of the driver's."""
         return super(playhouse.pool.PooledDatabase, self)._connect()
 
     def _close(self, conn: Any, close_conn: bool = False) -> None:
-        key = self.conn_key(conn)
         session = self._session.mine
-        handle = session.handles.pop(key, None)
+        handle: Handle | None = session.first
+        if session.first.connection is not conn or session.first.ended:
+            handle = session.others.pop(self.conn_key(conn), None)
         if handle is None:
-            ended = self._end_lease_of_another(key, conn, close_conn)
+            ended = self._end_lease_of_another(conn, close_conn)
             if close_conn and not ended:
                 self._close_raw(conn)
         elif close_conn:
@@ -270,12 +278,12 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
                 self._close_raw(conn)
         else:
             self._runtime.release(handle)
-            session.spare = handle
+            handle.connection = None
 
-    def _end_lease_of_another(self, key: Any, conn: Any, close_conn: bool) -> bool:
+    def _end_lease_of_another(self, conn: Any, close_conn: bool) -> bool:
         """For a connection that this thread did not borrow: another did, or the user put it
         into `_in_use`."""
-        runtime = self._runtime
+        runtime, key = self._runtime, self.conn_key(conn)
         if self._mirror is not None:
             runtime.apply(Adopt(runtime.clock()))  # first see what is there
         for lease in runtime.state.in_use.values():
@@ -316,14 +324,15 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
     def dispose(self) -> None:
         """Forget every connection without closing it: for a process that was forked."""
         super(playhouse.pool.PooledDatabase, self).dispose()
+        forgotten = self._runtime.state  # it may end their lives: not under the lock
         self._runtime.apply(Forked(self._runtime.clock()))
         self._forget_own()
+        del forgotten
 
     def _forget_own(self) -> None:
-        handles = self._session.mine.handles
-        for handle in handles.values():
-            handle.ended = True
-        handles.clear()
+        session = self._session.mine
+        for handle in session.handles():
+            session.drop(handle)
         self._state.reset()
 
     def _after_fork(self) -> None:
