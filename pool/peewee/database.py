@@ -276,6 +276,7 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         elif close_conn:
             if not self._runtime.discard(handle):
                 self._close_raw(conn)
+            handle.connection = None  # it is kept for the next turn, the connection is not
         else:
             self._runtime.release(handle)
             handle.connection = None
