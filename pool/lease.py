@@ -86,7 +86,7 @@ class Lease(Handle, Generic[Connection]):
         del self.connection
         return released
 
-    def __enter__(self) -> Any:  # itself; in `Borrowing`, the connection
+    def __enter__(self) -> Lease[Connection]:
         return self
 
     def __exit__(
@@ -116,7 +116,7 @@ class Borrowing(Lease[Connection]):
         self._pool = pool
         self._timeout = timeout
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> Connection:  # type: ignore[override]  # a block is about that
         if not self.ended:
             raise RuntimeError("this block holds a connection: ask the pool for another one")
         self._pool._fill(self, self._timeout)

@@ -12,6 +12,7 @@ import math
 import sqlite3
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -468,6 +469,22 @@ def test_the_names() -> None:
     for name in ("Pool", "Lease", "PoolError", "Statistics", "Notice"):
         assert name in package.__all__
     assert (Lease, Notice) == (package.Lease, package.Notice)
+
+
+def test_types(tmp_path: Path) -> None:
+    """What `connect` returns is what a block and a lease give."""
+    mypy = pytest.importorskip("mypy.api")
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sqlite3\n"
+        "from pool import Pool\n"
+        "def connect() -> sqlite3.Connection: return sqlite3.connect('file')\n"
+        "with Pool(connect) as pool:\n"
+        "    with pool.connection() as connection: reveal_type(connection)\n"
+        "    with pool.acquire() as lease: reveal_type(lease.connection)\n"
+    )
+    told, errors, status = mypy.run(["--strict", "--config-file=", str(program)])
+    assert (told.count('Revealed type is "sqlite3.Connection"'), errors, status) == (2, "", 0), told
 
 
 def test_a_pool_that_nobody_uses_is_collected() -> None:
