@@ -542,7 +542,10 @@ _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 def _after_fork_in_child() -> None:
     for runtime in list(_runtimes):
-        runtime._after_fork()
+        try:
+            runtime._after_fork()
+        except Exception:  # whatever is wrong with one pool, the others must not suffer for it
+            logger.warning("a pool could not be prepared for this child process", exc_info=True)
 
 
 if hasattr(os, "register_at_fork"):

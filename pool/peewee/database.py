@@ -9,8 +9,8 @@ whoever has to connect does it itself.
 `_close`, which makes all I/O serial and would make a wait a deadlock.  So both are
 written out here without it, and otherwise exactly as there.
 
-A lease is a handle, and handles live in a map per thread, by `conn_key`: when a thread ends,
-its map goes, and what it held comes back to the pool.  What programs read and write of
+A lease is a handle, and handles live in a session per thread: when a thread ends, its
+session goes, and what it held comes back to the pool.  What programs read and write of
 playhouse's pool (`_connections`, `_in_use`, `_pool_lock`, ...) is in `pool.peewee.mirror`.
 
 Where this pool differs from playhouse on purpose, `docs/peewee.md` says so.
@@ -97,6 +97,7 @@ class _Session:
         self.first = Handle(runtime)
         self.first.ended = not shared  # threads that share a session each need their own
         self.others: dict[Any, Handle] = {}
+        self.arriving: Handle | None = None  # that of the last `connect`, until it succeeded
         self.state: Any = object.__new__(peewee._ConnectionState)
         self.state.__dict__ = state.__dict__
 
@@ -104,6 +105,13 @@ class _Session:
         """Those with a lease."""
         first = [self.first] if self.first.ticket and not self.first.ended else []
         return [*first, *self.others.values()]
+
+    def abandon(self) -> None:
+        """What was lent to a `connect` that did not succeed goes back."""
+        handle = self.arriving
+        if handle is not None and not handle.ended:
+            handle.runtime.lose(handle)
+            self.drop(handle)
 
     def drop(self, handle: Handle) -> None:
         """Without a word to the pool."""
@@ -143,7 +151,6 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         overrides_stale = type(self)._is_stale is not playhouse.pool.PooledDatabase._is_stale
         driver = _StaleDriver(self) if overrides_stale else _Driver(self)
         self._runtime = Runtime(driver, Limits(idle_order="oldest"), clock=time.time)
-        self._runtime.on_fork = self._after_fork
         self._mirror: Mirror | None = None
         self._facade: PoolLock | None = None
         self.conn_key: Callable[[Any], Any] = id
@@ -153,6 +160,7 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         super(playhouse.pool.PooledDatabase, self).__init__(database, **kwargs)
         session = _SessionPerThread if self.thread_safe else _SharedSession
         self._session = session(self._state, self._runtime)
+        self._runtime.on_fork = self._after_fork  # last: it needs all of the above
 
     def init(
         self,
@@ -187,9 +195,7 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
             if reuse_if_open:
                 return False
             raise peewee.OperationalError("Connection already opened.")
-        known = None
-        if not session.first.ended:
-            known = session.handles()  # further leases of one thread: hardly ever
+        session.arriving = None
         try:
             connection = self._connect()
             state.set_connection(connection)
@@ -199,10 +205,7 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         except BaseException as error:
             if state.closed or not isinstance(error, Exception):
                 state.reset()
-                for handle in session.handles():
-                    if handle not in (known or ()):  # lent, but it never arrived
-                        self._runtime.lose(handle)
-                        session.drop(handle)
+                session.abandon()
             _errors.__exit__(type(error), error, error.__traceback__)
             raise
         return True
@@ -242,9 +245,10 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         if self._facade is not None and self._facade._is_owned():
             timeout = 0  # who holds `_pool_lock` cannot wait: nobody could return anything
         session = self._session.mine
-        first = session.first
+        handle = session.first if session.first.ended else Handle(self._runtime)
+        session.arriving = handle
         try:
-            handle = self._runtime.acquire(timeout, get_ident(), first if first.ended else None)
+            self._runtime.acquire(timeout, get_ident(), handle)
         except PoolTimeout as error:
             text = "Max connections exceeded, timed out attempting to connect"
             if timeout == 0:
@@ -252,12 +256,8 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
             raise MaxConnectionsExceeded(f"{text}: {error}") from None
         except PoolForked:  # `dispose()` wakes those who wait: they begin again
             return self._connect()
-        if handle is not first:
-            try:
-                session.others[self.conn_key(handle.connection)] = handle
-            except BaseException:  # who keeps the exception would keep the handle
-                self._runtime.lose(handle)
-                raise
+        if handle is not session.first:
+            session.others[self.conn_key(handle.connection)] = handle
         return handle.connection
 
     def _open(self) -> Any:

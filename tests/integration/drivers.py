@@ -248,6 +248,15 @@ class Thrown(BaseException):
     """What `Storm` throws."""
 
 
+def raising(error: BaseException) -> Callable[..., None]:
+    """A script that always raises this error."""
+
+    def script(*_: Any) -> None:
+        raise error
+
+    return script
+
+
 class Storm:
     """Throws asynchronous exceptions at a thread, one at a time, at whatever it is doing.
 

@@ -27,6 +27,7 @@ from tests.integration.drivers import (
     idle,
     lent,
     nothing,
+    raising,
 )
 
 
@@ -72,15 +73,6 @@ def whole(database: Any) -> None:
         database._close(connection)
     database._state.reset()
     assert len(idle(database)) == 2
-
-
-def raising(error: BaseException) -> Callable[..., None]:
-    """A script that always raises this error."""
-
-    def script(*_: Any) -> None:
-        raise error
-
-    return script
 
 
 # ---------------------------------------------------------------- wrong use
@@ -341,6 +333,24 @@ def test_a_key_function_that_raises(database: Any) -> None:
     assert database.is_closed()
     database.conn_key = id
     database._close(kept)
+    whole(database)
+
+
+def test_a_failed_connect_leaves_the_threads_other_lease_alone(database: Any) -> None:
+    """Only what was lent for this very connect may be taken back."""
+    database.connect()
+    first = database.connection()
+    database._state.reset()
+    database.connect()
+    second = database.connection()
+    database._state.reset()
+    database._close(first, close_conn=True)
+    database.driver.on_connect = raising(OSError("no route"))
+    with pytest.raises(OSError, match="no route"):
+        database.connect()
+    assert lent(database) == [second]
+    database.driver.on_connect = lambda: None
+    database._close(second)
     whole(database)
 
 

@@ -32,6 +32,7 @@ from tests.integration.drivers import (
     in_child,
     lent,
     park,
+    raising,
     run_script,
     until,
     waiting,
@@ -91,6 +92,36 @@ def test_a_lease_stays_with_the_parent(database: Any) -> None:
     assert database.connection() is connection
     database.close()
     assert idle(database) == [connection]
+
+
+def test_a_pool_that_could_not_be_made_does_no_harm_to_others(database: Any) -> None:
+    """Its constructor raised, but somebody still holds a part of it: here, the tracebacks."""
+    errors = []
+    for _ in range(20):
+        with pytest.raises(ValueError, match="max_connections") as raised:
+            scripted(max_connections=-1)
+        errors.append(raised)
+    database.connect()
+    assert in_child(lambda: look_around(database)) == "well"
+    database.close()
+    assert len(errors) == 20
+
+
+def test_a_pool_whose_fork_fails_does_no_harm_to_others(
+    database: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    others = [scripted() for _ in range(20)]
+    for other in others:
+        other._runtime.on_fork = raising(KeyError("broken"))
+    database.connect()
+
+    def child() -> str:
+        told = [record.message for record in caplog.records]
+        assert told == ["a pool could not be prepared for this child process"] * len(others)
+        return look_around(database)
+
+    assert in_child(child) == "well"
+    database.close()
 
 
 def test_a_transaction_stays_with_the_parent(database: Any) -> None:

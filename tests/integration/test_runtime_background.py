@@ -31,6 +31,7 @@ from tests.integration.drivers import (
     lent,
     nothing,
     park,
+    raising,
     until,
     waiting,
     watch,
@@ -67,13 +68,6 @@ def turn(runtime: Any, timeout: float = FOR_EVER) -> Any:
     connection = handle.connection
     runtime.release(handle)
     return connection
-
-
-def raising(error: BaseException) -> Callable[..., None]:
-    def script(*_: Any) -> None:
-        raise error
-
-    return script
 
 
 # ---------------------------------------------------------------- a database that hangs
