@@ -216,12 +216,13 @@ class Runtime:
         try:
             for _ in self.turnstile:
                 try:
-                    if self._current[1]:
+                    state, left_undelivered = self._current
+                    if left_undelivered:
                         self._deliver()
                     # Drawn under the lock, so that tickets grow from event to event.
                     handle.ticket = ticket = next(self._tickets)
                     event = _new(Acquire, (now, ticket, timeout != 0, owner))
-                    outcome = self.step(self._current[0], event)
+                    outcome = self.step(state, event)
                     effects = outcome[1]
                     answer = effects[0] if len(effects) == 1 else None
                     if type(answer) is Grant and answer[0] == ticket:
@@ -301,9 +302,10 @@ class Runtime:
             event = _new(Release, (self.clock(), handle.ticket, handle.key, reusable))
             for _ in self.turnstile:
                 try:
-                    if self._current[1]:
+                    state, left_undelivered = self._current
+                    if left_undelivered:
                         self._deliver()
-                    self._current = outcome = self.step(self._current[0], event)
+                    self._current = outcome = self.step(state, event)
                     effects = outcome[1]
                     if effects:
                         self._deliver()

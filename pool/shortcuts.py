@@ -17,7 +17,9 @@ from pool.effects import Effect, Grant
 from pool.events import Acquire, Release
 from pool.state import Idle, Lease, State
 
-_new = tuple.__new__  # half the time of calling the class
+# Measured: this takes half the time of calling the class; and a plain tuple, as `state[:]`, is taken
+# apart faster than a NamedTuple.
+_new = tuple.__new__
 
 
 def acquire(state: State, event: Acquire) -> tuple[State, tuple[Effect, ...]] | None:
@@ -39,7 +41,7 @@ def acquire(state: State, event: Acquire) -> tuple[State, tuple[Effect, ...]] | 
         issued,
         granted,
         counters,
-    ) = state
+    ) = state[:]
     if idle is None or queue is not None or retry_at is not None or phase != "open":
         return None
     now, ticket, _, owner = event
@@ -94,7 +96,7 @@ def release(state: State, event: Release) -> tuple[State, tuple[Effect, ...]] | 
         issued,
         granted,
         counters,
-    ) = state
+    ) = state[:]
     now, ticket, key, reusable = event
     lease = in_use.get(key)
     if (

@@ -97,6 +97,7 @@ class _Session:
         self.first = Handle(runtime)
         self.first.ended = not shared  # threads that share a session each need their own
         self.others: dict[Any, Handle] = {}
+        self.owner = 0 if shared else get_ident()
         self.arriving: Handle | None = None  # that of the last `connect`, until it succeeded
         self.state: Any = object.__new__(peewee._ConnectionState)
         self.state.__dict__ = state.__dict__
@@ -198,7 +199,10 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         session.arriving = None
         try:
             connection = self._connect()
-            state.set_connection(connection)
+            if state.ctx or state.transactions or state.commit_callbacks:
+                state.set_connection(connection)
+            else:  # the same, but for making three lists again that are empty already
+                state.conn, state.closed = connection, False
             if self.server_version is None:
                 self._set_server_version(connection)
             self._initialize_connection(connection)
@@ -229,7 +233,10 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
             _errors.__exit__(type(error), error, error.__traceback__)
             raise
         finally:
-            state.reset()
+            if state.ctx or state.transactions or state.commit_callbacks:
+                state.reset()
+            else:  # the same, as in `connect`
+                state.closed, state.conn = True, None
         return is_open
 
     def _check_may_close(self) -> None:
@@ -248,7 +255,7 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         handle = session.first if session.first.ended else Handle(self._runtime)
         session.arriving = handle
         try:
-            self._runtime.acquire(timeout, get_ident(), handle)
+            self._runtime.acquire(timeout, session.owner or get_ident(), handle)
         except PoolTimeout as error:
             text = "Max connections exceeded, timed out attempting to connect"
             if timeout == 0:
