@@ -18,6 +18,8 @@ INTERPRETER := $(word 1,$(FOUND))
 VENV := .venv/$(word 2,$(FOUND))
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+# On every core; servers of real databases are started once, so what needs them runs on one.
+SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help run test quick bench check-lint interpreter
@@ -31,9 +33,9 @@ run: $(VENV)/base ## Watch the pool at work beside playhouse.pool: throughput, w
 
 test: check-lint ## Run everything, fast stages first
 	@echo "==> 2/4 the pure half: models and properties"
-	@$(PYTEST) tests/model
+	@$(PYTEST) $(SPREAD) tests/model
 	@echo "==> 3/4 threads and SQLite"
-	@$(PYTEST) tests/integration -m "not database"
+	@$(PYTEST) $(SPREAD) tests/integration -m "not database"
 	@echo "==> 4/4 real PostgreSQL and MariaDB"
 	@$(BIN)/python -m tests.integration.servers
 	@$(BIN)/python -m tests.integration.mariadb_driver
@@ -41,7 +43,7 @@ test: check-lint ## Run everything, fast stages first
 	@echo "==> all stages passed on $(INTERPRETER)"
 
 quick: $(VENV)/dev ## Run the pure and the SQLite tests, but those of TLC and of ports; about a minute
-	@$(PYTEST) tests/model tests/integration -m "not database and not tlc" \
+	@$(PYTEST) $(SPREAD) tests/model tests/integration -m "not database and not tlc" \
 		--ignore tests/integration/test_conform.py --ignore tests/model/test_vectors.py
 
 bench: $(VENV)/dev ## Measure against the targets and beside other pools

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -205,9 +206,11 @@ def test_in_the_middle_of_everything(runtime: Any) -> None:
     def work(act: Callable[[Any], Any]) -> None:
         while not stop.is_set():
             act(runtime)
+            time.sleep(0)  # else it keeps the interpreter from the one who forks
 
     def turn_and_close(runtime: Any) -> None:
         runtime.discard(runtime.acquire(FOR_EVER))
+        time.sleep(0.001)  # the driver remembers every connection, and each child looks at them
 
     calls = [Call(work, act) for act in (turn, turn, turn_and_close)]
 
