@@ -1,0 +1,43 @@
+"""The page of life cycles is what `step` does, and changes when `step` does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pool import transition
+from pool.check import diagrams
+from pool.check.configurations import CONFIGURATIONS, EVENTS
+from pool.draft import Draft
+
+PAGE = Path(__file__).parents[2] / "docs" / "life-cycles.md"
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert PAGE.read_text(encoding="utf-8") == diagrams.page(), (
+        "write it again: python -m pool.check.diagrams > docs/life-cycles.md"
+    )
+
+
+def test_every_event_but_those_of_phases_and_time_moves_something() -> None:
+    found = diagrams.lives()
+    seen = set().union(*found.connections.values(), *found.tickets.values())
+    assert EVENTS.keys() - seen == {"Suspend"}
+
+
+def test_another_step_is_another_diagram(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool that forgets instead of closing what is discarded shows it."""
+    worlds = [CONFIGURATIONS["base-caller"]]
+    assert ("in_use", "forgotten") not in diagrams.lives(worlds).connections
+
+    def discard(state: object, event: object) -> object:
+        draft = Draft(state)  # type: ignore[arg-type]
+        draft.end_lease(event.key)  # type: ignore[attr-defined]
+        draft.forgotten += 1
+        return transition.finish(draft, event.now)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(transition, "discard", discard)
+    with pytest.MonkeyPatch.context() as patch:  # its other checks would stop it at once
+        patch.setattr("pool.check.explorer.broken", lambda *_: None)
+        assert ("in_use", "forgotten") in diagrams.lives(worlds).connections
