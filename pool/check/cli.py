@@ -3,14 +3,21 @@
 Theory.  A sub-command is a module with `add_arguments(parser)` and `run(arguments)`, which gives
 the exit status.  To add one is to add a line to `COMMANDS`.  A mistake of the user is an
 exception of a kind named here; it becomes one line and the status 2, never a traceback.
+
+Ctrl-C and SIGTERM end a command as an exception does, so that it ends what it has started; from
+the first moment on, for to import everything takes a while.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import io
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import FrameType
 
 COMMANDS = {
     "check": ("pool.check.checking", "explore every state, compare with the specification"),
@@ -20,8 +27,42 @@ COMMANDS = {
 """Name -> (module, what it does)."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came. To Hypothesis, and to whoever must not hold it up, as a Ctrl-C."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # the marks, where there is no UTF-8
+    try:
+        with _terminable():
+            return _main(arguments)
+    except Terminated:
+        return 128 + signal.SIGTERM
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    def terminate(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, terminate)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     try:
         import rich  # noqa: F401
     except ImportError:
@@ -47,8 +88,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error))
     except OSError as error:
         return _complain(f"{error.filename or ''}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        return 130
     return status
 
 

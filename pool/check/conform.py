@@ -48,12 +48,12 @@ from pool.check.judgement import (
     exchanges,
     shrink,
 )
-from pool.check.port import Hello, Port, PortFailure
+from pool.check.needs import Lack, needs
+from pool.check.port import OPENERS, Hello, Port, PortFailure
 from pool.check.rules import judged
 from pool.check.vectors import File, read
 from pool.state import initial
 
-OPENERS = ("caller", "background")
 MOST_FAILURES = 3
 """So often a port may die or hang before it is given up."""
 
@@ -76,6 +76,8 @@ class Verdict:
     """By file of vectors."""
     files: dict[str, int] = attrs.field(factory=dict)
     """Cases by file."""
+    needs: dict[str, Lack] = attrs.field(factory=dict)
+    """Of each rule, what the port has to learn before a vector can reach it."""
     answers: int = 0
     histories: int = 0
     events: int = 0
@@ -253,6 +255,7 @@ def conform(
     bars = Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal)
     with Port(command, timeout) as port, bars:
         verdict.hello = port.start()
+        verdict.needs = needs(files, verdict.hello)
         total = sum(len(file.cases) for file in files)
         tick = Tick(bars, bars.add_task("vectors", total=total))
         try:

@@ -2,12 +2,13 @@
 
 Theory.  The port is not to be trusted with anything: it may be missing, die, hang, babble,
 or answer something else than it was asked.  Each of those becomes a `PortFailure` with a
-`kind`, within the time allowed, and never an exception of ours.  So a thread reads its
-output, and whoever waits for an answer waits for that thread, with a deadline.
+`kind`, within the time allowed, and never an exception of ours.  So each of its three pipes
+has a thread of its own: the port may leave one full, another empty and the third open, and
+whoever waits for an answer waits for a queue, with a deadline.  Of what it says on standard
+error only the end is kept.
 
 Requests are written ahead, up to `WINDOW` of them, for most of the time of a request is
-spent on switching between two processes.  The window is small enough for the pipe to
-hold it, so writing does not block on a port that does not read.
+spent on switching between two processes.
 
 What an answer means is not known here (`conform.py`).
 """
@@ -20,13 +21,15 @@ import os
 import queue
 import signal
 import subprocess
-import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 import attrs
 
+from pool.check.configurations import EVENTS
 from pool.check.encoding import Json, parse
 
 PROTOCOL = 1
@@ -36,6 +39,7 @@ STARTING = 4
 """So many times the time of an answer a port may take to start and greet."""
 
 LONGEST_LINE = 4_000_000
+OPENERS = ("caller", "background")
 
 
 class PortFailure(Exception):
@@ -67,8 +71,10 @@ class Port:
         self.timeout = timeout
         self.sent = 0
         self.process: subprocess.Popen[bytes] | None = None
+        self.requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.answers: queue.Queue[bytes] = queue.Queue()
-        self.complaints: IO[bytes] | None = None
+        self.complaints: deque[bytes] = deque(maxlen=2)
+        self.listener: threading.Thread | None = None
         self.greeting: Hello | None = None
 
     def __enter__(self) -> Port:
@@ -83,24 +89,24 @@ class Port:
         """Run it and shake hands. Raises `PortFailure`; does nothing if it runs."""
         if self.greeting is not None and self.process is not None:
             return self.greeting
-        self.complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed by close
+        self.requests = queue.SimpleQueue()
         self.answers = queue.Queue(maxsize=4 * WINDOW)
+        self.complaints = deque(maxlen=2)
         self.sent = 0
         try:
             self.process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self.complaints,
+                stderr=subprocess.PIPE,
                 start_new_session=True,  # a Ctrl-C is for us
             )
         except (OSError, ValueError) as error:
-            self.close()
-            raise PortFailure("start", f"{self.command[0]}: {error}") from None
-        reader = threading.Thread(
-            target=_read, args=(self.process.stdout, self.answers), daemon=True
-        )
-        reader.start()
+            why = getattr(error, "strerror", None) or str(error)
+            raise PortFailure("start", f"{self.command[0] or 'no command'}: {why}") from None
+        _in_a_thread(_feed, self.process.stdin, self.requests)
+        _in_a_thread(_read, self.process.stdout, self.answers)
+        self.listener = _in_a_thread(_listen, self.process.stderr, self.complaints)
         try:
             self._write(iter([{"id": 1, "command": "hello", "protocol": PROTOCOL, "spec": SPEC}]))
             answer = self._answer(1, STARTING * self.timeout)
@@ -111,22 +117,21 @@ class Port:
         return self.greeting
 
     def close(self) -> None:
-        """End it, whatever it does."""
+        """End it, whatever it does, and what it has started."""
         process, self.process, self.greeting = self.process, None, None
-        if process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)  # a shell's children, too
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            process.wait()
-            with contextlib.suppress(OSError):
-                assert process.stdin is not None
-                process.stdin.close()
-            while _take(self.answers, 1.0):  # the reader may be waiting for room
-                pass
-        if self.complaints is not None:
-            self.complaints.close()
-            self.complaints = None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        process.wait()
+        self.requests.put(None)
+        deadline = time.monotonic() + 1.0  # for what left its session may hold its output open
+        while (left := deadline - time.monotonic()) > 0 and _take(self.answers, left):
+            pass
+        assert self.listener is not None
+        self.listener.join(max(0.0, deadline - time.monotonic()))
 
     def stop(self) -> None:
         """Ask it to end, as it should be able to. Raises `PortFailure`."""
@@ -164,20 +169,16 @@ class Port:
             yield self._answer(first + number, self.timeout)
 
     def _write(self, requests: Iterator[Json]) -> None:
-        assert self.process is not None
-        assert self.process.stdin is not None
         lines = [json.dumps(request, separators=(",", ":")) + "\n" for request in requests]
         self.sent += len(lines)
-        with contextlib.suppress(OSError):  # the answer that will not come says it better
-            self.process.stdin.write("".join(lines).encode())
-            self.process.stdin.flush()
+        self.requests.put("".join(lines).encode())
 
     def _answer(self, number: int, timeout: float) -> Json:
+        assert self.process is not None
         line = _take(self.answers, timeout)
-        if line is None:
+        if line is None and self.process.poll() is None:
             raise self._failure("hang", f"no answer within {timeout:g} s")
         if not line:
-            assert self.process is not None
             try:
                 status = self.process.wait(self.timeout)
             except subprocess.TimeoutExpired:
@@ -188,6 +189,8 @@ class Port:
             raise self._failure("rubbish", f"not a whole line: {shown}")
         try:
             answer = parse(line)
+            if b"\\u" in line:  # half of a surrogate pair is no text, and could not be shown
+                json.dumps(answer, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise self._failure("rubbish", f"not JSON ({error}): {shown}") from None
         if not isinstance(answer, dict):
@@ -199,17 +202,10 @@ class Port:
 
     def _failure(self, kind: str, why: str) -> PortFailure:
         """The failure, with the last words of the port; it is then ended."""
-        words = self._last_words()
         self.close()
-        return PortFailure(kind, f"{why}\n{words}" if words else why)
-
-    def _last_words(self, lines: int = 8) -> str:
-        if self.complaints is None:
-            return ""
-        size = self.complaints.seek(0, 2)
-        self.complaints.seek(max(0, size - 4000))
-        said = self.complaints.read().decode(errors="replace").strip().splitlines()
-        return "\n".join(f"stderr: {line[:200]}" for line in said[-lines:])
+        said = b"".join(self.complaints)[-4000:].decode(errors="replace").strip().splitlines()
+        words = [f"stderr: {line[:200]}" for line in said[-8:]]
+        return PortFailure(kind, "\n".join([why, *words]))
 
     @staticmethod
     def _status(status: int) -> str:
@@ -219,6 +215,27 @@ class Port:
             return f"by signal {signal.Signals(-status).name}"
         except ValueError:
             return f"by signal {-status}"
+
+
+def _in_a_thread(work: Callable[..., None], *arguments: Any) -> threading.Thread:
+    thread = threading.Thread(target=work, args=arguments, daemon=True)
+    thread.start()
+    return thread
+
+
+def _feed(requests: IO[bytes], lines: queue.SimpleQueue[bytes | None]) -> None:
+    """In a thread: write all that comes; the answer that does not come says what is wrong."""
+    with contextlib.suppress(OSError, ValueError), requests:
+        while (line := lines.get()) is not None:
+            requests.write(line)
+            requests.flush()
+
+
+def _listen(complaints: IO[bytes], kept: deque[bytes]) -> None:
+    """In a thread: what it says on standard error."""
+    with contextlib.suppress(OSError, ValueError), complaints:
+        while said := os.read(complaints.fileno(), 4096):
+            kept.append(said)
 
 
 def _read(output: IO[bytes], answers: queue.Queue[bytes]) -> None:
@@ -245,9 +262,14 @@ def _hello(answer: Json) -> Hello:
             error = answer.get("error")
             raise PortFailure("handshake", f"{why}: {error}" if error else why)
     lists = []
-    for name in ("events", "openers"):
+    for name, all_names in (("events", EVENTS), ("openers", OPENERS)):
         names = answer.get(name)
         if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
             raise PortFailure("handshake", f"{name}: a list of texts is wanted, not {names!r}")
+        if strange := [one for one in names if one not in all_names]:
+            known = ", ".join(all_names)
+            raise PortFailure("handshake", f"{name}: there is no {strange[0]!r}; there are {known}")
         lists.append(tuple(names))
+    if not lists[1]:
+        raise PortFailure("handshake", "openers: there must be one; caller is the easier one")
     return Hello(str(answer.get("port", "a port without a name")), *lists)

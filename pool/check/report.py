@@ -55,11 +55,21 @@ def why_missing(verdict: Verdict, rule: str) -> str:
     event = rules()[rule].event
     if event in verdict.missing_events:
         return f"needs the event {event}"
-    if verdict.gave_up:
-        return "not asked any more"
-    if verdict.missing_events or verdict.missing_openers:
-        return "needs other events, or the other opener"
-    return "no vector reaches it"
+    if rule not in verdict.needs:
+        return "no vector reaches it"
+    if lack := verdict.needs[rule]:
+        openers = [f"opener = {name}" for name in verdict.missing_openers if name in lack]
+        events = [f"the event {name}" for name in lack if name in verdict.missing_events]
+        return f"needs {' and '.join([*openers, *events])}"
+    return "was not reached, for answers before it are wrong"
+
+
+def readable(said: str) -> str:
+    """What a port says, without what would drive a terminal or is not allowed in XML."""
+    return "".join(
+        one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode()
+        for one in said
+    )
 
 
 # ---------------------------------------------------------------- for people
@@ -67,7 +77,7 @@ def why_missing(verdict: Verdict, rule: str) -> str:
 
 def show(verdict: Verdict, console: Console) -> None:
     """The whole report."""
-    port = verdict.hello.port if verdict.hello else "?"
+    port = readable(verdict.hello.port) if verdict.hello else "?"
     console.print(f"{port}: {shlex.join(verdict.command)}", markup=False)
     console.print()
     wrong = sum(verdict.wrong_cases.values())
@@ -87,6 +97,9 @@ def show(verdict: Verdict, console: Console) -> None:
         )
     if verdict.divergence is not None:
         show_divergence(verdict.divergence, console)
+    if verdict.gave_up:
+        console.print()
+        console.print("Given up: the port failed too often, and was not asked everything.")
     show_rules(verdict, console)
     console.print()
     console.print(conclusion(verdict))
@@ -122,7 +135,7 @@ def show_divergence(found: Divergence, console: Console) -> None:
         console.print(f"    {line}", markup=False)
     if found.why:
         console.print()
-        for line in found.why.splitlines():
+        for line in readable(found.why).split("\n"):
             console.print(f"    {line}", markup=False)
     rows = list(compared(found))
     if rows:
@@ -130,7 +143,7 @@ def show_divergence(found: Divergence, console: Console) -> None:
         for heading in ("", "expected", "actual"):
             table.add_column(heading, overflow="fold")
         for row in rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(readable(cell)) for cell in row))
         console.print()
         wide = console if console.is_terminal else Console(file=console.file, width=140)
         wide.print(table)
@@ -273,7 +286,7 @@ def as_junit(verdict: Verdict) -> str:
     """A suite of the files of vectors and the histories, and one of the rules."""
     suites = ElementTree.Element("testsuites", name="purepool conform")
     found = verdict.divergence
-    story = "" if found is None else "\n".join([*history_lines(found), found.why])
+    story = "" if found is None else readable("\n".join([*history_lines(found), found.why]))
 
     def suite(name: str, cases: list[tuple[str, str | None, str | None]]) -> None:
         failed = sum(failure is not None for _, failure, _ in cases)
