@@ -352,7 +352,8 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print(json.dumps({"conforms": False, **told}, indent=2))
         else:
-            print(f"{shlex.join(command)}: {failure.kind}\n{failure}", file=sys.stderr)
+            said = report.readable(str(failure))
+            print(f"{shlex.join(command)}: {failure.kind}\n{said}", file=sys.stderr)
         return 2
     except (OSError, ValueError) as error:
         print(f"purepool conform: {error}", file=sys.stderr)

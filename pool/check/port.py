@@ -74,7 +74,7 @@ class Port:
         self.requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.answers: queue.Queue[bytes] = queue.Queue()
         self.complaints: deque[bytes] = deque(maxlen=2)
-        self.listener: threading.Thread | None = None
+        self.readers: list[threading.Thread] = []
         self.greeting: Hello | None = None
 
     def __enter__(self) -> Port:
@@ -105,8 +105,10 @@ class Port:
             why = getattr(error, "strerror", None) or str(error)
             raise PortFailure("start", f"{self.command[0] or 'no command'}: {why}") from None
         _in_a_thread(_feed, self.process.stdin, self.requests)
-        _in_a_thread(_read, self.process.stdout, self.answers)
-        self.listener = _in_a_thread(_listen, self.process.stderr, self.complaints)
+        self.readers = [
+            _in_a_thread(_read, self.process.stdout, self.answers),
+            _in_a_thread(_listen, self.process.stderr, self.complaints),
+        ]
         try:
             self._write(iter([{"id": 1, "command": "hello", "protocol": PROTOCOL, "spec": SPEC}]))
             answer = self._answer(1, STARTING * self.timeout)
@@ -128,10 +130,10 @@ class Port:
         process.wait()
         self.requests.put(None)
         deadline = time.monotonic() + 1.0  # for what left its session may hold its output open
-        while (left := deadline - time.monotonic()) > 0 and _take(self.answers, left):
-            pass
-        assert self.listener is not None
-        self.listener.join(max(0.0, deadline - time.monotonic()))
+        for thread in self.readers:
+            while thread.is_alive() and time.monotonic() < deadline:
+                _take(self.answers, 0.0)  # it may be waiting for room
+                thread.join(0.01)
 
     def stop(self) -> None:
         """Ask it to end, as it should be able to. Raises `PortFailure`."""
@@ -248,7 +250,7 @@ def _read(output: IO[bytes], answers: queue.Queue[bytes]) -> None:
 
 def _take(answers: queue.Queue[bytes], timeout: float) -> bytes | None:
     try:
-        return answers.get(timeout=timeout)
+        return answers.get(timeout > 0, timeout)
     except queue.Empty:
         return None
 
@@ -258,17 +260,19 @@ def _hello(answer: Json) -> Hello:
     for name, ours in (("protocol", PROTOCOL), ("spec", SPEC)):
         theirs: Any = answer.get(name)
         if theirs != ours:
-            why = f"{name}: this runner has {ours!r}, the port {theirs!r}"
+            why = f"{name}: this runner has {ours!r}, the port {theirs!r:.100}"
             error = answer.get("error")
-            raise PortFailure("handshake", f"{why}: {error}" if error else why)
+            raise PortFailure("handshake", f"{why}: {error!s:.400}" if error else why)
     lists = []
     for name, all_names in (("events", EVENTS), ("openers", OPENERS)):
         names = answer.get(name)
         if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
-            raise PortFailure("handshake", f"{name}: a list of texts is wanted, not {names!r}")
+            raise PortFailure("handshake", f"{name}: a list of texts is wanted, not {names!r:.100}")
         if strange := [one for one in names if one not in all_names]:
             known = ", ".join(all_names)
-            raise PortFailure("handshake", f"{name}: there is no {strange[0]!r}; there are {known}")
+            raise PortFailure(
+                "handshake", f"{name}: there is no {strange[0]!r:.100}; there are {known}"
+            )
         lists.append(tuple(names))
     if not lists[1]:
         raise PortFailure("handshake", "openers: there must be one; caller is the easier one")

@@ -2,14 +2,17 @@
 
 Theory.  The runner must say what is wrong with any port, so this one can be wrong in every way
 there is.  It answers rightly up to request number WHEN (the hello is number 1), then badly.
+Where a test has to know when, or whom to look for, it writes process ids into the file MARK.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from pool.check.configurations import EVENTS
@@ -48,6 +51,22 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+def mark(process: int) -> None:
+    """Write down a process id, whole or not at all."""
+    file = Path(os.environ["MARK"])
+    file.with_suffix(".new").write_text(str(process))
+    file.with_suffix(".new").rename(file)
+
+
+def child(script: str, **how: Any) -> int:
+    """A process of Python that has our standard output and error, too."""
+    return subprocess.Popen([sys.executable, "-S", "-c", script], **how).pid
+
+
+SLEEPS = "import time; time.sleep(3600)"
+BABBLES = "while True: print('x' * 10_000)"
+
+
 def main(how: str, when: int) -> None:
     answers = Answers()
     late: str | None = None
@@ -63,6 +82,44 @@ def main(how: str, when: int) -> None:
                 os.abort()
             case "hang" if bad:
                 time.sleep(3600)
+            case "marked hang" if bad:
+                mark(os.getpid())
+                time.sleep(3600)
+            case "marked" if bad:
+                if number == when:
+                    mark(os.getpid())
+                say(json.dumps(answer))
+            case "leaves a child" if bad:
+                mark(child(SLEEPS))
+                os._exit(3)
+            case "leaves a child that babbles" if bad:
+                mark(child(BABBLES, start_new_session=True))
+                os._exit(3)
+            case "drip" if bad:
+                while True:
+                    sys.stdout.write("x")
+                    sys.stdout.flush()
+                    time.sleep(0.01)
+            case "complains" if bad:
+                print("a log line of a port\n" * 10_000, file=sys.stderr, flush=True)
+                say(json.dumps(answer))
+            case "complains for ever" if bad:
+                while True:
+                    print("a log line of a port\n" * 1000, file=sys.stderr)
+            case "long" if bad:
+                say(json.dumps({**answer, "more": "x" * 1_000_000}))
+            case "too long" if bad:
+                say(json.dumps({**answer, "more": "x" * 5_000_000}))
+            case "two on a line" if bad:
+                say(json.dumps(answer) + json.dumps(answer))
+            case "half a character" if bad:
+                say(json.dumps({"id": request["id"], "error": "\ud800"}))
+            case "controls" if bad:
+                say(json.dumps({"id": request["id"], "error": "\x00 \x1b[31m red"}))
+            case "id of text" if bad:
+                say(json.dumps({**answer, "id": str(request["id"])}))
+            case "ahead" if bad:
+                say(json.dumps({**answer, "id": request["id"] + 1}))
             case "mute" if bad:
                 os.close(1)
                 time.sleep(3600)
@@ -121,6 +178,10 @@ def main(how: str, when: int) -> None:
                 say(json.dumps(answer))
             case "other protocol":
                 say(json.dumps({**answer, "protocol": 9}))
+            case "strange event":
+                say(json.dumps({**answer, "events": ["Acquire", "Opend"]}))
+            case "no opener":
+                say(json.dumps({**answer, "openers": []}))
             case "no events":
                 say(json.dumps({**answer, "events": None}))
             case "stays":

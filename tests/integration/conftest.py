@@ -1,4 +1,7 @@
-"""The databases as fixtures: `postgres` and `mariadb`, started once, and only when a test asks.
+"""Fixtures that more than one file uses.
+
+`node`, `cli` and `few` are for the tests of `purepool conform`. The databases are `postgres` and
+`mariadb`, started once, and only when a test asks.
 
     def test_a_query(postgres):
         assert postgres.run("select 1") == [(1,)]
@@ -18,11 +21,16 @@ saying why; with `PUREPOOL_REQUIRE_DATABASES=1` it fails, for runs that must not
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pool.check.vectors import vectors_directory
+from tests.integration.drivers import ROOT
+from tests.integration.porting import Cli, command_line, find_node
 from tests.integration.servers import MariaDB, Postgres, Server, Unavailable, Workplace
 
 FIXTURES = {"postgres", "mariadb", "postgres_with", "mariadb_with"}
@@ -95,3 +103,24 @@ def without(reason: Unavailable) -> BaseException:
     if os.environ.get("PUREPOOL_REQUIRE_DATABASES"):
         return pytest.fail.Exception(str(reason), pytrace=False)
     return pytest.skip.Exception(str(reason))
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    return find_node()
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    return command_line(capsys)
+
+
+@pytest.fixture
+def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A directory with the vectors of one small file, for a port that is a process of ours."""
+    before = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), before])))
+    directory = tmp_path / "vectors"
+    directory.mkdir()
+    shutil.copy(vectors_directory() / "leaks.jsonl", directory)
+    return str(directory)

