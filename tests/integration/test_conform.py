@@ -124,12 +124,19 @@ def test_the_same_seed_gives_the_same_histories(node: str, tmp_path: Path) -> No
     assert one.requests == other.requests
 
 
-def test_what_diverged_is_shown_side_by_side(node: str, cli: Cli) -> None:
-    status, out, _ = cli("--seconds", "0", "--", node, str(ADAPTER), "--fault", "lost-wakeup")
+@pytest.fixture
+def traffic(tmp_path: Path) -> tuple[str, ...]:
+    """Options for reports that need no more than some vectors."""
+    shutil.copy(vectors_directory() / "traffic-caller.jsonl", tmp_path)
+    return ("--seconds", "0", "--vectors", str(tmp_path))
+
+
+def test_what_diverged_is_shown_side_by_side(node: str, cli: Cli, traffic: tuple[str, ...]) -> None:
+    status, out, _ = cli(*traffic, "--", node, str(ADAPTER), "--fault", "lost-wakeup")
     assert status == 1
     assert "DIVERGED: other effects" in out
     assert "Limits(" in out
-    assert "Acquire(now=0, ticket=1)" in out
+    assert "Acquire(now=0, ticket=" in out
     assert "expected" in out
     assert "actual" in out
     assert "state.waiters" in out
@@ -139,7 +146,7 @@ def test_what_diverged_is_shown_side_by_side(node: str, cli: Cli) -> None:
 
 def test_an_unfinished_port_learns_what_is_missing(node: str, cli: Cli) -> None:
     only = "Acquire,Opened,Release"
-    status, out, _ = cli("--seconds", "1", "--", node, str(ADAPTER), "--only", only)
+    status, out, _ = cli("--seconds", "0.5", "--", node, str(ADAPTER), "--only", only)
     assert status == 1
     assert "INCOMPLETE: what is there is right. Missing are events: OpenFailed, Dead" in out
     assert "needs the event Cancel: CAN-1, CAN-2, CAN-3, CAN-4" in out
@@ -232,9 +239,9 @@ COUNTED = {10: "ten"}
 # ---------------------------------------------------------------- reports
 
 
-def test_json(node: str, cli: Cli) -> None:
+def test_json(node: str, cli: Cli, traffic: tuple[str, ...]) -> None:
     command = [node, str(ADAPTER), "--fault", "slot-leak"]
-    status, out, _ = cli("--json", "--seconds", "0", "--", *command)
+    status, out, _ = cli("--json", *traffic, "--", *command)
     report = json.loads(out)
     assert status == 1
     assert report["conforms"] is False
@@ -246,19 +253,19 @@ def test_json(node: str, cli: Cli) -> None:
     assert report["divergence"]["actual"]["state"]["opening_background"] == 1
 
 
-def test_progress_is_shown_while_it_runs(node: str) -> None:
+def test_progress_is_shown_while_it_runs(node: str, traffic: tuple[str, ...]) -> None:
     shown = io.StringIO()
     console = Console(file=shown, force_terminal=True, width=80)
     command = [node, str(ADAPTER), "--fault", "no-fence"]
-    conform.conform(command, seconds=0, console=console)
-    assert re.search(r"vectors +.* \d+/503", shown.getvalue())
+    conform.conform(command, seconds=0, directory=Path(traffic[-1]), console=console)
+    assert re.search(r"vectors +.* \d+/29", shown.getvalue())
     assert "shrinking" in shown.getvalue()
 
 
-def test_junit(node: str, cli: Cli, tmp_path: Path) -> None:
+def test_junit(node: str, cli: Cli, tmp_path: Path, traffic: tuple[str, ...]) -> None:
     file = tmp_path / "junit.xml"
     command = [node, str(ADAPTER), "--fault", "slot-leak"]
-    cli("--junit", str(file), "--seconds", "0", "--", *command)
+    cli("--junit", str(file), *traffic, "--", *command)
     suites = {suite.get("name"): suite for suite in ElementTree.parse(file).getroot()}
     assert set(suites) == {"runs", "rules"}
     assert len(suites["rules"]) == len(judged())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from pool.check import vectors
@@ -68,6 +70,18 @@ def test_they_are_small() -> None:
     assert sum(path.stat().st_size for path in DIRECTORY.iterdir()) < BYTES
 
 
+def test_every_line_is_a_case() -> None:
+    """So a difference between two versions reads as cases; the head says how much there is."""
+    for path in DIRECTORY.glob("*.jsonl"):
+        text = path.read_text("utf-8")
+        assert text.endswith("}\n")
+        head, *lines = map(json.loads, text.splitlines())
+        assert head["file"] == path.stem
+        assert head["cases"] == len(lines)
+        assert all("case" in line for line in lines)
+        assert head.get("steps", 0) == sum(len(line.get("steps", ())) for line in lines)
+
+
 def test_names_are_unique_and_reasons_short() -> None:
     for file in FILES:
         names = [case["case"] for case in file.cases]
@@ -76,8 +90,12 @@ def test_names_are_unique_and_reasons_short() -> None:
 
 
 def test_check_tells_what_differs(
-    generated: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    generated: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(vectors, "generate", lambda: generated)
     parser = argparse.ArgumentParser()
     vectors.add_arguments(parser)
     directory = ["--directory", str(tmp_path)]
@@ -225,9 +243,25 @@ def test_they_are_read_as_they_were_meant() -> None:
             assert due == number(wake_at(state))
 
 
+def test_whatever_a_rule_ignores_is_tried() -> None:
+    """Each rule that has something ignored, with an event that must be (`ACQ-1`, `RET-1`, ...)."""
+    ignoring = {name for name, rule in rules().items() if re.search(r"\bignored?s?\b", rule.text)}
+    assert len(ignoring) >= 15
+    assert ignoring - {rule for _, case in cases() for rule in ignored_by(case)} == set()
+
+
+def ignored_by(case: dict[str, Any]) -> Iterator[str]:
+    for one in (case.get("start", {}), *case.get("steps", ())):
+        if one.get("effects") == IGNORED:
+            yield from one["rules"].split()
+        for found in one.get("ignored", {}):
+            yield from found.split()
+
+
 def test_limits() -> None:
     file = next(file for file in FILES if file.name == "limits")
     for case in file.cases:
+        assert set(case["limits"]) <= {field.name for field in attrs.fields(Limits)}
         if "valid" in case:
             assert encode_state(initial(decode_limits(case["limits"])))["limits"] == case["valid"]
         else:
@@ -236,7 +270,9 @@ def test_limits() -> None:
 
 
 def test_numbers_are_exact() -> None:
-    """Multiples of 1/1024: a port may count in fixed point."""
+    """Multiples of 1/1024: a port may count in fixed point.
+
+    But for the default of `backoff_initial`, with which no vector counts."""
 
     def numbers(value: Any) -> Iterator[float]:
         if isinstance(value, dict):
@@ -252,6 +288,8 @@ def test_numbers_are_exact() -> None:
     for file, case in cases():
         if file != "limits":
             assert all((one * 1024).is_integer() for one in numbers(case)), case["case"]
+            failures = [one for one in case["steps"] if "failures" in one["change"]]
+            assert not failures or "backoff_initial" in case["limits"], case["case"]
 
 
 # ---------------------------------------------------------------- the encoding
