@@ -268,15 +268,17 @@ def conform(
                 port.stop()
         except PortFailure as failure:  # at a start after a crash, or at the stop
             if verdict.divergence is None:
-                request: Json = {"command": "stop"}
-                verdict.divergence = Divergence(
-                    failure.kind, "", (request,), {}, None, str(failure), ()
-                )
+                verdict.divergence = _unasked(failure, "stop")
             verdict.gave_up = True
         if verdict.divergence is not None and verdict.divergence.events:
             bars.add_task("shrinking", total=None)
             verdict.divergence = shrink(port, verdict.divergence, shrinking)
     return verdict
+
+
+def _unasked(failure: PortFailure, command: str) -> Divergence:
+    """A port that failed outside of any history."""
+    return Divergence(failure.kind, "", ({"command": command},), {}, None, str(failure), ())
 
 
 # ---------------------------------------------------------------- command line
@@ -354,6 +356,9 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             said = report.readable(str(failure))
             print(f"{shlex.join(command)}: {failure.kind}\n{said}", file=sys.stderr)
+        if arguments.junit is not None:
+            verdict = Verdict(command, divergence=_unasked(failure, "hello"))
+            arguments.junit.write_text(report.as_junit(verdict), encoding="utf-8")
         return 2
     except (OSError, ValueError) as error:
         print(f"purepool conform: {error}", file=sys.stderr)

@@ -55,6 +55,8 @@ def why_missing(verdict: Verdict, rule: str) -> str:
     event = rules()[rule].event
     if event in verdict.missing_events:
         return f"needs the event {event}"
+    if verdict.hello is None:
+        return "the port could not be asked"
     if rule not in verdict.needs:
         return "no vector reaches it"
     if lack := verdict.needs[rule]:

@@ -40,6 +40,12 @@ CONFORM = (sys.executable, "-m", "pool.check.cli", "conform")
 HURRY = ("--seconds", "0", "--timeout", "1", "--shrink", "0")
 
 
+@pytest.fixture
+def once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port is given up when it has failed once: each time would take as long."""
+    monkeypatch.setattr(conform, "MOST_FAILURES", 1)
+
+
 @pytest.mark.parametrize(
     ("how", "kind", "said"),
     [
@@ -61,7 +67,6 @@ HURRY = ("--seconds", "0", "--timeout", "1", "--shrink", "0")
         ("half a character", "rubbish", "surrogates not allowed"),
         ("drip", "hang", "no answer within 1 s"),
         ("complains for ever", "hang", "stderr: a log line of a port"),
-        ("leaves a child", "crash", "it ended with status 3"),
         ("leaves a child that babbles", "rubbish", "xxx"),
         ("id of text", "order", "asked was 5, the answer is to '5'"),
         ("ahead", "order", "asked was 5, the answer is to 6"),
@@ -78,7 +83,7 @@ HURRY = ("--seconds", "0", "--timeout", "1", "--shrink", "0")
     ],
 )
 def test_it_is_said_what_is_wrong(
-    how: str, kind: str, said: str, few: str, cli: Cli, marked: Path
+    how: str, kind: str, said: str, few: str, cli: Cli, once: None, marked: Path
 ) -> None:
     began = time.monotonic()
     status, out, err = cli("--json", *HURRY, "--vectors", few, "--", *bad(how, 5))
@@ -98,6 +103,7 @@ def test_people_are_told_too(how: str, few: str, cli: Cli) -> None:
     assert "DIVERGED" in out
     if how == "crash":
         assert "stderr: something is wrong with me" in out
+        assert "Given up: the port failed too often" in out
     if how == "controls":
         assert r"\x00 \x1b[31m red" in out
 
@@ -205,6 +211,19 @@ def test_a_failure_is_an_exception_for_programs(few: str) -> None:
     assert caught.value.kind == "start"
 
 
+def test_junit_of_a_port_that_does_not_start(few: str, cli: Cli, tmp_path: Path) -> None:
+    """What reads the report of a job finds one, whatever happened."""
+    file = tmp_path / "junit.xml"
+    status, _, _ = cli("--junit", str(file), "--vectors", few, "--", *bad("crash"))
+    assert status == 2
+    suites = {suite.get("name"): suite for suite in ElementTree.parse(file).getroot()}
+    failed = suites["runs"].find("testcase[@name='the port itself']/failure")
+    assert failed is not None
+    assert failed.get("message") == "crash"
+    assert "stderr: something is wrong with me" in (failed.text or "")
+    assert suites["rules"].get("skipped") == str(len(judged()))
+
+
 # ---------------------------------------------------------------- nothing stays
 
 
@@ -227,9 +246,12 @@ def is_gone(process: int) -> bool:
         return True
 
 
-def test_the_children_of_a_port_end_with_it(few: str, cli: Cli, marked: Path) -> None:
-    status, _, _ = cli(*HURRY, "--vectors", few, "--", *bad("leaves a child", 5))
+def test_the_children_of_a_port_end_with_it(few: str, cli: Cli, once: None, marked: Path) -> None:
+    """They hold its output open: that it ended is seen all the same."""
+    status, out, _ = cli("--json", *HURRY, "--vectors", few, "--", *bad("leaves a child", 5))
     assert status == 1
+    assert json.loads(out)["divergence"]["kind"] == "crash"
+    assert "it ended with status 3" in json.loads(out)["divergence"]["why"]
     until(lambda: is_gone(int(marked.read_text())))
 
 
