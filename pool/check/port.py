@@ -39,6 +39,7 @@ STARTING = 4
 """So many times the time of an answer a port may take to start and greet."""
 
 LONGEST_LINE = 4_000_000
+DEEPEST = 100
 OPENERS = ("caller", "background")
 
 
@@ -191,8 +192,7 @@ class Port:
             raise self._failure("rubbish", f"not a whole line: {shown}")
         try:
             answer = parse(line)
-            if b"\\u" in line:  # half of a surrogate pair is no text, and could not be shown
-                json.dumps(answer, ensure_ascii=False).encode()
+            _check_that_it_can_be_shown(answer, line)
         except (ValueError, RecursionError) as error:
             raise self._failure("rubbish", f"not JSON ({error}): {shown}") from None
         if not isinstance(answer, dict):
@@ -253,6 +253,20 @@ def _take(answers: queue.Queue[bytes], timeout: float) -> bytes | None:
         return answers.get(timeout > 0, timeout)
     except queue.Empty:
         return None
+
+
+def _check_that_it_can_be_shown(answer: Any, line: bytes) -> None:
+    """Half of a surrogate pair is no text; what is nested deeply is too much for JSON's writer."""
+    if b"\\u" in line:
+        json.dumps(answer, ensure_ascii=False).encode()
+    if line.count(b"[") + line.count(b"{") > DEEPEST:
+        parts = [answer]
+        for _ in range(DEEPEST):
+            lists = [part for part in parts if isinstance(part, list)]
+            lists += [list(part.values()) for part in parts if isinstance(part, dict)]
+            parts = [part for one in lists for part in one]
+        if parts:
+            raise ValueError("it is nested too deeply")
 
 
 def _hello(answer: Json) -> Hello:

@@ -134,6 +134,8 @@ def main(how: str, when: int) -> None:
                 sys.stdout.flush()
             case "deep" if bad:
                 say("[" * 100_000)
+            case "rather deep" if bad:
+                say(f'{{"id": {request["id"]}, "more": {"[" * 200 + "]" * 200}}}')
             case "flood" if bad:
                 while True:
                     say("x" * 10_000)

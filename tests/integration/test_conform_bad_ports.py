@@ -57,6 +57,7 @@ def once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("half", "rubbish", "not a whole line"),
         ("binary", "rubbish", "not JSON"),
         ("deep", "rubbish", "not JSON"),
+        ("rather deep", "rubbish", "nested too deeply"),
         ("flood", "rubbish", "not JSON"),
         ("endless", "rubbish", "not a whole line"),
         ("list", "rubbish", "not a JSON object: []"),
@@ -112,7 +113,7 @@ def test_people_are_told_too(how: str, few: str, cli: Cli) -> None:
     ("how", "said"),
     [
         ("crash", "crash\nit ended with status 3\nstderr: something is wrong with me"),
-        ("hang", "hang\nno answer within 2 s"),
+        ("hang", "hang\nno answer within 0.8 s"),
         ("rubbish", "rubbish\nnot JSON"),
         ("other protocol", "handshake\nprotocol: this runner has 1, the port 9"),
         ("error", "handshake\nprotocol: this runner has 1, the port None: not implemented"),
@@ -122,7 +123,7 @@ def test_people_are_told_too(how: str, few: str, cli: Cli) -> None:
     ],
 )
 def test_a_port_that_does_not_start(how: str, said: str, few: str, cli: Cli) -> None:
-    timeout = "0.5" if how == "hang" else "5"
+    timeout = "0.2" if how == "hang" else "5"
     status, _, err = cli("--timeout", timeout, "--vectors", few, "--", *bad(how))
     assert status == 2
     assert said in err
