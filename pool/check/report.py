@@ -153,6 +153,18 @@ def show_divergence(found: Divergence, console: Console) -> None:
         console.print()
         for rule in found.rules:
             console.print(f"    {rule}  {rules()[rule].text}", markup=False)
+    if others := other_rules(found):
+        console.print(f"    Other rules of the event, not due here: {', '.join(others)}")
+
+
+def other_rules(found: Divergence) -> list[str]:
+    """The rules of the last event that it should not meet: the port may think that it does."""
+    event = found.requests[-1].get("event", {}).get("event")
+    return [
+        name
+        for name, rule in rules().items()
+        if event and rule.event == event and name not in found.rules
+    ]
 
 
 def history_lines(found: Divergence) -> list[str]:

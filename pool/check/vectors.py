@@ -493,8 +493,13 @@ def differences(files: dict[str, str], directory: Path) -> list[str]:
         there = path.read_bytes().decode("utf-8", "replace")
         if there != content:
             ours, theirs = content.splitlines(), there.splitlines()
-            same = sum(1 for one in theirs if one in set(ours))
-            found.append(f"{name}: {same} of {len(ours)} lines are as they should be")
+            same = len(set(ours) & set(theirs))
+            told = f"{name}: {same} of {len(ours)} lines are as they should be"
+            if others := len(set(theirs) - set(ours)):
+                told += f", {others} should not be there"
+            elif same == len(ours):
+                told += ", but not their order, their number or their ends"
+            found.append(told)
     extra = sorted({path.name for path in directory.glob("*.jsonl")} - set(files))
     return [*found, *(f"{name}: should not be there" for name in extra)]
 

@@ -141,6 +141,7 @@ def test_what_diverged_is_shown_side_by_side(node: str, cli: Cli, traffic: tuple
     assert "actual" in out
     assert "state.waiters" in out
     assert "DIS-2  The lease ends and the connection is closed as `discarded`." in out
+    assert "Other rules of the event, not due here: DIS-1\n" in out
     assert "DOES NOT CONFORM" in out
 
 

@@ -104,11 +104,15 @@ def test_check_tells_what_differs(
     lines = (tmp_path / "leaks.jsonl").read_text().splitlines()
     (tmp_path / "leaks.jsonl").write_text("\n".join([*lines[:-1], "{}"]) + "\n")
     (tmp_path / "ages.jsonl").unlink()
+    crlf = (tmp_path / "rest.jsonl").read_bytes().replace(b"\n", b"\r\n")
+    (tmp_path / "rest.jsonl").write_bytes(crlf)
     (tmp_path / "other.jsonl").write_text("{}\n")
     capsys.readouterr()
     assert vectors.run(parser.parse_args([*directory, "--check"])) == 1
     told = capsys.readouterr().out
     assert f"leaks.jsonl: {len(lines) - 1} of {len(lines)} lines" in told
+    assert "lines are as they should be, 1 should not be there" in told
+    assert "rest.jsonl: 26 of 26 lines are as they should be, but not their order" in told
     assert "ages.jsonl: missing" in told
     assert "other.jsonl: should not be there" in told
     assert vectors.run(parser.parse_args(directory)) == 0
