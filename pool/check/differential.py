@@ -775,12 +775,15 @@ class DifferentialMachine(RuleBasedStateMachine):
         self.pair.do(name, *arguments)
 
     def pick(self, kind: str, pick: int) -> int | None:
-        """The number of a connection: idle, in use, or any that was ever made."""
+        """The number of a connection: idle, in use, this thread's, or any that was ever made."""
         here = self.pair.view
         if kind == "idle":
             numbers = [number for _, number in here["idle"]]
         elif kind == "in use":
             numbers = [lease[0] for lease in here["in use"]]
+        elif kind == "own":
+            own = self.pair.ours._state.conn
+            numbers = [own.number] if own else []
         else:
             numbers = list(range(1, here["made"] + 1))
         return numbers[pick % len(numbers)] if numbers else None
@@ -807,9 +810,25 @@ class DifferentialMachine(RuleBasedStateMachine):
         if number:
             self.do("give_back", number, close and pick % 2 == 0)
 
-    @rule(seconds=st.sampled_from([0.25, 1.0, 2.0, 4.0, 4.0, 5.0, -1.0, -4.0]))
+    @rule(seconds=st.sampled_from([0.25, 1.0, 1.75, 2.0, 3.75, 4.0, 5.0, -1.0, -4.0]))
     def later(self, seconds: float) -> None:
         self.do("later", seconds)
+
+    @rule(kind=st.sampled_from(["idle", "in use"]), pick=PICK, off=st.sampled_from([-0.25, 0.0, 0.25]))
+    def grow_old(self, kind: str, pick: int, off: float) -> None:
+        """Until a connection is stale, or nearly; and then it is wanted, or comes back."""
+        here, number = self.pair.view, self.pick(kind, pick)
+        if number is None or not here["_stale_timeout"]:
+            return
+        times = {one[-1]: one[0] for one in here["idle"]} | {
+            one[0]: one[1] for one in here["in use"]
+        }
+        self.do("later", times[number] + here["_stale_timeout"] + off - here["clock"])
+        if kind == "idle":
+            self.do("step_aside", False)
+            self.do("connect", False)
+        else:
+            self.do("give_back", number, False)
 
     @rule(kind=st.sampled_from(["connection", "database", "atomic", "atomic", "transaction", "manual"]))
     def enter(self, kind: str) -> None:
@@ -832,19 +851,24 @@ class DifferentialMachine(RuleBasedStateMachine):
             self.do(then, *{"connect": (False,), "enter": ("atomic",)}.get(then, ()))
 
     @rule(
-        kind=st.sampled_from(["idle", "in use"]),
+        kind=st.sampled_from(["idle", "in use", "own"]),
         pick=PICK,
         hook=st.sampled_from(["alive", "reusable", "closable"]),
-        script=st.sampled_from([False, *sorted(FAULTS)[:2]]) | FAULT,
-        then=st.booleans(),
+        script=st.sampled_from([False, *sorted(FAULTS)]),
+        then=st.sampled_from(["", "use", "later and use", "close_all"]),
     )
-    def sicken(self, kind: str, pick: int, hook: str, script: Any, then: bool) -> None:
+    def sicken(self, kind: str, pick: int, hook: str, script: Any, then: str) -> None:
+        """A connection goes bad; and then what it is asked next matters."""
         number = self.pick(kind, pick)
         if number is None or (hook == "closable" and script == "no Exception"):
             return
         self.do("sicken", number, hook, script)
-        if then:
-            self.do("connect" if kind == "idle" else "close", *([False] if kind == "idle" else []))
+        if then.startswith("later"):
+            self.do("later", 4.0)
+        if then == "close_all":
+            self.do("close_all")
+        elif then:
+            self.do(*(("connect", False) if kind == "idle" else ("give_back", number, False)))
 
     @rule(seconds=st.sampled_from([0.25, 2.0, 4.0]))
     def slow(self, seconds: float) -> None:

@@ -156,7 +156,8 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
             driver,
             Limits(idle_order="oldest"),
             check_after=-math.inf,  # all are asked, also when the clock was put back meanwhile
-            clock=time.time,
+            clock=_wall_clock,
+            jitter=float,  # 0.0: a connection lives exactly as long as `stale_timeout` says
         )
         self._mirror: Mirror | None = None
         self._facade: PoolLock | None = None
@@ -468,6 +469,11 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
     def _pool_available(self) -> threading.Condition:
         facade = self._pool_lock
         return facade.available
+
+
+def _wall_clock() -> float:
+    """`time.time` as it is now, as in playhouse: test suites put another in its place."""
+    return time.time()
 
 
 def _wait_timeout(timeout: Any) -> Any:
