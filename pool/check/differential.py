@@ -473,10 +473,13 @@ class DifferentialMachine(RuleBasedStateMachine):
         kind=st.sampled_from(["idle", "in use", "own"]),
         pick=PICK,
         script=st.sampled_from([False, *sorted(FAULTS), "no Exception"]),
-        then=st.sampled_from(["", "use", "later and use", "close_all"]),
+        later=st.sampled_from([0.0, 0.0, 4.0, -1.0]),
+        then=st.sampled_from(["", "use", "use", "close_all"]),
     )
-    def sicken(self, kind: str, pick: int, script: Any, then: str) -> None:
+    def sicken(self, kind: str, pick: int, script: Any, later: float, then: str) -> None:
         """A connection goes bad; and then what it is asked next matters."""
+        if kind == "idle" and not self.pair.view["idle"]:
+            self.do("close")
         number = self.pick(kind, pick)
         if number is None:
             return
@@ -484,12 +487,15 @@ class DifferentialMachine(RuleBasedStateMachine):
         if pick % 4 == 0 and script != "no Exception":
             hook = "closable"
         self.do("sicken", number, hook, script)
-        if then.startswith("later"):
-            self.do("later", 4.0)
-        if then == "close_all":
+        if later:
+            self.do("later", later)
+        if then == "close_all" and kind == "own":
             self.do("close_all")
+        elif then and kind == "idle":
+            self.do("step_aside", False)
+            self.do("connect", False)
         elif then:
-            self.do(*(("connect", False) if kind == "idle" else ("give_back", number, False)))
+            self.do("give_back", number, False)
 
     @rule(seconds=st.sampled_from([0.25, 2.0, 4.0]))
     def slow(self, seconds: float) -> None:
@@ -502,7 +508,9 @@ class DifferentialMachine(RuleBasedStateMachine):
     def housekeeping(self, pick: int, age: float) -> None:
         """What empties the pool seldom: histories are to get deep."""
         if pick < 3:
-            self.do("close_stale", age if pick else -0.25)
+            leases = self.pair.view["in use"]
+            ages = [self.pair.view["clock"] - lease[2] for lease in leases]  # a boundary each
+            self.do("close_stale", [*ages, age][-pick - 1 :][0] if pick else -0.25)
         else:
             names = ["manual_close", "close_idle", "close_all", "dispose", "borrow"]
             self.do([*names, "manual_close", "manual_close", "close_idle", "borrow"][pick - 3])
