@@ -215,6 +215,10 @@ class Verdict:
         return bool(self.clock.now - timestamp > 2 * self._stale_timeout)
 
 
+class OwnState(peewee._ConnectionState):
+    """What some put in the place of `_state`."""
+
+
 # ---------------------------------------------------------------- the two
 
 

@@ -37,6 +37,7 @@ from pool.check.amended import (
     Connection,
     Ours,
     OursWithVerdict,
+    OwnState,
     Stop,
     Theirs,
     TheirsWithVerdict,
@@ -286,20 +287,22 @@ class Pair:
     """The two databases, told the same. Raises `Different`. Knows nothing of Hypothesis.
 
     `settings` are those of a pooled database, and `verdict` (a subclass decides what is
-    stale), `numbers` (`conn_key` is one of its own), `look` (at the mirrors after every
-    operation)."""
+    stale), `numbers` (`conn_key` is one of its own), `own_state` (so is `_state`), `look` (at
+    the mirrors after every operation)."""
 
     def __init__(self, settings: dict[str, Any], without: Iterable[str] = ()) -> None:
         self.settings = settings
         rest = dict(settings)
         verdict, numbers = rest.pop("verdict", False), rest.pop("numbers", False)
-        self.look = rest.pop("look", True)
+        self.look, own_state = rest.pop("look", True), rest.pop("own_state", False)
         ours, theirs = (OursWithVerdict, TheirsWithVerdict) if verdict else (Ours, Theirs)
         Theirs.clock.now = 1000.0
         self.ours: Any = ours("tested", **rest)
         self.theirs: Any = theirs("tested", **rest)
         self.theirs.without = frozenset(without)
         self.ours.clock.now = 1000.0
+        if own_state:
+            self.ours._state, self.theirs._state = OwnState(), OwnState()
         if numbers:
             self.ours.conn_key = self.theirs.conn_key = lambda connection: connection.number
         self.history: list[tuple[Any, ...]] = []
@@ -375,6 +378,7 @@ class DifferentialMachine(RuleBasedStateMachine):
                 "thread_safe": st.sampled_from([True, True, True, False]),
                 "verdict": st.sampled_from([False, False, False, True]),
                 "numbers": st.booleans(),
+                "own_state": st.sampled_from([False, False, False, True]),
                 "look": st.booleans(),
             }
         )

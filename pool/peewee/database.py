@@ -92,7 +92,8 @@ class _Session:
     further leases, by `conn_key`; and peewee's own state of the thread.
 
     `state` is a plain object that shares the attributes of `Database._state`: those of a
-    `threading.local` take three times as long to reach, and there are a dozen per turn."""
+    `threading.local` take three times as long to reach, and there are a dozen per turn. Of a
+    class that is not peewee's nothing is known, so it is used itself."""
 
     def __init__(self, state: Any, runtime: Runtime, shared: bool) -> None:
         self.first = Handle(runtime)
@@ -100,8 +101,10 @@ class _Session:
         self.others: dict[Any, Handle] = {}
         self.owner = 0 if shared else get_ident()
         self.arriving: Handle | None = None  # that of the last `connect`, until it succeeded
-        self.state: Any = object.__new__(peewee._ConnectionState)
-        self.state.__dict__ = state.__dict__
+        self.state: Any = state
+        if type(state) in (peewee._ConnectionLocal, peewee._ConnectionState):
+            self.state = object.__new__(peewee._ConnectionState)
+            self.state.__dict__ = state.__dict__
 
     def handles(self) -> list[Handle]:
         """Those with a lease."""
@@ -166,9 +169,15 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         self._stale_timeout = make_int(stale_timeout)
         self._wait_timeout = _wait_timeout(timeout)
         super(playhouse.pool.PooledDatabase, self).__init__(database, **kwargs)
-        session = _SessionPerThread if self.thread_safe else _SharedSession
-        self._session = session(self._state, self._runtime)
         self._runtime.on_fork = self._after_fork  # last: it needs all of the above
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Programs put a `_state` of their own in place, such as one for each asyncio task: the
+        sessions go with it."""
+        super().__setattr__(name, value)
+        if name == "_state":
+            session = _SessionPerThread if self.thread_safe else _SharedSession
+            self._session = session(value, self._runtime)
 
     def init(
         self,

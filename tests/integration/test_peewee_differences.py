@@ -7,10 +7,12 @@ been written down, then what was a fault and is one no longer.
 
 from __future__ import annotations
 
+import contextvars
 import heapq
 import time
 from typing import Any
 
+import peewee
 import pytest
 from playhouse.pool import PoolConnection
 
@@ -198,3 +200,47 @@ def test_a_clock_that_a_test_suite_puts_in_place(monkeypatch: pytest.MonkeyPatch
         assert database.connection() is not connection
         database.close()
     assert connection.closed == 1
+
+
+class StateOfContext(peewee._ConnectionState):  # type: ignore[misc]  # peewee has no types
+    """One for each context, as web frameworks put it in place of peewee's for each thread."""
+
+    def __init__(self) -> None:
+        attributes: Any = contextvars.ContextVar("attributes", default={})  # noqa: B039  # never changed
+        super().__setattr__("attributes", attributes)
+        super().__init__()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.attributes.set(self.attributes.get() | {name: value})
+
+    def __getattr__(self, name: str) -> Any:
+        return self.attributes.get()[name]
+
+
+@pytest.mark.parametrize("thread_safe", [True, False])
+def test_a_state_of_ones_own(thread_safe: bool) -> None:
+    """It was not looked at: nothing could be done after the first `connect`."""
+    database = scripted(2, timeout=None, thread_safe=thread_safe)
+    database._state = StateOfContext()
+    one, other = contextvars.copy_context(), contextvars.copy_context()
+    for context in (one, other):
+        assert context.run(database.connect)
+    connections = [context.run(database.connection) for context in (one, other)]
+    assert connections == database.driver.opened
+    assert lent(database) == connections
+    assert database.is_closed()
+    for context in (one, other):
+        assert not context.run(database.is_closed)
+        assert context.run(database.close)
+    assert idle(database) == connections
+    assert database.broken == []
+
+
+def test_peewees_state_put_in_place_anew(database: Any) -> None:
+    """Of the kind that it was, and of the other."""
+    for state in (peewee._ConnectionLocal(), peewee._ConnectionState()):
+        database._state = state
+        database.connect()
+        assert not database.is_closed()
+        assert database.close()
+    assert len(database.driver.opened) == 1

@@ -281,7 +281,21 @@ def the_state_of_a_failed_connect_stays(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Database, "_connect", connect)
 
 
+def a_state_of_ones_own_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    """As it was."""
+    honest = Database.__setattr__
+
+    def setattr_once(self: Any, name: str, value: Any) -> None:
+        if name == "_state" and "_session" in vars(self):
+            vars(self)["_state"] = value
+        else:
+            honest(self, name, value)
+
+    patch.setattr(Database, "__setattr__", setattr_once)
+
+
 FAULTY: list[Patch] = [
+    a_state_of_ones_own_is_not_looked_at,
     lends_the_newest_first,
     close_stale_is_off_by_one,
     close_stale_counts_wrong,
