@@ -101,7 +101,7 @@ class _Session:
         self.others: dict[Any, Handle] = {}
         self.owner = 0 if shared else get_ident()
         self.arriving: Handle | None = None  # that of the last `connect`, until it succeeded
-        self.state: Any = state
+        self.given = self.state = state
         if type(state) in (peewee._ConnectionLocal, peewee._ConnectionState):
             self.state = object.__new__(peewee._ConnectionState)
             self.state.__dict__ = state.__dict__
@@ -169,15 +169,9 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         self._stale_timeout = make_int(stale_timeout)
         self._wait_timeout = _wait_timeout(timeout)
         super(playhouse.pool.PooledDatabase, self).__init__(database, **kwargs)
+        self._sessions: dict[int, Any] = {}
+        self._session_of(self._state)
         self._runtime.on_fork = self._after_fork  # last: it needs all of the above
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Programs put a `_state` of their own in place, such as one for each asyncio task: the
-        sessions go with it."""
-        super().__setattr__(name, value)
-        if name == "_state":
-            session = _SessionPerThread if self.thread_safe else _SharedSession
-            self._session = session(value, self._runtime)
 
     def init(
         self,
@@ -196,6 +190,14 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         if timeout is not None:
             self._wait_timeout = _wait_timeout(timeout)
 
+    def _session_of(self, state: Any) -> _Session:
+        """This thread's session with this `_state`, which is the one from now on: programs put
+        one of their own in place, such as one for each asyncio task."""
+        kind = _SessionPerThread if self.thread_safe else _SharedSession
+        self._session = self._sessions.setdefault(id(state), kind(state, self._runtime))
+        session: _Session = self._session.mine
+        return session
+
     # ------------------------------------------------------------ connect and close
 
     def connect(self, reuse_if_open: bool = False) -> bool:
@@ -207,6 +209,8 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         if self.deferred:
             raise peewee.InterfaceError(_NOT_INITIALIZED)
         session = self._session.mine
+        if session.given is not self._state:
+            session = self._session_of(self._state)
         state = session.state
         if not state.closed:
             if reuse_if_open:
@@ -234,6 +238,8 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         """Give this thread's connection back. False if it had none. Raises
         `OperationalError` inside a transaction."""
         session = self._session.mine
+        if session.given is not self._state:
+            session = self._session_of(self._state)
         state = session.state
         if self.deferred or state.transactions:
             self._check_may_close()

@@ -283,15 +283,12 @@ def the_state_of_a_failed_connect_stays(patch: pytest.MonkeyPatch) -> None:
 
 def a_state_of_ones_own_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     """As it was."""
-    honest = Database.__setattr__
+    honest = Database._session_of
 
-    def setattr_once(self: Any, name: str, value: Any) -> None:
-        if name == "_state" and "_session" in vars(self):
-            vars(self)["_state"] = value
-        else:
-            honest(self, name, value)
+    def session_of(self: Any, state: Any) -> Any:
+        return self._session.mine if "_session" in vars(self) else honest(self, state)
 
-    patch.setattr(Database, "__setattr__", setattr_once)
+    patch.setattr(Database, "_session_of", session_of)
 
 
 FAULTY: list[Patch] = [
