@@ -339,7 +339,7 @@ class Runtime:
     def lose(self, handle: Handle) -> None:
         """This handle is gone, with whatever it held. Never blocks, performs no Io, and may
         be called from a finalizer, or twice."""
-        if handle.ticket:
+        if handle.ticket or handle.key:  # a lease that an adapter put in has no ticket
             self._inbox.append((handle.ticket, handle.key))
         handle.ended = True
         self._drain()

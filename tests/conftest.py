@@ -24,6 +24,5 @@ for profile in EXAMPLES:
         derandomize=False,  # Hypothesis's own `ci` profile would try the same examples for ever
         suppress_health_check=[HealthCheck.too_slow],
     )
-settings.load_profile(
-    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
-)
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
+settings.load_profile(PROFILE)

@@ -71,7 +71,7 @@ class _Driver:
 
 
 class _StaleDriver(_Driver):
-    """For a class with an `_is_stale` of its own: ask it, as playhouse does."""
+    """For a class with an `_is_stale` of its own: ask it, as playhouse does, and nobody else."""
 
     def is_alive(self, connection: Any) -> bool:
         return super().is_alive(connection) and not self._is_stale(connection)
@@ -81,6 +81,7 @@ class _StaleDriver(_Driver):
 
     def _is_stale(self, connection: Any) -> bool:
         database = self.database
+        database._believe()
         leases = database._runtime.state.in_use.values()
         created = [lease.entry.created for lease in leases if lease.entry.connection is connection]
         return bool(database._stale_timeout and created and database._is_stale(created[0]))
@@ -91,7 +92,8 @@ class _Session:
     further leases, by `conn_key`; and peewee's own state of the thread.
 
     `state` is a plain object that shares the attributes of `Database._state`: those of a
-    `threading.local` take three times as long to reach, and there are a dozen per turn."""
+    `threading.local` take three times as long to reach, and there are a dozen per turn. Of a
+    class that is not peewee's nothing is known, so it is used itself."""
 
     def __init__(self, state: Any, runtime: Runtime, shared: bool) -> None:
         self.first = Handle(runtime)
@@ -99,8 +101,10 @@ class _Session:
         self.others: dict[Any, Handle] = {}
         self.owner = 0 if shared else get_ident()
         self.arriving: Handle | None = None  # that of the last `connect`, until it succeeded
-        self.state: Any = object.__new__(peewee._ConnectionState)
-        self.state.__dict__ = state.__dict__
+        self.given = self.state = state
+        if type(state) in (peewee._ConnectionLocal, peewee._ConnectionState):
+            self.state = object.__new__(peewee._ConnectionState)
+            self.state.__dict__ = state.__dict__
 
     def handles(self) -> list[Handle]:
         """Those with a lease."""
@@ -149,9 +153,15 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         timeout: Any = None,
         **kwargs: Any,
     ) -> None:
-        overrides_stale = type(self)._is_stale is not playhouse.pool.PooledDatabase._is_stale
-        driver = _StaleDriver(self) if overrides_stale else _Driver(self)
-        self._runtime = Runtime(driver, Limits(idle_order="oldest"), clock=time.time)
+        self._judges = type(self)._is_stale is not playhouse.pool.PooledDatabase._is_stale
+        driver = _StaleDriver(self) if self._judges else _Driver(self)
+        self._runtime = Runtime(
+            driver,
+            Limits(idle_order="oldest"),
+            check_after=-math.inf,  # all are asked, also when the clock was put back meanwhile
+            clock=_wall_clock,
+            jitter=float,  # 0.0: a connection lives exactly as long as `stale_timeout` says
+        )
         self._mirror: Mirror | None = None
         self._facade: PoolLock | None = None
         self.conn_key: Callable[[Any], Any] = id
@@ -159,8 +169,8 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         self._stale_timeout = make_int(stale_timeout)
         self._wait_timeout = _wait_timeout(timeout)
         super(playhouse.pool.PooledDatabase, self).__init__(database, **kwargs)
-        session = _SessionPerThread if self.thread_safe else _SharedSession
-        self._session = session(self._state, self._runtime)
+        self._sessions: dict[int, Any] = {}
+        self._session_of(self._state)
         self._runtime.on_fork = self._after_fork  # last: it needs all of the above
 
     def init(
@@ -180,6 +190,14 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         if timeout is not None:
             self._wait_timeout = _wait_timeout(timeout)
 
+    def _session_of(self, state: Any) -> _Session:
+        """This thread's session with this `_state`, which is the one from now on: programs put
+        one of their own in place, such as one for each asyncio task."""
+        kind = _SessionPerThread if self.thread_safe else _SharedSession
+        self._session = self._sessions.setdefault(id(state), kind(state, self._runtime))
+        session: _Session = self._session.mine
+        return session
+
     # ------------------------------------------------------------ connect and close
 
     def connect(self, reuse_if_open: bool = False) -> bool:
@@ -191,6 +209,8 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         if self.deferred:
             raise peewee.InterfaceError(_NOT_INITIALIZED)
         session = self._session.mine
+        if session.given is not self._state:
+            session = self._session_of(self._state)
         state = session.state
         if not state.closed:
             if reuse_if_open:
@@ -218,6 +238,8 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         """Give this thread's connection back. False if it had none. Raises
         `OperationalError` inside a transaction."""
         session = self._session.mine
+        if session.given is not self._state:
+            session = self._session_of(self._state)
         state = session.state
         if self.deferred or state.transactions:
             self._check_may_close()
@@ -276,24 +298,20 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         handle: Handle | None = session.first
         if session.first.connection is not conn or session.first.ended:
             handle = session.others.pop(self.conn_key(conn), None)
-        if handle is None:
+        ended = False
+        if handle is not None:
+            ended = self._runtime.discard(handle) if close_conn else self._runtime.release(handle)
+            handle.connection = None  # it may be kept for the next turn, the connection is not
+        if not ended:
             ended = self._end_lease_of_another(conn, close_conn)
             if close_conn and not ended:
                 self._close_raw(conn)
-        elif close_conn:
-            if not self._runtime.discard(handle):
-                self._close_raw(conn)
-            handle.connection = None  # it is kept for the next turn, the connection is not
-        else:
-            self._runtime.release(handle)
-            handle.connection = None
 
     def _end_lease_of_another(self, conn: Any, close_conn: bool) -> bool:
-        """For a connection that this thread did not borrow: another did, or the user put it
-        into `_in_use`."""
+        """For a connection that this thread did not borrow, or whose lease was ended: another
+        thread did, or the user put it into `_in_use`. Whether there was such a lease."""
+        self._believe()
         runtime, key = self._runtime, self.conn_key(conn)
-        if self._mirror is not None:
-            runtime.apply(Adopt(runtime.clock()))  # first see what is there
         for lease in runtime.state.in_use.values():
             if self.conn_key(lease.entry.connection) == key:
                 handle = Handle(runtime)
@@ -301,6 +319,11 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
                 handle.connection = conn
                 return runtime.discard(handle) if close_conn else runtime.release(handle)
         return False
+
+    def _believe(self) -> None:
+        """Before the state is looked at: tell it what the user changed in what it showed."""
+        if self._mirror is not None:
+            self._runtime.apply(Adopt(self._runtime.clock()))
 
     # ------------------------------------------------------------ housekeeping
 
@@ -380,6 +403,8 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
             raise ValueError(
                 f"{name}={value!r}: allowed is a number above 0, or 0 or None"
             ) from None
+        if self._judges:  # then the machine must not: it would close what may live on
+            limits = attrs.evolve(limits, max_lifetime=None)
         if limits != runtime.state.limits:
             runtime.apply(Configure(runtime.clock(), limits))
 
@@ -407,7 +432,8 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         adopt: Adopt | None = None
         first: tuple[Effect, ...] = ()
         try:
-            if mirror is not None and mirror.state is state:
+            forgets = type(event) is Forked  # and closes nothing, not what was put in either
+            if mirror is not None and mirror.state is state and not forgets:
                 adopt = mirror.difference(event.now)
         finally:
             if adopt is None:  # nothing was changed, or nonsense was put in
@@ -458,6 +484,11 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
     def _pool_available(self) -> threading.Condition:
         facade = self._pool_lock
         return facade.available
+
+
+def _wall_clock() -> float:
+    """`time.time` as it is now, as in playhouse: test suites put another in its place."""
+    return time.time()
 
 
 def _wait_timeout(timeout: Any) -> Any:
