@@ -24,7 +24,7 @@ from pool.effects import Ignored
 from pool.errors import OpenError, PoolClosed, PoolError, PoolTimeout, describe, error_of
 from pool.events import Configure, Event, Resume, Retire, Shutdown, Suspend, Tick
 from pool.helpers import next_look
-from pool.holders import Holder, Holding, holdings
+from pool.holders import Holder, Holding, TracedHolder, holdings, lines_here
 from pool.lease import Borrowing, Lease
 from pool.limits import IdleOrder, Limits, Opener
 from pool.listeners import Kind, Listener, Listeners
@@ -180,7 +180,13 @@ class Pool(Generic[Connection]):
                 self._look()
             if self._listeners.by_kind["checkout"]:
                 began = time.monotonic()
-            runtime.acquire(timeout, Holder() if self._tracks else get_ident(), lease)
+            if self._tracks:
+                holder: Holder = TracedHolder(lease, runtime.lost)
+                holder.lines = lines_here()
+            else:
+                holder = Holder(lease, runtime.lost)
+            holder.thread = get_ident()
+            runtime.acquire(timeout, holder, lease)
             if began:
                 waited = time.monotonic() - began
                 self._listeners.tell("checkout", connection=lease.connection, seconds=waited)

@@ -394,6 +394,22 @@ def test_a_timeout_names_the_lines_that_hold() -> None:
 FAR = 1000.0
 
 
+def test_the_line_that_holds_is_never_the_pools_own() -> None:
+    """But that of a file whose path only begins like it may be."""
+    theirs = str(Path(package.__file__).parent) + "_of_theirs.py"
+    with scripted(1, leak_after=FAR) as pool:
+        names: dict[str, Any] = {"pool": pool}
+        exec(compile("def take(): return pool.acquire()", theirs, "exec"), names)
+        lease = names["take"]()
+        (holding,) = pool.holders()
+        assert holding.line == f"{theirs}:1 in take"
+        lease.release()
+        with pool.connection():
+            (holding,) = pool.holders()
+            assert holding.line is not None
+            assert holding.line.startswith(f"{__file__}:")
+
+
 def test_holders() -> None:
     """Who holds what, longest first, with the stack where leak tracking is on."""
     with scripted(2, leak_after=FAR) as pool, pool.acquire() as lease:

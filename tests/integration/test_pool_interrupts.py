@@ -10,18 +10,22 @@ caller is also struck in the queue.  Then every connection is borrowed at once.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import random
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from pool import Pool, PoolTimeout
+from pool.runtime import Handle
 from tests.integration.drivers import (
     FOR_EVER,
     PATIENCE,
@@ -32,6 +36,7 @@ from tests.integration.drivers import (
     park,
     raise_in,
     until,
+    waiting,
     weather,
 )
 from tests.integration.pools import Scripted, is_whole, scripted
@@ -92,12 +97,18 @@ def fail(pool: Pool[Any], dice: random.Random) -> None:
         pass
 
 
+def forget(pool: Pool[Any], dice: random.Random) -> None:
+    """The finalizer of the lease may be struck too: see `test_a_finalizer_is_struck`."""
+    pool.acquire()
+
+
 WORK: list[Callable[[Pool[Any], random.Random], None]] = [
     borrow,
     borrow,
     lease,
     by_hand,
     discard,
+    forget,
     impatient,
     fail,
 ]
@@ -220,3 +231,70 @@ def test_waiters_are_struck() -> None:
             for call in spared:
                 call.result().release()
         is_whole(pool, 2)
+
+
+# ---------------------------------------------------------------- two misfortunes at one instant
+
+
+@contextlib.contextmanager
+def struck_finalizers() -> Iterator[list[str]]:
+    """Every finalizer of a lease ends on its first step; the list says where."""
+    told: list[str] = []
+
+    def strike(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is Handle.__del__.__code__:
+            raise Thrown
+
+    def tell(ignored: Any) -> None:
+        told.append(f"{ignored.exc_type.__name__} in {ignored.object.__qualname__}")
+
+    hook, sys.unraisablehook = sys.unraisablehook, tell
+    sys.settrace(strike)
+    try:
+        yield told
+    finally:
+        sys.settrace(None)
+        sys.unraisablehook = hook
+
+
+@pytest.mark.parametrize("opener", ["background", "caller"])
+@pytest.mark.parametrize("leak_after", [None, 1000.0])
+def test_a_finalizer_is_struck(opener: str, leak_after: float | None) -> None:
+    """A lease is lost, and an exception ends its finalizer before that has said so. Nothing of it
+    was run, and still its place is free for the next caller."""
+    with scripted(1, opener=opener, leak_after=leak_after) as pool:
+        lost = pool.acquire()
+        with struck_finalizers() as told:
+            number = lost.connection.number
+            del lost
+        assert told == ["Thrown in Handle.__del__"]
+        assert [connection.number for connection in lent(pool)] == [number]  # nobody said so yet
+        with pool.acquire(PATIENCE) as lease:
+            assert lease.connection.number != number
+
+
+def test_a_finalizer_is_struck_while_others_wait() -> None:
+    """Nobody tells those who wait at that instant; whoever uses the pool next does, be it one who
+    gives up."""
+    with scripted(1) as pool:
+        for patience in (0, 0.02):
+            lost = pool.acquire()
+            waiter = park(pool, pool.acquire)
+            with struck_finalizers():
+                del lost
+            assert waiting(pool) == 1
+            with pytest.raises(PoolTimeout):
+                pool.acquire(patience)
+            waiter.result().release()
+
+
+def test_a_finalizer_is_struck_in_a_cycle() -> None:
+    """What only the garbage collector finds."""
+    with scripted(1) as pool:
+        cycle: list[Any] = [pool.acquire()]
+        cycle.append(cycle)
+        with struck_finalizers() as told:
+            del cycle
+            gc.collect()
+        assert told == ["Thrown in Handle.__del__"]
+        is_whole(pool, 1)
