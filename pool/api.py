@@ -164,7 +164,7 @@ class Pool(Generic[Connection]):
         `PoolClosed`; `OpenError` if this caller's connect failed, or one while the pool has
         never had a connection; `ValueError` for a timeout that is none.
         """
-        lease: Lease[Connection] = Lease(self)
+        lease: Lease[Connection] = Lease(self._runtime)
         self._fill(lease, timeout)
         return lease
 
