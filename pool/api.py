@@ -125,6 +125,7 @@ class Pool(Generic[Connection]):
         self.name = name
         self._timeout = timeout
         self._listeners = Listeners(name, listeners)
+        self._heard = self._listeners.by_kind
         self._driver = Callables(
             connect,
             check=check,
@@ -178,7 +179,7 @@ class Pool(Generic[Connection]):
         try:
             if self._connects:
                 self._look()
-            if self._listeners.by_kind["checkout"]:
+            if self._heard["checkout"]:
                 began = time.monotonic()
             if self._tracks:
                 holder: Holder = TracedHolder(lease, runtime.lost)
