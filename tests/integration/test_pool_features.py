@@ -33,6 +33,7 @@ from tests.integration.drivers import (
     idle,
     lent,
     park,
+    switching_often,
     until,
     waiting,
 )
@@ -571,6 +572,17 @@ def test_graceful_shutdown() -> None:
             with pytest.raises(PoolClosed):
                 function()
         assert pool.close(0) is True
+
+
+def test_close_comes_back_with_the_last_close() -> None:
+    """Not with its timeout: the thread that closes says so when it is no longer counted."""
+    with switching_often():
+        for _ in range(200):
+            pool = Scripted(2)
+            fill(pool, 2)
+            began = time.monotonic()
+            assert pool.close(PATIENCE)
+            assert time.monotonic() - began < PATIENCE / 2
 
 
 def test_the_block_of_a_pool_closes_it() -> None:
