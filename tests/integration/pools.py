@@ -67,7 +67,7 @@ def scripted(
     until(lambda: not lent(pool))
     began = time.monotonic()
     assert pool.close(PATIENCE)
-    assert time.monotonic() - began < PATIENCE / 2, "nobody told the one who closes that all is done"
+    assert time.monotonic() - began < PATIENCE / 2, "nobody said that all is closed"
     until(lambda: pool.statistics().opening == 0)
     assert_sound(pool)
     assert pool.broken == []

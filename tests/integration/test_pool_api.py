@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import inspect
 import math
 import sqlite3
 import threading
@@ -355,6 +356,37 @@ def test_configure_that_fails() -> None:
 # ---------------------------------------------------------------- errors
 
 
+def test_the_defaults() -> None:
+    """Those that the documentation gives."""
+    given = {
+        name: parameter.default
+        for name, parameter in inspect.signature(Pool).parameters.items()
+        if name != "connect"
+    }
+    assert given == {
+        "max_size": 10,
+        "min_idle": 0,
+        "timeout": 30.0,
+        "max_lifetime": 3600.0,
+        "max_idle": 600.0,
+        "max_waiting": None,
+        "max_opening": 1,
+        "check": None,
+        "check_after": 0.5,
+        "check_timeout": 5.0,
+        "reset": None,
+        "configure": None,
+        "close": None,
+        "idle_order": "lifo",
+        "opener": "background",
+        "leak_after": None,
+        "backoff_initial": 0.1,
+        "backoff_max": 1.0,
+        "name": None,
+        "listeners": None,
+    }
+
+
 def test_one_tree() -> None:
     for kind in (PoolTimeout, PoolClosed, TooManyWaiting, OpenError, LeaseEnded):
         assert issubclass(kind, PoolError)
@@ -487,20 +519,46 @@ def test_the_names() -> None:
     assert (Lease, Notice) == (package.Lease, package.Notice)
 
 
+TYPED = """\
+import sqlite3
+from typing_extensions import assert_type
+from pool import Lease, Notice, Pool, Statistics
+
+def connect() -> sqlite3.Connection:
+    return sqlite3.connect("file")
+
+pool: Pool[sqlite3.Connection] = Pool(connect)
+assert_type(Pool(connect), Pool[sqlite3.Connection])
+with Pool(connect, check=lambda it: it.total_changes, listeners={"leak": print}) as same:
+    with same.connection() as connection:
+        assert_type(connection, sqlite3.Connection)
+    with same.acquire(timeout=None) as lease:
+        assert_type(lease, Lease[sqlite3.Connection])
+        assert_type(lease.connection, sqlite3.Connection)
+    assert_type(same.statistics(), Statistics)
+"""
+MISTYPED = """\
+with pool.connection() as mine: mine.no_such_method()
+Pool(connect, timeout="5")
+Pool(connect, opener="nobody")
+Pool(connect, check=lambda it: it.no_such_method())
+Pool(3)
+other: Pool[int] = Pool(connect)
+pool.listen("open", print)
+"""
+
+
 def test_types(tmp_path: Path) -> None:
-    """What `connect` returns is what a block and a lease give."""
-    mypy = pytest.importorskip("mypy.api")
+    """What `connect` returns is what a block, a lease and the user's functions get; and what is
+    wrong is found, line by line, so it is not all `Any`."""
+    from mypy import api
+
     program = tmp_path / "program.py"
-    program.write_text(
-        "import sqlite3\n"
-        "from pool import Pool\n"
-        "def connect() -> sqlite3.Connection: return sqlite3.connect('file')\n"
-        "with Pool(connect) as pool:\n"
-        "    with pool.connection() as connection: reveal_type(connection)\n"
-        "    with pool.acquire() as lease: reveal_type(lease.connection)\n"
-    )
-    told, errors, status = mypy.run(["--strict", "--config-file=", str(program)])
-    assert (told.count('Revealed type is "sqlite3.Connection"'), errors, status) == (2, "", 0), told
+    program.write_text(TYPED + MISTYPED)
+    told, errors, _ = api.run(["--strict", "--config-file=", str(program)])
+    first = TYPED.count("\n") + 1
+    wrong = sorted({int(line.split(":")[1]) for line in told.splitlines() if ": error:" in line})
+    assert (wrong, errors) == ([*range(first, first + MISTYPED.count("\n"))], ""), told
 
 
 def test_a_pool_that_nobody_uses_is_collected() -> None:

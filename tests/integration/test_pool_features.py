@@ -480,7 +480,12 @@ def test_reset_on_return(answer: Any) -> None:
 def test_leaks_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     """Once, with the stack of the holder; to the log and to listeners."""
     heard: list[Notice] = []
-    with scripted(2, leak_after=60.0, name="orders", listeners={"leak": heard.append}) as pool:
+
+    def hear(notice: Notice) -> None:
+        pool.resize(2)  # takes the lock: outside of it this does not hang
+        heard.append(notice)
+
+    with scripted(2, leak_after=60.0, name="orders", listeners={"leak": hear}) as pool:
         clock = Clock(pool)
         with caplog.at_level(logging.WARNING, "pool"):
             lease = pool.acquire()
@@ -602,11 +607,20 @@ def test_suspend_and_resume() -> None:
         for timeout in (0, 0.02):
             with pytest.raises(PoolSuspended):
                 pool.acquire(timeout)
-        waiters = [park(pool, turn, pool) for _ in range(3)]
+        served: list[int] = []
+
+        def take(number: int) -> None:
+            with pool.acquire():
+                served.append(number)
+
+        waiters = [park(pool, take, number) for number in range(8)]
         pool.suspend()
+        assert pool.statistics().in_use == 0
+        pool.resize(1)  # one after the other, so that there is an order to be seen
         pool.resume()
         for waiter in waiters:
             waiter.result()
+        assert served == list(range(8))
         pool.resume()
 
 
