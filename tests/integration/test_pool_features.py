@@ -149,6 +149,10 @@ def test_timeout_per_call() -> None:
                 function()
         assert time.monotonic() - began < 10 * 0.04
         waiter = park(pool, turn, pool, None)
+        for _ in range(3):
+            with pytest.raises(PoolTimeout):
+                pool.acquire()
+        assert waiting(pool) == 1, "who waits for ever was refused with the pool's own timeout"
         lease.release()
         waiter.result()
 
