@@ -489,6 +489,7 @@ class Runtime:
                 self.on_leak(effect)
             except Exception:
                 logger.warning("reporting a leak failed", exc_info=True)
+            self.onlookers.notify()
         else:
             self._connect(None)
 
