@@ -31,7 +31,8 @@ from pool import (
     PoolTimeout,
     TooManyWaiting,
 )
-from tests.integration.drivers import PATIENCE, Call, idle, lent, run_script, until
+from pool.dbapi import Sqlite3
+from tests.integration.drivers import PATIENCE, Call, Gate, idle, lent, run_script, until
 from tests.integration.pools import Scripted, is_whole, scripted
 
 
@@ -326,6 +327,33 @@ def test_useless_connections(connect: Any, why: str, opener: Any) -> None:
             with pytest.raises(OpenError, match=why) as caught:
                 pool.acquire()
             assert isinstance(caught.value.__cause__, (TypeError, ValueError))
+        assert pool.statistics().opened == 0
+
+
+def test_useless_connections_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one is still being looked at, another is not taken on its word."""
+    gate = Gate()
+    first = [True]
+    refuse = Sqlite3.refuse
+
+    def refuse_later(recipe: Sqlite3, connection: Any) -> None:
+        if first and first.pop():
+            gate()
+        refuse(recipe, connection)
+
+    monkeypatch.setattr(Sqlite3, "refuse", refuse_later)
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(":memory:")
+
+    with Pool(connect, opener="caller", max_opening=None, timeout=PATIENCE) as pool:
+        slow = Call(pool.acquire)
+        until(lambda: gate.standing)
+        with pytest.raises(OpenError, match="check_same_thread=False"):
+            pool.acquire()
+        gate.open()
+        with pytest.raises(OpenError, match="check_same_thread=False"):
+            slow.result()
         assert pool.statistics().opened == 0
 
 
