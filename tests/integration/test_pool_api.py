@@ -32,7 +32,7 @@ from pool import (
     TooManyWaiting,
 )
 from pool.dbapi import Sqlite3
-from tests.integration.drivers import PATIENCE, Call, Gate, idle, lent, run_script, until
+from tests.integration.drivers import PATIENCE, Call, Gate, idle, lent, park, run_script, until
 from tests.integration.pools import Scripted, is_whole, scripted
 
 
@@ -207,6 +207,15 @@ def test_a_lost_lease_is_reclaimed() -> None:
         with pool.acquire() as lease:
             assert lease.connection is not lost
         until(lambda: lost.closed == 1)
+
+
+def test_a_lost_lease_is_the_waiters_at_once() -> None:
+    """Nobody else has to use the pool for that."""
+    with scripted(1) as pool:
+        lost = pool.acquire()
+        waiter = park(pool, pool.acquire)
+        del lost
+        waiter.result().release()
 
 
 def test_a_dead_thread_is_reclaimed() -> None:
