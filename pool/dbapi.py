@@ -127,8 +127,6 @@ class Psycopg2(Recipe):
         return bool(connection.autocommit)
 
     def reset(self, connection: Any) -> bool:
-        if connection.closed:
-            return False
         state = connection.get_transaction_status()
         if state in (IN_TRANSACTION, IN_ERROR):
             if connection.autocommit:  # one begun by hand, of which `rollback` knows nothing
