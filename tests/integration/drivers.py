@@ -309,11 +309,13 @@ class Storm:
 def newborn(ignored: Any) -> bool:
     """Whether this is a thread that ended before it ran anything of ours: in the standard library's
     own first lines, because an exception struck `Thread.start` of the one who started it, with
-    the new thread's lock in hand. It then fails to strike itself off a list it is not on yet."""
+    the new thread's lock in hand. From Python 3.11 on it then also fails to strike itself off a
+    list it is not on yet."""
     frames = traceback.extract_tb(ignored.exc_traceback)
+    kind, where = (KeyError, "_delete") if sys.version_info >= (3, 11) else (RuntimeError, "set")
     return (
-        ignored.exc_type is KeyError
-        and [frame.name for frame in frames] == ["_bootstrap", "_bootstrap_inner", "_delete"]
+        ignored.exc_type is kind
+        and [frame.name for frame in frames[:3]] == ["_bootstrap", "_bootstrap_inner", where]
         and {frame.filename for frame in frames} == {threading.__file__}
     )
 
