@@ -43,9 +43,7 @@ test: check-lint ## Run everything, fast stages first
 	@echo "==> all stages passed on $(INTERPRETER)"
 
 quick: $(VENV)/dev ## Run the pure and the SQLite tests, but those of TLC and of ports; about a minute
-	@$(PYTEST) $(SPREAD) tests/model tests/integration -m "not database and not tlc" \
-		--ignore tests/integration/test_conform.py \
-		--ignore tests/integration/test_conform_bad_ports.py --ignore tests/model/test_vectors.py
+	@PUREPOOL_HITS=1000 $(PYTEST) $(SPREAD) tests/model tests/integration -m "not database and not slow"
 
 bench: $(VENV)/dev ## Measure against the targets and beside other pools
 	@$(BIN)/python -m benchmarks

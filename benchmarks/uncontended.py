@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import playhouse.pool
 import pool.peewee
 from benchmarks.claims import OURS, Claim, Plan, Row, at_most
 from benchmarks.measure import in_turns, median, now, ratio
-from benchmarks.peers import Database, installed, pretended
+from benchmarks.peers import Database, Peer, installed, pretended
 
 PLAYHOUSE = "playhouse.pool"
 
@@ -80,28 +80,38 @@ def measure_peewee(plan: Plan) -> list[Row]:
 def measure_pools(plan: Plan) -> list[Row]:
     kinds, missing = installed()
     pools = {kind.name: kind(Database(), most=5, ready=1) for kind in kinds}
+    try:
+        return compare(plan, pools, missing, {"acquire + release": plainly, "with block": within})
+    finally:
+        for peer in pools.values():
+            peer.end()
 
+
+def compare(
+    plan: Plan,
+    pools: Mapping[str, Peer],
+    missing: Mapping[str, str],
+    ways: Mapping[str, Callable[[Peer], Callable[[], Any]]],
+    turns: int = 500,
+) -> list[Row]:
+    """What a turn costs in each of these ways, and how much more than with ours."""
     times = plan.some(150, 15)
     rows = []
-    for number, (what, way) in enumerate(
-        {"acquire + release": plainly, "with block": within}.items()
-    ):
-        runs = [timed(way(peer), 500) for peer in pools.values()]
+    for number, (what, way) in enumerate(ways.items()):
+        runs = [timed(way(peer), turns) for peer in pools.values()]
         for run in runs:
             run()
 
         def tell(done: int, number: int = number, what: str = what) -> None:
-            plan.tell((number + done / times) / 2, what)
+            plan.tell((number + done / times) / len(ways), what)
 
         found = dict(zip(pools, in_turns(runs, times, tell), strict=True))
         figures: dict[str, Any] = {name: median(values) for name, values in found.items()}
-        rows.append(Row(what, "us", figures | missing))
+        rows.append(Row(what, "us", {**figures, **missing}))
         figures = {name: ratio(values, found[OURS]) for name, values in found.items()}
         rivals = [figures[name] for name in ("psycopg_pool", "SQLAlchemy") if name in figures]
         target, met = "psycopg_pool, SQLAlchemy > 1", min(rivals, default=0.0) > 1
-        rows.append(Row(f"{what}: ratio to ours", "ratio", figures | missing, target, met))
-    for peer in pools.values():
-        peer.end()
+        rows.append(Row(f"{what}: ratio to ours", "ratio", {**figures, **missing}, target, met))
     return rows
 
 

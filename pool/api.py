@@ -24,7 +24,7 @@ from pool.effects import Ignored
 from pool.errors import OpenError, PoolClosed, PoolError, PoolTimeout, describe, error_of
 from pool.events import Configure, Event, Resume, Retire, Shutdown, Suspend, Tick
 from pool.helpers import next_look
-from pool.holders import Holder, Holding, holdings
+from pool.holders import Holder, Holding, TracedHolder, holdings, lines_here
 from pool.lease import Borrowing, Lease
 from pool.limits import IdleOrder, Limits, Opener
 from pool.listeners import Kind, Listener, Listeners
@@ -125,6 +125,7 @@ class Pool(Generic[Connection]):
         self.name = name
         self._timeout = timeout
         self._listeners = Listeners(name, listeners)
+        self._heard = self._listeners.by_kind
         self._driver = Callables(
             connect,
             check=check,
@@ -164,7 +165,7 @@ class Pool(Generic[Connection]):
         `PoolClosed`; `OpenError` if this caller's connect failed, or one while the pool has
         never had a connection; `ValueError` for a timeout that is none.
         """
-        lease: Lease[Connection] = Lease(self)
+        lease: Lease[Connection] = Lease(self._runtime)
         self._fill(lease, timeout)
         return lease
 
@@ -178,9 +179,15 @@ class Pool(Generic[Connection]):
         try:
             if self._connects:
                 self._look()
-            if self._listeners.by_kind["checkout"]:
+            if self._heard["checkout"]:
                 began = time.monotonic()
-            runtime.acquire(timeout, Holder() if self._tracks else get_ident(), lease)
+            if self._tracks:
+                holder: Holder = TracedHolder(lease, runtime.lost)
+                holder.lines = lines_here()
+            else:
+                holder = Holder(lease, runtime.lost)
+            holder.thread = get_ident()
+            runtime.acquire(timeout, holder, lease)
             if began:
                 waited = time.monotonic() - began
                 self._listeners.tell("checkout", connection=lease.connection, seconds=waited)

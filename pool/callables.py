@@ -89,7 +89,7 @@ class Callables:
             try:
                 if self._configure is not None:
                     self._configure(connection)
-                    self.recipe(connection).commit(connection)
+                    self.recipes[type(connection)].commit(connection)
             except BaseException:
                 with contextlib.suppress(Exception):
                     self.close(connection)
@@ -104,7 +104,7 @@ class Callables:
     def is_alive(self, connection: Any) -> bool:
         if self._check is not None:
             return self._check(connection) is not False
-        return self.recipe(connection).is_alive(connection)
+        return self.recipes[type(connection)].is_alive(connection)
 
     def reset(self, connection: Any) -> bool:
         """Roll back what is open, then the user's reset; what that opens is committed."""
@@ -138,14 +138,6 @@ class Callables:
 
     # ------------------------------------------------------------ what is known of drivers
 
-    def recipe(self, connection: Any) -> Recipe:
-        """How to handle this connection."""
-        kind = type(connection)
-        found = self.recipes.get(kind)
-        if found is None:
-            found = self.recipes[kind] = recipe_for(kind)
-        return found
-
     def _refuse_useless(self, connection: Any) -> None:
         if connection is None:
             raise TypeError("connect returned None: it has to return the connection it made")
@@ -156,14 +148,16 @@ class Callables:
                 "connect returned something to be awaited: this pool lends connections of "
                 "blocking drivers to threads, so connect has to be a plain function"
             )
-        if type(connection) not in self.recipes:
+        kind = type(connection)
+        if kind not in self.recipes:
+            recipe = recipe_for(kind)
             try:
-                self.recipe(connection).refuse(connection)
+                recipe.refuse(connection)
             except ValueError:
-                del self.recipes[type(connection)]
                 with contextlib.suppress(Exception):
                     self.close(connection)
                 raise
+            self.recipes[kind] = recipe  # only now: others may be connecting at the same time
         runtime = self._runtime()
         if runtime is not None and _holds(runtime, connection):
             raise TypeError(

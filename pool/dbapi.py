@@ -102,11 +102,11 @@ class Psycopg(Recipe):
         return _ask(connection, lambda: connection.execute(""))
 
     def reset(self, connection: Any) -> bool:
-        state = connection.pgconn.transaction_status
-        if state in (IN_TRANSACTION, IN_ERROR):
+        if connection.pgconn.transaction_status == IDLE:
+            return True
+        if connection.pgconn.transaction_status in (IN_TRANSACTION, IN_ERROR):
             connection.rollback()
-            state = connection.pgconn.transaction_status
-        return bool(state == IDLE)
+        return bool(connection.pgconn.transaction_status == IDLE)
 
 
 class Psycopg2(Recipe):
@@ -127,8 +127,6 @@ class Psycopg2(Recipe):
         return bool(connection.autocommit)
 
     def reset(self, connection: Any) -> bool:
-        if connection.closed:
-            return False
         state = connection.get_transaction_status()
         if state in (IN_TRANSACTION, IN_ERROR):
             if connection.autocommit:  # one begun by hand, of which `rollback` knows nothing

@@ -1,17 +1,24 @@
 """Who holds a connection, and since when: the owners of leases, as people read them.
 
-Theory.  The machine carries an owner and never looks at it.  Without leak tracking that is the
-number of a thread, which costs nothing.  With it, it is a `Holder`, which also knows the lines of
-code that led to the acquire: code objects and line numbers, not frames, for a frame keeps
-alive all that its function holds.  Text is made of it only when somebody reads it.
+Theory.  The machine carries an owner and never looks at it.  Here it is a `Holder`: a weak
+reference to the lease that knows its thread.  With leak tracking it also knows the lines of code
+that led to the acquire: code objects and line numbers, not frames, for a frame keeps alive all
+that its function holds.  Text is made of it only when somebody reads it.
+
+It is a weak reference for the sake of one instant.  A lease that is lost says so in its finalizer;
+an exception that strikes on the first step of that, a second misfortune, ends it unsaid.  But then
+the interpreter calls the weak reference's callback, which is the append of the runtime's
+inbox: not a step of Python is in it, so nothing can strike there.
 """
 
 from __future__ import annotations
 
 import heapq
 import linecache
+import os
 import sys
 import threading
+import weakref
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -26,24 +33,19 @@ DEEPEST = 40
 MOST = 5
 """Holders named in a message, those who hold longest."""
 
-_HERE = str(Path(__file__).parent)
+_HERE = str(Path(__file__).parent) + os.sep
 
 
-class Holder:
-    """A thread, and where it was when it took a connection. Immutable, thread-safe."""
+class Holder(weakref.ref[Any]):
+    """A weak reference to a lease, which knows the thread that took it. Thread-safe."""
 
-    __slots__ = ("lines", "thread")
+    __slots__ = ("thread",)
 
-    def __init__(self) -> None:
-        self.thread = threading.get_ident()
-        lines: list[tuple[CodeType, int]] = []
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame.f_code.co_filename.startswith(_HERE):
-            frame = frame.f_back
-        while frame is not None and len(lines) < DEEPEST:
-            lines.append((frame.f_code, frame.f_lineno))
-            frame = frame.f_back
-        self.lines = tuple(lines)
+    thread: int
+    lines: tuple[tuple[CodeType, int], ...] = ()
+
+    def __repr__(self) -> str:
+        return thread_name(self.thread)
 
     @property
     def line(self) -> str | None:
@@ -54,14 +56,32 @@ class Holder:
         return f"{code.co_filename}:{number} in {code.co_name}"
 
     @property
-    def stack(self) -> str:
+    def stack(self) -> str | None:
         """All of it, in the order of a traceback."""
         text = []
         for code, number in reversed(self.lines):
             text.append(f'  File "{code.co_filename}", line {number}, in {code.co_name}')
             if source := linecache.getline(code.co_filename, number).strip():
                 text.append(f"    {source}")
-        return "\n".join(text)
+        return "\n".join(text) or None
+
+
+class TracedHolder(Holder):
+    """One that also knows where the thread was."""
+
+    __slots__ = ("lines",)
+
+
+def lines_here() -> tuple[tuple[CodeType, int], ...]:
+    """The lines of code that led into this package, the innermost first."""
+    lines: list[tuple[CodeType, int]] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+        frame = frame.f_back
+    while frame is not None and len(lines) < DEEPEST:
+        lines.append((frame.f_code, frame.f_lineno))
+        frame = frame.f_back
+    return tuple(lines)
 
 
 @attrs.frozen(kw_only=True)
@@ -94,12 +114,11 @@ def holdings(state: State, now: float, most: int | None = None) -> list[Holding]
 
 def _holding(state: State, key: int, now: float) -> Holding:
     lease = state.in_use[key]
-    owner = lease.owner
-    holder = owner if isinstance(owner, Holder) else None
+    holder = lease.owner if isinstance(lease.owner, Holder) else None
     return Holding(
         key=key,
         connection=lease.entry.connection,
-        thread=thread_name(holder.thread if holder else owner),
+        thread=thread_name(holder.thread if holder else lease.owner),
         seconds=max(0.0, now - lease.checked_out),
         line=holder.line if holder else None,
         stack=holder.stack if holder else None,

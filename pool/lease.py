@@ -51,40 +51,36 @@ class Lease(Handle, Generic[Connection]):
     else:
         connection = _Ended()
 
-    def __init__(self, pool: Pool[Connection]) -> None:
-        self.runtime = pool._runtime
-        self._driver = pool._driver
-
     def release(self) -> bool:
         """Give the connection back: roll back what is open, reset, and lend it to the next.
 
         False if there was nothing to give back: it was given back before, or it belongs to the
         parent of this process."""
-        return not self._is_over() and self._give_back()
+        driver: Any = self.runtime.driver
+        if self.ended or self.ticket < driver.first_ticket:
+            return self._forget()
+        return self._give_back(driver)
 
     def discard(self) -> bool:
         """Have the connection closed instead of lent again. False as with `release`."""
-        if self._is_over():
-            return False
+        driver: Any = self.runtime.driver
+        if self.ended or self.ticket < driver.first_ticket:
+            return self._forget()
         discarded = self.runtime.discard(self)
         del self.connection
         return discarded
 
-    def _is_over(self) -> bool:
-        """It was given back; or it is the parent's, after a fork: then this process must not
-        touch the connection."""
-        if not self.ended and self.ticket < self._driver.first_ticket:
-            self.ended = True
-            del self.connection
-        return self.ended
-
-    def _give_back(self) -> bool:
-        listeners = self._driver.listeners
-        if listeners.by_kind["checkin"]:
-            listeners.tell("checkin", connection=self.connection)
+    def _give_back(self, driver: Any) -> bool:
+        if driver.listeners.by_kind["checkin"]:
+            driver.listeners.tell("checkin", connection=self.connection)
         released = self.runtime.release(self)
         del self.connection
         return released
+
+    def _forget(self) -> bool:
+        self.ended = True
+        self.__dict__.pop("connection", None)
+        return False
 
     def __enter__(self) -> Lease[Connection]:
         return self
@@ -112,7 +108,6 @@ class Borrowing(Lease[Connection]):
 
     def __init__(self, pool: Pool[Connection], timeout: float | None) -> None:
         self.runtime = pool._runtime
-        self._driver = pool._driver
         self._pool = pool
         self._timeout = timeout
 
@@ -128,13 +123,16 @@ class Borrowing(Lease[Connection]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        driver: Any = self.runtime.driver
         if error is not None:
             super().__exit__(kind, error, traceback)
-        elif not self._is_over():
+        elif not self.ended and self.ticket >= driver.first_ticket:
             connection = self.connection
             try:
-                self._driver.recipes[type(connection)].commit(connection)
+                driver.recipes[type(connection)].commit(connection)
             except BaseException as failure:
                 super().__exit__(type(failure), failure, None)
                 raise
-            self._give_back()
+            self._give_back(driver)
+        else:
+            self._forget()

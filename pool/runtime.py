@@ -43,7 +43,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from pool import heap
+from pool import heap, waiters
 from pool.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
 from pool.errors import PoolTimeout, error_for
 from pool.events import (
@@ -174,7 +174,10 @@ class Runtime:
         self.set_lock(sync.lock())
         self._current: tuple[State, tuple[Effect, ...]] = (initial(limits), ())
         self._cells: dict[int, Cell] = {}
-        self._inbox: deque[tuple[int, int]] = deque()
+        self._inbox: deque[Any] = deque()
+        self.lost = self._inbox.append
+        """To be the callback of a weak reference to a handle that is its owner. It is called where
+        the handle's finalizer is struck on its first step, and has no step of its own."""
         self._orphans = False
         self.onlookers = Onlookers()
         self.helpers = Helpers(self) if limits.opener == "background" else None
@@ -436,12 +439,13 @@ class Runtime:
         """A frame of its own: from CPython 3.12 on, the jump back of a loop inside `try` is
         not covered by that `try`, and an asynchronous exception there would keep the lock."""
         while self._inbox:
-            ticket, key = self._inbox[0]
-            self._cells.pop(ticket, None)
-            now = self.clock()
-            if key:
-                self._commit(Discard(now, ticket, key))
-            self._commit(Cancel(now, ticket))
+            lost = self._inbox[0]
+            for ticket, key in [lost] if type(lost) is tuple else _claims_of(lost, self.state):
+                self._cells.pop(ticket, None)
+                now = self.clock()
+                if key:
+                    self._commit(Discard(now, ticket, key))
+                self._commit(Cancel(now, ticket))
             self._inbox.popleft()
             self._orphans = True
 
@@ -485,6 +489,7 @@ class Runtime:
                 self.on_leak(effect)
             except Exception:
                 logger.warning("reporting a leak failed", exc_info=True)
+            self.onlookers.notify()
         else:
             self._connect(None)
 
@@ -518,6 +523,13 @@ class Runtime:
         if self.helpers:
             self.helpers = Helpers(self)
         self.on_fork()
+
+
+def _claims_of(owner: Any, state: State) -> list[tuple[int, int]]:
+    """Ticket and key of whatever is this owner's."""
+    claims = [(lease.ticket, key) for key, lease in state.in_use.items() if lease.owner is owner]
+    waiting = [*waiters.items(state.waiters), *state.opening_tickets.items()]
+    return claims + [(ticket, 0) for ticket, another in waiting if another is owner]
 
 
 def _keep_for_ever(current: tuple[State, tuple[Effect, ...]], jobs: dict[int, Effect]) -> None:

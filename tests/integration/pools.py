@@ -9,6 +9,7 @@ the invariants.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,7 +65,9 @@ def scripted(
     pool = Scripted(max_size, **settings)
     yield pool
     until(lambda: not lent(pool))
-    pool.close(PATIENCE)
+    began = time.monotonic()
+    assert pool.close(PATIENCE)
+    assert time.monotonic() - began < PATIENCE / 2, "nobody said that all is closed"
     until(lambda: pool.statistics().opening == 0)
     assert_sound(pool)
     assert pool.broken == []

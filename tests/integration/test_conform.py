@@ -29,6 +29,8 @@ from pool.limits import Limits
 from tests.integration.drivers import ROOT
 from tests.integration.porting import ADAPTER, JAVASCRIPT, Cli, bad, find_node
 
+pytestmark = pytest.mark.slow
+
 PAGE = (ROOT / "docs" / "porting.md").read_text("utf-8")
 FAULTS = (
     "youngest-first",

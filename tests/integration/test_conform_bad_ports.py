@@ -36,6 +36,8 @@ from pool.limits import Limits
 from tests.integration.drivers import until
 from tests.integration.porting import Cli, bad
 
+pytestmark = pytest.mark.slow
+
 CONFORM = (sys.executable, "-m", "pool.check.cli", "conform")
 HURRY = ("--seconds", "0", "--timeout", "1", "--shrink", "0")
 

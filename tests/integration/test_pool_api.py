@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import inspect
 import math
 import sqlite3
 import threading
@@ -30,7 +31,8 @@ from pool import (
     PoolTimeout,
     TooManyWaiting,
 )
-from tests.integration.drivers import PATIENCE, Call, idle, lent, run_script, until
+from pool.dbapi import Sqlite3
+from tests.integration.drivers import PATIENCE, Call, Gate, idle, lent, park, run_script, until
 from tests.integration.pools import Scripted, is_whole, scripted
 
 
@@ -207,6 +209,15 @@ def test_a_lost_lease_is_reclaimed() -> None:
         until(lambda: lost.closed == 1)
 
 
+def test_a_lost_lease_is_the_waiters_at_once() -> None:
+    """Nobody else has to use the pool for that."""
+    with scripted(1) as pool:
+        lost = pool.acquire()
+        waiter = park(pool, pool.acquire)
+        del lost
+        waiter.result().release()
+
+
 def test_a_dead_thread_is_reclaimed() -> None:
     """What a thread held when it ended, by an error or not, comes back."""
 
@@ -328,6 +339,33 @@ def test_useless_connections(connect: Any, why: str, opener: Any) -> None:
         assert pool.statistics().opened == 0
 
 
+def test_useless_connections_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one is still being looked at, another is not taken on its word."""
+    gate = Gate()
+    first = [True]
+    refuse = Sqlite3.refuse
+
+    def refuse_later(recipe: Sqlite3, connection: Any) -> None:
+        if first and first.pop():
+            gate()
+        refuse(recipe, connection)
+
+    monkeypatch.setattr(Sqlite3, "refuse", refuse_later)
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(":memory:")
+
+    with Pool(connect, opener="caller", max_opening=None, timeout=PATIENCE) as pool:
+        slow = Call(pool.acquire)
+        until(lambda: gate.standing)
+        with pytest.raises(OpenError, match="check_same_thread=False"):
+            pool.acquire()
+        gate.open()
+        with pytest.raises(OpenError, match="check_same_thread=False"):
+            slow.result()
+        assert pool.statistics().opened == 0
+
+
 @pytest.mark.parametrize("opener", ["background", "caller"])
 def test_the_same_connection_again(opener: Any) -> None:
     """A connect that returns what it returned before would lend one connection to two."""
@@ -353,6 +391,37 @@ def test_configure_that_fails() -> None:
 
 
 # ---------------------------------------------------------------- errors
+
+
+def test_the_defaults() -> None:
+    """Those that the documentation gives."""
+    given = {
+        name: parameter.default
+        for name, parameter in inspect.signature(Pool).parameters.items()
+        if name != "connect"
+    }
+    assert given == {
+        "max_size": 10,
+        "min_idle": 0,
+        "timeout": 30.0,
+        "max_lifetime": 3600.0,
+        "max_idle": 600.0,
+        "max_waiting": None,
+        "max_opening": 1,
+        "check": None,
+        "check_after": 0.5,
+        "check_timeout": 5.0,
+        "reset": None,
+        "configure": None,
+        "close": None,
+        "idle_order": "lifo",
+        "opener": "background",
+        "leak_after": None,
+        "backoff_initial": 0.1,
+        "backoff_max": 1.0,
+        "name": None,
+        "listeners": None,
+    }
 
 
 def test_one_tree() -> None:
@@ -392,6 +461,22 @@ def test_a_timeout_names_the_lines_that_hold() -> None:
 
 
 FAR = 1000.0
+
+
+def test_the_line_that_holds_is_never_the_pools_own() -> None:
+    """But that of a file whose path only begins like it may be."""
+    theirs = str(Path(package.__file__).parent) + "_of_theirs.py"
+    with scripted(1, leak_after=FAR) as pool:
+        names: dict[str, Any] = {"pool": pool}
+        exec(compile("def take(): return pool.acquire()", theirs, "exec"), names)
+        lease = names["take"]()
+        (holding,) = pool.holders()
+        assert holding.line == f"{theirs}:1 in take"
+        lease.release()
+        with pool.connection():
+            (holding,) = pool.holders()
+            assert holding.line is not None
+            assert holding.line.startswith(f"{__file__}:")
 
 
 def test_holders() -> None:
@@ -471,20 +556,46 @@ def test_the_names() -> None:
     assert (Lease, Notice) == (package.Lease, package.Notice)
 
 
+TYPED = """\
+import sqlite3
+from typing_extensions import assert_type
+from pool import Lease, Notice, Pool, Statistics
+
+def connect() -> sqlite3.Connection:
+    return sqlite3.connect("file")
+
+pool: Pool[sqlite3.Connection] = Pool(connect)
+assert_type(Pool(connect), Pool[sqlite3.Connection])
+with Pool(connect, check=lambda it: it.total_changes, listeners={"leak": print}) as same:
+    with same.connection() as connection:
+        assert_type(connection, sqlite3.Connection)
+    with same.acquire(timeout=None) as lease:
+        assert_type(lease, Lease[sqlite3.Connection])
+        assert_type(lease.connection, sqlite3.Connection)
+    assert_type(same.statistics(), Statistics)
+"""
+MISTYPED = """\
+with pool.connection() as mine: mine.no_such_method()
+Pool(connect, timeout="5")
+Pool(connect, opener="nobody")
+Pool(connect, check=lambda it: it.no_such_method())
+Pool(3)
+other: Pool[int] = Pool(connect)
+pool.listen("open", print)
+"""
+
+
 def test_types(tmp_path: Path) -> None:
-    """What `connect` returns is what a block and a lease give."""
-    mypy = pytest.importorskip("mypy.api")
+    """What `connect` returns is what a block, a lease and the user's functions get; and what is
+    wrong is found, line by line, so it is not all `Any`."""
+    from mypy import api
+
     program = tmp_path / "program.py"
-    program.write_text(
-        "import sqlite3\n"
-        "from pool import Pool\n"
-        "def connect() -> sqlite3.Connection: return sqlite3.connect('file')\n"
-        "with Pool(connect) as pool:\n"
-        "    with pool.connection() as connection: reveal_type(connection)\n"
-        "    with pool.acquire() as lease: reveal_type(lease.connection)\n"
-    )
-    told, errors, status = mypy.run(["--strict", "--config-file=", str(program)])
-    assert (told.count('Revealed type is "sqlite3.Connection"'), errors, status) == (2, "", 0), told
+    program.write_text(TYPED + MISTYPED)
+    told, errors, _ = api.run(["--strict", "--config-file=", str(program)])
+    first = TYPED.count("\n") + 1
+    wrong = sorted({int(line.split(":")[1]) for line in told.splitlines() if ": error:" in line})
+    assert (wrong, errors) == ([*range(first, first + MISTYPED.count("\n"))], ""), told
 
 
 def test_a_pool_that_nobody_uses_is_collected() -> None:

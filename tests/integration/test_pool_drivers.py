@@ -55,6 +55,13 @@ class Place:
             return int(connection.info.backend_pid)
         return int(connection.get_backend_pid())
 
+    def autocommit(self, connection: Any) -> None:
+        """Let each statement be its own transaction."""
+        if self.name == "pymysql":
+            connection.autocommit(True)
+        else:
+            connection.autocommit = True
+
     def kill(self, number: int) -> None:
         """End a connection on the server."""
         if self.name == "pymysql":
@@ -90,6 +97,13 @@ def pool(place: Place) -> Iterator[Pool[Any]]:
         yield pool
 
 
+@pytest.fixture
+def unchecked(place: Place) -> Iterator[Pool[Any]]:
+    """One that asks no connection whether it lives: what is broken has to be seen on its return."""
+    with Pool(place.connect, max_size=1, timeout=PATIENCE, check_after=1000.0) as pool:
+        yield pool
+
+
 def test_blocks_commit_and_roll_back(pool: Pool[Any], place: Place) -> None:
     with pool.connection() as connection:
         place.add(connection, "kept")
@@ -106,13 +120,7 @@ def test_blocks_commit_and_roll_back(pool: Pool[Any], place: Place) -> None:
 def test_autocommit(place: Place) -> None:
     """Nothing to commit; a transaction begun by hand is rolled back."""
 
-    def configure(connection: Any) -> None:
-        if place.name == "pymysql":
-            connection.autocommit(True)
-        else:
-            connection.autocommit = True
-
-    with Pool(place.connect, max_size=1, configure=configure, timeout=PATIENCE) as pool:
+    with Pool(place.connect, max_size=1, configure=place.autocommit, timeout=PATIENCE) as pool:
         with pool.connection() as connection:
             place.add(connection, "kept")
             assert place.words() == ["kept"]
@@ -144,11 +152,16 @@ def test_a_failed_transaction_comes_back_clean(pool: Pool[Any], place: Place) ->
     assert place.words() == ["once", "twice"]
 
 
-def test_a_closed_connection_is_not_lent_again(pool: Pool[Any], place: Place) -> None:
-    with pool.acquire() as lease:
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_a_closed_connection_is_not_lent_again(
+    unchecked: Pool[Any], place: Place, autocommit: bool
+) -> None:
+    with unchecked.acquire() as lease:
         first = lease.connection
+        if autocommit:
+            place.autocommit(first)
         first.close()
-    with pool.acquire() as lease:
+    with unchecked.acquire() as lease:
         assert lease.connection is not first
         assert execute(lease.connection, "select 1")
 
@@ -164,9 +177,9 @@ def test_a_killed_connection_is_found_dead(pool: Pool[Any], place: Place) -> Non
     assert pool.statistics().dead == 1
 
 
-def test_a_connection_killed_in_use(pool: Pool[Any], place: Place) -> None:
+def test_a_connection_killed_in_use(unchecked: Pool[Any], place: Place) -> None:
     """Its holder sees the driver's error; it is closed, not lent again."""
-    lease = pool.acquire()
+    lease = unchecked.acquire()
     place.kill(place.identity(lease.connection))
 
     def use() -> None:
@@ -176,9 +189,9 @@ def test_a_connection_killed_in_use(pool: Pool[Any], place: Place) -> None:
     with pytest.raises(Exception, match=r"(?i)terminat|closed|lost|gone|kill"):
         use()
     lease.release()
-    with pool.acquire() as lease:
+    with unchecked.acquire() as lease:
         assert execute(lease.connection, "select 1")
-    assert pool.statistics().opened == 2
+    assert unchecked.statistics().opened == 2
 
 
 def test_a_check_leaves_no_transaction(pool: Pool[Any], place: Place) -> None:

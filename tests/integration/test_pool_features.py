@@ -33,6 +33,7 @@ from tests.integration.drivers import (
     idle,
     lent,
     park,
+    switching_often,
     until,
     waiting,
 )
@@ -148,6 +149,10 @@ def test_timeout_per_call() -> None:
                 function()
         assert time.monotonic() - began < 10 * 0.04
         waiter = park(pool, turn, pool, None)
+        for _ in range(3):
+            with pytest.raises(PoolTimeout):
+                pool.acquire()
+        assert waiting(pool) == 1, "who waits for ever was refused with the pool's own timeout"
         lease.release()
         waiter.result()
 
@@ -479,7 +484,12 @@ def test_reset_on_return(answer: Any) -> None:
 def test_leaks_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     """Once, with the stack of the holder; to the log and to listeners."""
     heard: list[Notice] = []
-    with scripted(2, leak_after=60.0, name="orders", listeners={"leak": heard.append}) as pool:
+
+    def hear(notice: Notice) -> None:
+        pool.resize(2)  # takes the lock: outside of it this does not hang
+        heard.append(notice)
+
+    with scripted(2, leak_after=60.0, name="orders", listeners={"leak": hear}) as pool:
         clock = Clock(pool)
         with caplog.at_level(logging.WARNING, "pool"):
             lease = pool.acquire()
@@ -573,6 +583,17 @@ def test_graceful_shutdown() -> None:
         assert pool.close(0) is True
 
 
+def test_close_comes_back_with_the_last_close() -> None:
+    """Not with its timeout: the thread that closes says so when it is no longer counted."""
+    with switching_often():
+        for _ in range(200):
+            pool = Scripted(2)
+            fill(pool, 2)
+            began = time.monotonic()
+            assert pool.close(PATIENCE)
+            assert time.monotonic() - began < PATIENCE / 2
+
+
 def test_the_block_of_a_pool_closes_it() -> None:
     pool = Scripted(2)
     with pool:
@@ -590,11 +611,20 @@ def test_suspend_and_resume() -> None:
         for timeout in (0, 0.02):
             with pytest.raises(PoolSuspended):
                 pool.acquire(timeout)
-        waiters = [park(pool, turn, pool) for _ in range(3)]
+        served: list[int] = []
+
+        def take(number: int) -> None:
+            with pool.acquire():
+                served.append(number)
+
+        waiters = [park(pool, take, number) for number in range(8)]
         pool.suspend()
+        assert pool.statistics().in_use == 0
+        pool.resize(1)  # one after the other, so that there is an order to be seen
         pool.resume()
         for waiter in waiters:
             waiter.result()
+        assert served == list(range(8))
         pool.resume()
 
 

@@ -29,6 +29,13 @@ def number_of(connection: psycopg.Connection[Any]) -> int:
     return int(row[0])
 
 
+def transaction_of(connection: psycopg.Connection[Any]) -> int:
+    """The server's number of the transaction that is open; begins one if there is none."""
+    row = connection.execute("select txid_current()").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 @pytest.fixture
 def pool(postgres: Any) -> Iterator[Pool[Any]]:
     def connect() -> psycopg.Connection[Any]:
@@ -53,30 +60,31 @@ def test_a_child_has_connections_of_its_own(pool: Pool[Any]) -> None:
 
         assert in_child(child) == "4 1"
         assert execute("select pg_backend_pid()").fetchone() == (parents,)
-    assert pool.statistics().idle == 4
+    is_whole(pool, 4)  # each is asked whether it lives
+    statistics = pool.statistics()
+    assert (statistics.opened, statistics.dead) == (4, 0), "the child ended sessions of the parent"
 
 
 def test_a_lease_stays_the_parents(pool: Pool[Any]) -> None:
     """A child that leaves the block it was forked in commits nothing, rolls nothing back, closes
     nothing: the transaction is the parent's."""
     with pool.connection() as connection:
-        connection.execute("create temporary table note (word text)")
         lease = pool.acquire()
-        lease.connection.execute("select 1")
+        borrowing = pool.connection()
+        everyones = [connection, lease.connection, borrowing.__enter__()]
+        before = [transaction_of(each) for each in everyones]
 
         def child() -> str:
             told = [lease.release(), lease.discard()]
             borrowing.__exit__(None, None, None)
             return str(told)
 
-        borrowing = pool.connection()
-        inner = borrowing.__enter__()
-        inner.execute("create temporary table inner_note (word text)")
         assert in_child(child) == "[False, False]"
-        inner.execute("insert into inner_note values ('still here')")
+        assert [transaction_of(each) for each in everyones] == before
         assert lease.release() is True
         borrowing.__exit__(None, None, None)
-        connection.execute("insert into note values ('still here')")
+    is_whole(pool, 4)
+    assert pool.statistics().closed == 0
 
 
 @pytest.mark.timeout(300)

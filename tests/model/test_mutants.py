@@ -34,7 +34,7 @@ def test_a_mutant_of_the_code_is_found(mutant: Mutant) -> None:
     assert set(mutant.code) <= set(found_in_code(mutant))
 
 
-@pytest.mark.tlc
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["lifo_waiters", "cancel_removes_another"])
 def test_a_mutant_of_the_specification_is_found(name: str) -> None:

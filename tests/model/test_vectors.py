@@ -38,6 +38,8 @@ from pool.state import Failure, State, initial
 from pool.transition import step, wake_at
 from tests.model.rules import RULES
 
+pytestmark = pytest.mark.slow
+
 DIRECTORY = vectors.vectors_directory()
 FILES = vectors.read()
 BYTES = 3_000_000
