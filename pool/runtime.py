@@ -102,6 +102,11 @@ class Sync:
     monotonic = staticmethod(time.monotonic)
     """The clock that waits are measured on."""
 
+    @staticmethod
+    def start(target: Callable[[], object], name: str) -> None:
+        """Start a helper's thread."""
+        threading.Thread(target=target, name=name, daemon=True).start()
+
 
 class Cell:
     """Where a caller's answer is put. Known to the runtime while the caller has none."""

@@ -1,0 +1,431 @@
+"""All orders of small programs of the runtime; and the faults that some order must show.
+
+Theory.  A scheduler that explores nothing finds nothing.  So the numbers of interleavings and of
+outcomes are pinned, the scheduler is tried on programs of its own whose orders can be counted by
+hand, and every fault is put into the runtime once: it has to be found, and for the reason that is
+named.  Threads here are greenlets: nothing runs beside anything, and no clock is asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import attrs
+import pytest
+
+from pool.check.scheduler import Interrupted, Lock, Schedules, World, explore, replay
+from pool.check.schedules import PROGRAMS, Setting
+from pool.effects import Close, Grant, Ignored, Leaked, Open, Refuse
+from pool.errors import PoolTimeout
+from pool.events import Discard, Release
+from pool.runtime import Cell, Handle, Runtime
+
+pytestmark = pytest.mark.timeout(600)  # seconds each, on a machine that does nothing else
+
+# ---------------------------------------------------------------- what is true
+
+
+COUNTS: dict[str, tuple[int, int]] = {
+    "turns": (54, 1),
+    "two-connections": (414, 7),
+    "deadlines": (2901, 4),
+    "endings": (139, 6),
+    "failed-connects": (3630, 4),
+    "dead": (1918, 2),
+    "interrupted-waiter": (651, 7),
+    "interrupted-holder": (202, 10),
+    "interrupted-loss": (429, 6),
+    "shutdown": (92, 4),
+    "close-all": (112, 5),
+    "resize": (60, 3),
+    "turns-fine": (2268, 1),
+    "deadline-fine": (340, 2),
+    "loss-fine": (5697, 2),
+    "interrupted-fine": (1528, 5),
+    "interrupted-loss-fine": (575, 2),
+    "interrupted-holder-fine": (4873, 11),
+    "interrupted-close-fine": (677, 4),
+    "helpers": (1459, 1),
+    "helpers-discard": (49, 1),
+    "helpers-deadline": (6279, 2),
+    "helpers-loss": (40, 1),
+    "helpers-failing": (96, 1),
+    "helpers-dead": (82, 1),
+    "helpers-interrupted": (1115, 3),
+}
+"""Interleavings of each program, and their outcomes: the same on every Python."""
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_order_keeps_every_promise(name: str) -> None:
+    found = explore(PROGRAMS[name].make)
+    assert found.violation is None, "\n".join([str(found.violation), *found.story])
+    assert found.complete
+    assert (found.interleavings, len(found.outcomes)) == COUNTS[name]
+
+
+UNCACHED = [
+    attrs.evolve(PROGRAMS["turns"], threads=PROGRAMS["turns"].threads[:2]),
+    attrs.evolve(PROGRAMS["deadlines"], threads=PROGRAMS["deadlines"].threads[:2]),
+    attrs.evolve(PROGRAMS["endings"], threads=PROGRAMS["endings"].threads[1:]),
+    attrs.evolve(PROGRAMS["dead"], threads=PROGRAMS["dead"].threads[:2]),
+    attrs.evolve(PROGRAMS["close-all"], threads=PROGRAMS["close-all"].threads[1:]),
+    PROGRAMS["resize"],
+    PROGRAMS["interrupted-holder"],
+    PROGRAMS["helpers-loss"],
+]
+
+
+@pytest.mark.parametrize("setting", UNCACHED, ids=lambda setting: setting.name)
+def test_without_the_cache_the_verdict_is_the_same(setting: Setting) -> None:
+    """What the cache cuts off leads nowhere else: every order, from every place, anew."""
+    with_cache = explore(setting.make)
+    without = explore(setting.make, cached=False)
+    assert with_cache.complete
+    assert without.complete
+    assert (with_cache.violation, without.violation) == (None, None)
+    assert without.outcomes == with_cache.outcomes
+    assert without.interleavings >= with_cache.interleavings
+
+
+def test_a_fine_program_has_the_outcomes_of_the_coarse_one() -> None:
+    fine = explore(attrs.evolve(PROGRAMS["deadlines"], fine=True, threads=TWO).make)
+    coarse = explore(attrs.evolve(PROGRAMS["deadlines"], threads=TWO).make)
+    assert fine.outcomes == coarse.outcomes
+    assert fine.interleavings > coarse.interleavings
+
+
+TWO = PROGRAMS["deadlines"].threads[:2]
+
+
+# ---------------------------------------------------------------- the scheduler itself
+
+
+class Toy:
+    """A program of two or three bodies that share a few locks and a list."""
+
+    def __init__(self, *bodies: Callable[[Toy], None], interrupts: int = 0) -> None:
+        self.world = World(fine=False)
+        self.locks: list[Lock] = [self.world.lock() for _ in range(2)]
+        self.said: list[str] = []
+        for number, body in enumerate(bodies):
+            self.world.spawn(lambda body=body: body(self), f"thread {number}", interruptible=True)
+        self.world.begin()
+        self.world.interrupts = interrupts
+
+    def key(self) -> Hashable:
+        held = tuple(lock.is_held for lock in self.locks)
+        return self.world.key(lambda value: type(value).__name__), held, tuple(self.said)
+
+    def quiet(self) -> None:
+        pass
+
+    def finish(self) -> Hashable:
+        return tuple(self.said)
+
+
+def says(word: str) -> Callable[[Toy], None]:
+    def body(toy: Toy) -> None:
+        with toy.locks[0]:
+            toy.said.append(word)
+
+    return body
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_three_threads_meet_in_six_orders(cached: bool) -> None:
+    found = explore(lambda: Toy(says("a"), says("b"), says("c")), cached=cached)
+    assert found.complete
+    assert len(found.outcomes) == 6
+    assert found.interleavings == 6
+
+
+def test_an_order_is_told_and_run_again() -> None:
+    def takes(first: int, second: int) -> Callable[[Toy], None]:
+        def body(toy: Toy) -> None:
+            with toy.locks[first], toy.locks[second]:
+                toy.said.append("both")
+
+        return body
+
+    def make() -> Toy:
+        return Toy(takes(0, 1), takes(1, 0))
+
+    found = explore(make)
+    assert found.violation is not None
+    assert found.violation.promise == "Deadlock"
+    assert not found.complete
+    assert found.story == (
+        "thread 0: acquire a lock, free",
+        "thread 1: acquire a lock, free",
+    )
+    again = replay(make, found.schedule)
+    assert (str(again.violation), again.story) == (str(found.violation), found.story)
+
+
+def test_a_wait_with_a_deadline_ends_both_ways() -> None:
+    """And by time although the lock is free by then."""
+
+    def waits(toy: Toy) -> None:
+        toy.said.append(f"{toy.locks[0].acquire(True, 5.0)} at {toy.world.now:g}")
+
+    def gives(toy: Toy) -> None:
+        toy.locks[1].acquire()
+        toy.said.append("given")
+        toy.locks[0].release()
+
+    def make() -> Toy:
+        toy = Toy(waits, gives)
+        toy.locks[0].is_held = True
+        return toy
+
+    assert explore(make).outcomes == {
+        ("given", "True at 0"),
+        ("given", "False at 5"),
+        ("False at 5", "given"),
+    }
+
+
+def test_an_exception_comes_anywhere_but_once() -> None:
+    def works(toy: Toy) -> None:
+        try:
+            says("a")(toy)
+            toy.world.pause()
+            toy.said.append("done")
+        except Interrupted:
+            toy.said.append("interrupted")
+
+    found = explore(lambda: Toy(works, interrupts=1))
+    assert found.outcomes == {("a", "done"), ("a", "interrupted"), ("interrupted",)}
+
+
+def test_what_never_ends_is_said_to() -> None:
+    def spins(toy: Toy) -> None:
+        while True:
+            toy.world.pause()
+
+    found = explore(lambda: Toy(spins))
+    assert found.violation is not None
+    assert found.violation.promise == "Livelock"
+
+
+def test_what_a_finalizer_swallows_is_found() -> None:
+    class Lost:
+        def __init__(self, toy: Toy) -> None:
+            self.toy = toy
+
+        def __del__(self) -> None:
+            self.toy.world.fail("Promise", "broken where nobody looks")
+
+    def loses(toy: Toy) -> None:
+        with toy.locks[0]:
+            Lost(toy)
+
+    found = explore(lambda: Toy(loses, says("b")))
+    assert found.violation is not None
+    assert found.violation.promise == "Promise"
+
+
+def test_stopping_it_keeps_what_was_found_and_leaves_nothing_behind() -> None:
+    threads = threading.active_count()
+
+    def stop(found: Schedules) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        found = explore(PROGRAMS["dead"].make, progress=stop)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert 0 < found.interleavings < COUNTS["dead"][0]
+    assert not found.complete
+    assert found.violation is None
+    assert threading.active_count() == threads
+
+
+def test_a_key_press_in_the_middle_of_a_thread_stops_it() -> None:
+    """It is not one of the exceptions that are thrown, whatever the thread makes of it."""
+
+    def works(toy: Toy) -> None:
+        with toy.locks[0]:
+            raise KeyboardInterrupt
+
+    found = explore(lambda: Toy(works, says("b")))
+    assert not found.complete
+    assert found.violation is None
+
+
+# ---------------------------------------------------------------- faults it must show
+
+Fault = Callable[[pytest.MonkeyPatch], None]
+
+
+def trusts_the_wait(patch: pytest.MonkeyPatch) -> None:
+    """A wait that ended by time is a refusal, whatever the state says."""
+
+    def follow(self: Runtime, cell: Cell, deadline: float | None, timeout: float | None) -> Any:
+        while not isinstance(cell.answer, Grant):
+            if isinstance(cell.answer, Open):
+                self._connect(cell.ticket)
+            elif deadline is None:
+                cell.parker.acquire()
+            elif not cell.parker.acquire(True, deadline - self._monotonic()):
+                raise PoolTimeout
+        return cell.answer
+
+    patch.setattr(Runtime, "_follow", follow)
+
+
+def release_without_deliver(patch: pytest.MonkeyPatch) -> None:
+    """Who returns a connection leaves it to others to say whose it is now."""
+
+    def release(self: Runtime, handle: Handle) -> bool:
+        with self.lock:
+            event = Release(self.clock(), handle.ticket, handle.key, True)
+            self._current = self.step(self._current[0], event)
+        handle.ended = True
+        return True
+
+    patch.setattr(Runtime, "release", release)
+
+
+def delivers_too_late(patch: pytest.MonkeyPatch) -> None:
+    """Who returns a connection says whose it is now when it has left the lock."""
+
+    def release(self: Runtime, handle: Handle) -> bool:
+        with self.lock:
+            event = Release(self.clock(), handle.ticket, handle.key, True)
+            self._current = self.step(self._current[0], event)
+        self._deliver()
+        handle.ended = True
+        return True
+
+    patch.setattr(Runtime, "release", release)
+
+
+def leaves_the_inbox(patch: pytest.MonkeyPatch) -> None:
+    """Who leaves the lock does not look for those who could not get it."""
+
+    plain = Runtime._leave
+
+    def leave(self: Runtime, effects: tuple[Any, ...]) -> None:
+        with patch.context() as inner:
+            inner.setattr(Runtime, "_drain", lambda self: None)
+            plain(self, effects)
+
+    patch.setattr(Runtime, "_leave", leave)
+
+
+def wakes_before_it_answers(patch: pytest.MonkeyPatch) -> None:
+    """The caller is woken first, and finds nothing."""
+
+    def hand_out(self: Runtime) -> None:
+        state, effects = self._current
+        for effect in effects:
+            if isinstance(effect, (Close, Leaked)):
+                self.jobs[id(effect)] = effect
+            elif not isinstance(effect, Ignored):
+                assert isinstance(effect, (Grant, Refuse, Open))
+                assert effect.ticket is not None
+                cell = self._cells.get(effect.ticket)
+                if cell is not None:
+                    with contextlib.suppress(RuntimeError):
+                        cell.parker.release()
+                    cell.answer = effect
+                    if not isinstance(effect, Open):
+                        self._cells.pop(effect.ticket, None)
+        self._current = (state, ())
+
+    patch.setattr(Runtime, "_hand_out", hand_out)
+
+
+def loses_a_delivery(patch: pytest.MonkeyPatch) -> None:
+    """Who is interrupted while it hands out answers does not go on with it."""
+    patch.setattr(Runtime, "_deliver", Runtime._hand_out)
+
+    def abort(self: Runtime) -> None:
+        self._orphans = True
+        self._drain()
+
+    patch.setattr(Runtime, "_abort", abort)
+
+
+def aborts_without_the_inbox(patch: pytest.MonkeyPatch) -> None:
+    """Who is interrupted as it leaves the lock does not look for those who could not get it."""
+
+    def abort(self: Runtime) -> None:
+        self._orphans = True
+        if self._current[1]:
+            with self.lock:
+                self._deliver()
+
+    patch.setattr(Runtime, "_abort", abort)
+
+
+def changes_without_the_lock(patch: pytest.MonkeyPatch) -> None:
+    """The state is read, changed and written, and nobody is kept out."""
+
+    def discard(self: Runtime, handle: Handle) -> bool:
+        event = Discard(self.clock(), handle.ticket, handle.key)
+        self._current = self.step(self._current[0], event)
+        handle.ended = True
+        return True
+
+    patch.setattr(Runtime, "discard", discard)
+
+
+def forgets_who_is_gone(patch: pytest.MonkeyPatch) -> None:
+    """What a caller had when it was interrupted stays its own."""
+
+    def lose(self: Runtime, handle: Handle) -> None:
+        handle.ended = True
+
+    patch.setattr(Runtime, "lose", lose)
+
+
+def keeps_the_cell(patch: pytest.MonkeyPatch) -> None:
+    """Whose grant was closed while it looked at it stays listed."""
+    plain = Runtime.lose
+
+    def lose(self: Runtime, handle: Handle) -> None:
+        if handle.key:
+            handle.ended = True
+        else:
+            plain(self, handle)
+
+    patch.setattr(Runtime, "lose", lose)
+
+
+FAULTS: list[tuple[Fault, str, str, int]] = [
+    (trusts_the_wait, "deadlines", "Answered", 2),
+    (release_without_deliver, "turns", "Delivered", 2),
+    (delivers_too_late, "turns", "Guard", 1),
+    (leaves_the_inbox, "loss-fine", "Drained", 146),
+    (wakes_before_it_answers, "turns-fine", "Deadlock", 14),
+    (loses_a_delivery, "interrupted-close-fine", "Delivered", 4),
+    (aborts_without_the_inbox, "interrupted-loss-fine", "Drained", 42),
+    (changes_without_the_lock, "endings", "Guard", 1),
+    (forgets_who_is_gone, "interrupted-waiter", "Deadlock", 5),
+    (keeps_the_cell, "close-all", "Woken", 3),
+]
+"""Faults, the program that shows them, the promise that breaks, and in which interleaving."""
+
+
+@pytest.mark.parametrize(
+    ("fault", "name", "promise", "interleavings"),
+    FAULTS,
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_fault_is_found(
+    fault: Fault, name: str, promise: str, interleavings: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault(monkeypatch)
+    found = explore(PROGRAMS[name].make)
+    assert found.violation is not None
+    assert found.violation.promise == promise, "\n".join([str(found.violation), *found.story])
+    assert found.interleavings == interleavings
+    assert found.story
