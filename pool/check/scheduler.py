@@ -375,6 +375,7 @@ class Schedules:
 
     @property
     def progress(self) -> str:
+        """How far it has come, in a few words."""
         return (
             f"{self.interleavings:,} interleavings, {self.states:,} states, {self.rate:,.0f} runs/s"
         )

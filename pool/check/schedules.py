@@ -586,7 +586,6 @@ _HELPED = [
 
 _DEEP = [
     Setting("two-connections-fine", "as two-connections", (WAIT, WAIT, WAIT), TWO, fine=True),
-    Setting("deadlines-fine", "as deadlines", (WAIT, HURRY, HURRY), fine=True),
     Setting("endings-fine", "as endings", (WAIT, DISCARD, LOSE), fine=True),
     Setting(
         "interrupted-fine-three",

@@ -9,6 +9,7 @@ named.  Threads here are greenlets: nothing runs beside anything, and no clock i
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import threading
 from collections.abc import Callable, Hashable
@@ -17,8 +18,10 @@ from typing import Any
 import attrs
 import pytest
 
+from pool.check import suite
+from pool.check.results import Underway, as_json
 from pool.check.scheduler import Interrupted, Lock, Schedules, World, explore, replay
-from pool.check.schedules import PROGRAMS, Setting
+from pool.check.schedules import DEEP, PROGRAMS, Setting
 from pool.effects import Close, Grant, Ignored, Leaked, Open, Refuse
 from pool.errors import PoolTimeout
 from pool.events import Discard, Release
@@ -429,3 +432,40 @@ def test_a_fault_is_found(
     assert found.violation.promise == promise, "\n".join([str(found.violation), *found.story])
     assert found.interleavings == interleavings
     assert found.story
+
+
+# ---------------------------------------------------------------- in `purepool check`
+
+
+def test_the_profiles_include_every_program() -> None:
+    def programs(profile: str) -> set[str]:
+        return {task.name for task in suite.profile(profile) if task.part == "schedules"}
+
+    assert programs("ci") == set(PROGRAMS)
+    assert programs("nightly") == {*PROGRAMS, *DEEP}
+
+
+def test_the_result_says_how_many_interleavings() -> None:
+    result = suite.schedules_task(PROGRAMS["turns"]).run()
+    assert result.passed
+    assert result.counts == {"interleavings": COUNTS["turns"][0]}
+    assert json.loads(as_json([result], 1.0))["totals"] == result.counts
+
+
+def test_the_result_tells_the_order_that_breaks_a_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    delivers_too_late(monkeypatch)
+    result = suite.schedules_task(PROGRAMS["turns"]).run()
+    assert not result.passed
+    title, first, *_ = result.message.splitlines()
+    assert title == "Guard: _current was changed without the lock in turns, in this order:"
+    assert first == "  thread 0: acquire a lock, free"
+
+
+def test_a_stopped_task_says_so() -> None:
+    def stop(found: Underway) -> None:
+        assert "interleavings" in found.progress
+        raise KeyboardInterrupt
+
+    result = suite.schedules_task(PROGRAMS["dead"]).run(stop)
+    assert not result.passed
+    assert result.message.startswith("stopped after 200 interleavings")
