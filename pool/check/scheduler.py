@@ -396,7 +396,7 @@ def explore(
     seen: set[Hashable] | None = set() if cached else None
     tree: list[tuple[int, int]] = []  # of each choice: which, and of how many
     began = time.perf_counter()
-    with _quiet_finalizers(), contextlib.suppress(KeyboardInterrupt):
+    with quiet_finalizers(), contextlib.suppress(KeyboardInterrupt):
         while most is None or found.interleavings < most:
             _run(make(), tree, seen, found)
             found.interleavings += 1
@@ -420,7 +420,7 @@ def explore(
 def replay(make: Callable[[], Program], schedule: tuple[int, ...]) -> Schedules:
     """Run one schedule again."""
     found = Schedules()
-    with _quiet_finalizers():
+    with quiet_finalizers():
         story: list[str] = []
         _run(make(), [(index, 0) for index in schedule], None, found, story)
         found.schedule, found.story = schedule, tuple(story)
@@ -472,12 +472,14 @@ def _run(
 
 
 @contextlib.contextmanager
-def _quiet_finalizers() -> Iterator[None]:
+def quiet_finalizers() -> Iterator[None]:
     """What is raised in a finalizer ends there, and the interpreter would print it."""
     before = sys.unraisablehook
 
     def hook(ignored: Any) -> None:
-        if ignored.exc_type not in (Interrupted, GreenletExit, Violated):
+        if ignored.exc_type not in (Interrupted, GreenletExit) and not issubclass(
+            ignored.exc_type, AssertionError
+        ):
             before(ignored)
 
     sys.unraisablehook = hook
