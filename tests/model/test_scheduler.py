@@ -8,12 +8,11 @@ named.  Threads here are greenlets: nothing runs beside anything, and no clock i
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
+import sys
 import threading
 from collections.abc import Callable, Hashable
-from typing import Any
 
 import attrs
 import pytest
@@ -22,10 +21,20 @@ from pool.check import suite
 from pool.check.results import Underway, as_json
 from pool.check.scheduler import Interrupted, Lock, Schedules, World, explore, replay
 from pool.check.schedules import DEEP, PROGRAMS, Setting
-from pool.effects import Close, Grant, Ignored, Leaked, Open, Refuse
-from pool.errors import PoolTimeout
-from pool.events import Discard, Release
-from pool.runtime import Cell, Handle, Runtime
+from tests.model.faults import (
+    Fault,
+    a_finalizer_gives_up,
+    aborts_without_the_inbox,
+    changes_without_the_lock,
+    delivers_too_late,
+    forgets_who_is_gone,
+    keeps_the_cell,
+    leaves_the_inbox,
+    loses_a_delivery,
+    release_without_deliver,
+    trusts_the_wait,
+    wakes_before_it_answers,
+)
 
 pytestmark = pytest.mark.timeout(600)  # seconds each, on a machine that does nothing else
 
@@ -60,7 +69,12 @@ COUNTS: dict[str, tuple[int, int]] = {
     "helpers-dead": (82, 1),
     "helpers-interrupted": (1115, 3),
 }
-"""Interleavings of each program, and their outcomes: the same on every Python."""
+"""Interleavings of each program, and their outcomes."""
+
+if sys.version_info >= (3, 13):
+    # The same outcomes. A frame's place is an instruction, and this compiler has fewer copies of
+    # what follows a `try`, so that fewer places are told apart.
+    COUNTS |= {"dead": (1904, 2), "helpers-failing": (82, 1), "helpers-dead": (74, 1)}
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -264,144 +278,6 @@ def test_a_key_press_in_the_middle_of_a_thread_stops_it() -> None:
 
 # ---------------------------------------------------------------- faults it must show
 
-Fault = Callable[[pytest.MonkeyPatch], None]
-
-
-def trusts_the_wait(patch: pytest.MonkeyPatch) -> None:
-    """A wait that ended by time is a refusal, whatever the state says."""
-
-    def follow(self: Runtime, cell: Cell, deadline: float | None, timeout: float | None) -> Any:
-        while not isinstance(cell.answer, Grant):
-            if isinstance(cell.answer, Open):
-                self._connect(cell.ticket)
-            elif deadline is None:
-                cell.parker.acquire()
-            elif not cell.parker.acquire(True, deadline - self._monotonic()):
-                raise PoolTimeout
-        return cell.answer
-
-    patch.setattr(Runtime, "_follow", follow)
-
-
-def release_without_deliver(patch: pytest.MonkeyPatch) -> None:
-    """Who returns a connection leaves it to others to say whose it is now."""
-
-    def release(self: Runtime, handle: Handle) -> bool:
-        with self.lock:
-            event = Release(self.clock(), handle.ticket, handle.key, True)
-            self._current = self.step(self._current[0], event)
-        handle.ended = True
-        return True
-
-    patch.setattr(Runtime, "release", release)
-
-
-def delivers_too_late(patch: pytest.MonkeyPatch) -> None:
-    """Who returns a connection says whose it is now when it has left the lock."""
-
-    def release(self: Runtime, handle: Handle) -> bool:
-        with self.lock:
-            event = Release(self.clock(), handle.ticket, handle.key, True)
-            self._current = self.step(self._current[0], event)
-        self._deliver()
-        handle.ended = True
-        return True
-
-    patch.setattr(Runtime, "release", release)
-
-
-def leaves_the_inbox(patch: pytest.MonkeyPatch) -> None:
-    """Who leaves the lock does not look for those who could not get it."""
-
-    plain = Runtime._leave
-
-    def leave(self: Runtime, effects: tuple[Any, ...]) -> None:
-        with patch.context() as inner:
-            inner.setattr(Runtime, "_drain", lambda self: None)
-            plain(self, effects)
-
-    patch.setattr(Runtime, "_leave", leave)
-
-
-def wakes_before_it_answers(patch: pytest.MonkeyPatch) -> None:
-    """The caller is woken first, and finds nothing."""
-
-    def hand_out(self: Runtime) -> None:
-        state, effects = self._current
-        for effect in effects:
-            if isinstance(effect, (Close, Leaked)):
-                self.jobs[id(effect)] = effect
-            elif not isinstance(effect, Ignored):
-                assert isinstance(effect, (Grant, Refuse, Open))
-                assert effect.ticket is not None
-                cell = self._cells.get(effect.ticket)
-                if cell is not None:
-                    with contextlib.suppress(RuntimeError):
-                        cell.parker.release()
-                    cell.answer = effect
-                    if not isinstance(effect, Open):
-                        self._cells.pop(effect.ticket, None)
-        self._current = (state, ())
-
-    patch.setattr(Runtime, "_hand_out", hand_out)
-
-
-def loses_a_delivery(patch: pytest.MonkeyPatch) -> None:
-    """Who is interrupted while it hands out answers does not go on with it."""
-    patch.setattr(Runtime, "_deliver", Runtime._hand_out)
-
-    def abort(self: Runtime) -> None:
-        self._orphans = True
-        self._drain()
-
-    patch.setattr(Runtime, "_abort", abort)
-
-
-def aborts_without_the_inbox(patch: pytest.MonkeyPatch) -> None:
-    """Who is interrupted as it leaves the lock does not look for those who could not get it."""
-
-    def abort(self: Runtime) -> None:
-        self._orphans = True
-        if self._current[1]:
-            with self.lock:
-                self._deliver()
-
-    patch.setattr(Runtime, "_abort", abort)
-
-
-def changes_without_the_lock(patch: pytest.MonkeyPatch) -> None:
-    """The state is read, changed and written, and nobody is kept out."""
-
-    def discard(self: Runtime, handle: Handle) -> bool:
-        event = Discard(self.clock(), handle.ticket, handle.key)
-        self._current = self.step(self._current[0], event)
-        handle.ended = True
-        return True
-
-    patch.setattr(Runtime, "discard", discard)
-
-
-def forgets_who_is_gone(patch: pytest.MonkeyPatch) -> None:
-    """What a caller had when it was interrupted stays its own."""
-
-    def lose(self: Runtime, handle: Handle) -> None:
-        handle.ended = True
-
-    patch.setattr(Runtime, "lose", lose)
-
-
-def keeps_the_cell(patch: pytest.MonkeyPatch) -> None:
-    """Whose grant was closed while it looked at it stays listed."""
-    plain = Runtime.lose
-
-    def lose(self: Runtime, handle: Handle) -> None:
-        if handle.key:
-            handle.ended = True
-        else:
-            plain(self, handle)
-
-    patch.setattr(Runtime, "lose", lose)
-
 
 FAULTS: list[tuple[Fault, str, str, int]] = [
     (trusts_the_wait, "deadlines", "Answered", 2),
@@ -411,6 +287,7 @@ FAULTS: list[tuple[Fault, str, str, int]] = [
     (wakes_before_it_answers, "turns-fine", "Deadlock", 14),
     (loses_a_delivery, "interrupted-close-fine", "Delivered", 4),
     (aborts_without_the_inbox, "interrupted-loss-fine", "Drained", 42),
+    (a_finalizer_gives_up, "interrupted-loss", "Drained", 0),
     (changes_without_the_lock, "endings", "Guard", 1),
     (forgets_who_is_gone, "interrupted-waiter", "Deadlock", 5),
     (keeps_the_cell, "close-all", "Woken", 3),
