@@ -313,7 +313,8 @@ def _inside(frame: FrameType, freeze: Freeze) -> Iterator[Hashable]:
     Python 3.13 that would keep alive what they let go of, as long as they run."""
     module = frame.f_globals["__name__"]
     if module.startswith("pool.") and not module.startswith("pool.check."):
-        yield from map(freeze, frame.f_locals.values())
+        for name, value in sorted(frame.f_locals.items()):  # else in the order of being looked at
+            yield name, freeze(value)
 
 
 def frozen(value: Any, known: Mapping[type, Callable[[Any], Hashable]]) -> Hashable:
