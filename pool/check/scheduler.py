@@ -1,37 +1,32 @@
-"""Every order in which threads can meet: a scheduler that tries them all, one after the other.
+"""A world of threads in which nothing happens by itself: locks, a clock, and who goes on.
 
 Theory.  A threaded program whose threads meet only at locks can be run on one thread: each of
-its threads is a greenlet, which stops before and after everything it does to a lock, and a
-scheduler chooses who goes on.  A run is then nothing but its list of choices, so all runs
-can be had: depth first, each time from the beginning, with the last choice that can be
-changed changed.  A run that comes to where another one was before is broken off.  Where it
-is, is a key: what the threads share, the time, and of each thread at which lock it
-stands, until when, and its stack of frames with what is in them.
+its threads is a greenlet, which stops at what it does to a lock, and somebody outside
+chooses who goes on: all orders, one after the other (`orders.py`), or one at random
+(`runtime_machine.py`).  The runtime takes its locks, its clock and its threads from a `sync`
+namespace; here it is a `World`.
 
-The runtime takes its locks and its clock from a `sync` namespace; here it is a `World`.
-
-* Any other thread may come first before a lock is taken, blocking or not; before the thread that
-  took it gives it back, so that others see it held; and after a lock is given back.  Whatever
-  is done without a lock (the inbox of lost handles, the reading of an answer) lies between two such
-  points.  A lock that nobody else can know yet is taken without ado.
+* Before a lock is taken, blocking or not, any other thread may come first.  That is enough where
+  what is shared is touched under a lock only.  In a `fine` world others may also come before a
+  lock is given back by the one who took it, so that they see it held, and after it: then whatever
+  is done without a lock (the inbox of lost handles, the reading of an answer) lies between two
+  such points.  A lock that nobody else can know yet is taken without ado.
 * A wait with a deadline can also end by time, even if the lock is free by then: so it is with
   the system's locks.  Time stands still, except that it then jumps to the deadline.
-* Where an asynchronous exception could come, one can be thrown, as often as the program allows.
+* An asynchronous exception can be thrown at every such point, but not just before a lock is given
+  back: there the interpreter throws none.
 
-What it refuses to know: the pool.  `schedules.py` has the programs and what must hold.  It is
-sound as long as what is shared is touched under a lock, or between two points only; the
-guards there see to the first, and runs without the cache to the key.
+What it refuses to know: the pool.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from types import CodeType, FrameType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import attrs
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -42,9 +37,6 @@ Choice = tuple[int, How]
 
 MOST_STEPS = 20_000
 """Steps of one run after which it is said never to end."""
-
-PROGRESS_EVERY = 200
-"""Runs between two reports."""
 
 
 class Interrupted(BaseException):
@@ -136,7 +128,8 @@ class Lock:
 class World:
     """Threads, their locks, and the time; and the `sync` namespace of a runtime in it.
 
-    Whoever makes it is its hub: what the hub itself does is not scheduled."""
+    Whoever makes it is its hub: what the hub itself does is not scheduled. `fine`: others may come
+    first also before and after a lock is given back."""
 
     def __init__(self, *, fine: bool = True) -> None:
         self.fine = fine
@@ -332,144 +325,6 @@ def frozen(value: Any, known: Mapping[type, Callable[[Any], Hashable]]) -> Hasha
     if isinstance(value, BaseException):
         return kind.__name__, str(value)
     return kind.__name__
-
-
-# ---------------------------------------------------------------- all orders
-
-
-class Program(Protocol):
-    """A world with threads in it, and what must hold there."""
-
-    world: World
-
-    def key(self) -> Hashable:
-        """Everything that what comes depends on."""
-
-    def quiet(self) -> None:
-        """Nobody can go on, but by time or an exception. Raises `Violated`."""
-
-    def finish(self) -> Hashable:
-        """All threads have ended: what came of it. Raises `Violated`."""
-
-
-@attrs.define
-class Schedules:
-    """What was found in all orders of a program. `complete` is false if it was stopped."""
-
-    interleavings: int = 0
-    """Runs, those included that were broken off where another one had been."""
-    states: int = 0
-    """Places in which there was something to choose."""
-    outcomes: set[Hashable] = attrs.field(factory=set)
-    complete: bool = False
-    violation: Violated | None = None
-    schedule: tuple[int, ...] = ()
-    """Of the violation: which of the options, each time that there was more than one."""
-    story: tuple[str, ...] = ()
-    """The same, as lines to be read."""
-    seconds: float = 0.0
-
-    @property
-    def rate(self) -> float:
-        """Interleavings per second."""
-        return self.interleavings / self.seconds if self.seconds else 0.0
-
-    @property
-    def progress(self) -> str:
-        """How far it has come, in a few words."""
-        return (
-            f"{self.interleavings:,} interleavings, {self.states:,} states, {self.rate:,.0f} runs/s"
-        )
-
-
-def explore(
-    make: Callable[[], Program],
-    *,
-    cached: bool = True,
-    most: int | None = None,
-    progress: Callable[[Schedules], None] | None = None,
-) -> Schedules:
-    """Run the program in every order, up to the first violation; at most so many times.
-
-    `cached=False` tries every order from every place anew: for very small programs. Ctrl-C
-    ends it; what was found until then is kept."""
-    found = Schedules()
-    seen: set[Hashable] | None = set() if cached else None
-    tree: list[tuple[int, int]] = []  # of each choice: which, and of how many
-    began = time.perf_counter()
-    with quiet_finalizers(), contextlib.suppress(KeyboardInterrupt):
-        while most is None or found.interleavings < most:
-            _run(make(), tree, seen, found)
-            found.interleavings += 1
-            found.seconds = time.perf_counter() - began
-            if found.violation is not None:
-                found.schedule = tuple(index for index, _ in tree)
-                found.story = replay(make, found.schedule).story
-                break
-            while tree and tree[-1][0] + 1 == tree[-1][1]:
-                tree.pop()
-            if not tree:
-                found.complete = True
-                break
-            tree[-1] = tree[-1][0] + 1, tree[-1][1]
-            if progress is not None and found.interleavings % PROGRESS_EVERY == 0:
-                progress(found)
-    found.seconds = time.perf_counter() - began
-    return found
-
-
-def replay(make: Callable[[], Program], schedule: tuple[int, ...]) -> Schedules:
-    """Run one schedule again."""
-    found = Schedules()
-    with quiet_finalizers():
-        story: list[str] = []
-        _run(make(), [(index, 0) for index in schedule], None, found, story)
-        found.schedule, found.story = schedule, tuple(story)
-    return found
-
-
-def _run(
-    program: Program,
-    tree: list[tuple[int, int]],
-    seen: set[Hashable] | None,
-    found: Schedules,
-    story: list[str] | None = None,
-) -> None:
-    """One run: as `tree` says, then the first option each time, which is added to it."""
-    world = program.world
-    depth = 0
-    try:
-        for _ in range(MOST_STEPS):
-            options = world.options()
-            if all(how != "go" for _, how in options):
-                program.quiet()
-                stuck = world.stuck()
-                if not stuck:
-                    found.outcomes.add(program.finish())
-                    return
-                if all(how == "interrupt" for _, how in options):  # which need not come
-                    raise Violated("Deadlock", "; ".join(map(str, stuck)))
-            choice = options[0]
-            if len(options) > 1:
-                if depth == len(tree):
-                    if seen is not None:
-                        key = program.key()
-                        if key in seen:
-                            return
-                        seen.add(key)
-                    found.states += 1
-                    tree.append((0, len(options)))
-                choice = options[tree[depth][0]]
-                depth += 1
-            if story is not None:
-                how = "" if choice[1] == "go" else f" -> {choice[1]}"
-                story.append(f"{world.threads[choice[0]]}{how}")
-            world.take(choice)
-        raise Violated("Livelock", f"still not done after {MOST_STEPS:,} steps")
-    except Violated as violation:
-        found.violation = violation.with_traceback(None)
-    finally:
-        world.abandon()
 
 
 @contextlib.contextmanager

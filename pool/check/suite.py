@@ -26,10 +26,11 @@ from pool.check.mutants import (
     mutants,
 )
 from pool.check.notation import write, write_history
+from pool.check.orders import explore as every_order
+from pool.check.programs import DEEP as DEEP_PROGRAMS
+from pool.check.programs import PROGRAMS
 from pool.check.results import Counts, Progress, Result
-from pool.check.scheduler import explore as every_order
-from pool.check.schedules import DEEP as DEEP_PROGRAMS
-from pool.check.schedules import PROGRAMS, Setting
+from pool.check.schedules import Setting
 
 Run = Callable[[Progress | None], tuple[bool, Counts, str]]
 

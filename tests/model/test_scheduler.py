@@ -17,9 +17,11 @@ import attrs
 import pytest
 
 from pool.check import suite
+from pool.check.orders import Schedules, explore, replay
+from pool.check.programs import DEEP, PROGRAMS
 from pool.check.results import Underway, as_json
-from pool.check.scheduler import Interrupted, Lock, Schedules, World, explore, replay
-from pool.check.schedules import DEEP, PROGRAMS, Setting
+from pool.check.scheduler import Interrupted, Lock, World
+from pool.check.schedules import Setting
 from tests.model.faults import (
     Fault,
     a_finalizer_gives_up,
