@@ -87,10 +87,14 @@ def explore(
     seen: set[Hashable] | None = set() if cached else None
     tree: list[tuple[int, int]] = []  # of each choice: which, and of how many
     began = time.perf_counter()
-    with quiet_finalizers(), contextlib.suppress(KeyboardInterrupt):
+    with quiet_finalizers() as ended, contextlib.suppress(KeyboardInterrupt):
         while most is None or found.interleavings < most:
+            ended.clear()
             _run(make(), tree, seen, found)
             found.interleavings += 1
+            for error in ended:
+                if isinstance(error, KeyboardInterrupt):  # it came in a finalizer
+                    raise error
             found.seconds = time.perf_counter() - began
             if found.violation is not None:
                 found.schedule = tuple(index for index, _ in tree)

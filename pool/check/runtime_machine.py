@@ -319,7 +319,7 @@ class RuntimeMachine(RuleBasedStateMachine):
         thread = call.thread
         assert thread is not None
         call.ending = ending
-        with quiet_finalizers():
+        with quiet_finalizers(Broken):
             for _ in range(self.steps if self.slow else 1000):
                 self.world.take((thread.number, how))  # type: ignore[arg-type]  # one of How
                 if self.broken is not None:
@@ -490,7 +490,7 @@ class RuntimeMachine(RuleBasedStateMachine):
     @rule(pick=PICK)
     def lose(self, pick: int) -> None:
         """The last reference goes; nobody says anything to the pool."""
-        with quiet_finalizers():
+        with quiet_finalizers(Broken):
             index = pick % len(self.leases)
             self.lost.add(self.leases[index].ticket)
             del self.leases[index]
@@ -637,7 +637,7 @@ class RuntimeMachine(RuleBasedStateMachine):
                     statistic(what)
                 self.collect(self.reached)
         finally:
-            with quiet_finalizers():
+            with quiet_finalizers(Broken):
                 self.world.abandon()
                 self.leases.clear()
 

@@ -188,10 +188,8 @@ class World:
     def _live(self, thread: Thread, target: Callable[[], object]) -> None:
         try:
             target()
-        except GreenletExit:
-            pass
         except BaseException as error:
-            thread.error = error
+            thread.error = _pressed(error) or (None if type(error) is GreenletExit else error)
         thread.done = True
 
     def point(self, at: str, lock: Lock | None = None, deadline: float | None = None) -> How:
@@ -204,9 +202,11 @@ class World:
         thread.at, thread.lock, thread.deadline = at, lock, deadline
         thread.frames = tuple(_stack(sys._getframe(1)))
         try:
-            how: How = self._hub.switch()
+            how: How | Literal["end"] = self._hub.switch()
         finally:
             thread.frames = ()
+        if how == "end":
+            raise GreenletExit
         if how == "interrupt":
             raise Interrupted
         return how
@@ -264,10 +264,17 @@ class World:
         """End every thread."""
         self.is_dead = True
         for thread in self.threads:
-            if not thread.done:
+            if thread.done:
+                continue
+            if thread.at == "start":
                 thread.greenlet.throw(GreenletExit)
+            else:
+                thread.greenlet.switch("end")
+        pressed = any(isinstance(thread.error, KeyboardInterrupt) for thread in self.threads)
         for thread in self.threads:
             thread.error = None  # a traceback keeps all of this
+        if pressed:
+            raise KeyboardInterrupt
 
     def stuck(self) -> list[Thread]:
         """Who is not done, of those whose end is waited for."""
@@ -278,6 +285,13 @@ class World:
     def key(self, freeze: Freeze) -> Hashable:
         """The time, and of each thread where it stands."""
         return self.now, self.interrupts, *(_place(thread, freeze) for thread in self.threads)
+
+
+def _pressed(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C that somebody was about to tell of, when it was ended."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error
 
 
 Freeze = Callable[[Any], Hashable]
@@ -328,18 +342,21 @@ def frozen(value: Any, known: Mapping[type, Callable[[Any], Hashable]]) -> Hasha
 
 
 @contextlib.contextmanager
-def quiet_finalizers() -> Iterator[None]:
-    """What is raised in a finalizer ends there, and the interpreter would print it."""
+def quiet_finalizers(*kinds: type[BaseException]) -> Iterator[list[BaseException]]:
+    """What is raised in a finalizer ends there, and the interpreter would print it: not what is
+    thrown in a world, nor `kinds`. Gives the list of what ended so."""
     before = sys.unraisablehook
+    known = (Interrupted, GreenletExit, Violated, KeyboardInterrupt, *kinds)
+    ended: list[BaseException] = []
 
     def hook(ignored: Any) -> None:
-        if ignored.exc_type not in (Interrupted, GreenletExit) and not issubclass(
-            ignored.exc_type, AssertionError
-        ):
+        if isinstance(ignored.exc_value, known):
+            ended.append(ignored.exc_value.with_traceback(None))
+        else:
             before(ignored)
 
     sys.unraisablehook = hook
     try:
-        yield
+        yield ended
     finally:
         sys.unraisablehook = before

@@ -272,6 +272,34 @@ def test_a_key_press_in_the_middle_of_a_thread_stops_it() -> None:
     assert found.violation is None
 
 
+def test_a_key_press_in_a_thread_that_is_ended_stops_it() -> None:
+    """It was on its way out, and stood at a lock, when its run was broken off."""
+
+    def works(toy: Toy) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            says("a")(toy)
+
+    toy = Toy(works, says("b"))
+    with pytest.raises(KeyboardInterrupt):
+        toy.world.abandon()
+
+
+def test_a_key_press_in_a_finalizer_stops_it() -> None:
+    """There it is swallowed by the interpreter, and there are many finalizers here."""
+
+    class Lost:
+        def __del__(self) -> None:
+            raise KeyboardInterrupt
+
+    def loses(toy: Toy) -> None:
+        Lost()
+
+    found = explore(lambda: Toy(loses, says("b"), says("c")))
+    assert (found.interleavings, found.complete, found.violation) == (1, False, None)
+
+
 # ---------------------------------------------------------------- faults it must show
 
 
