@@ -24,9 +24,8 @@ from rich.table import Table
 from pool.check import coverage as covering
 from pool.check import suite
 from pool.check.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
-from pool.check.explorer import Exploration, Progress
 from pool.check.notation import read_history, replay, write
-from pool.check.results import Result, as_json, as_junit, save, totals
+from pool.check.results import Progress, Result, Underway, as_json, as_junit, save, totals
 from pool.check.suite import Task
 
 ALL = {**CONFIGURATIONS, **DEEP, **LIVENESS}
@@ -155,11 +154,8 @@ def _run(console: Console, tasks: list[Task]) -> list[Result]:
             _line(console, result)
 
         def progress_of(task: Task) -> Progress:
-            def progress(found: Exploration) -> None:
-                status.update(
-                    f"{task.part} {task.name}: {found.states:,} states, "
-                    f"frontier {found.frontier:,}, {found.rate:,.0f} transitions/s"
-                )
+            def progress(found: Underway) -> None:
+                status.update(f"{task.part} {task.name}: {found.progress}")
 
             return progress
 

@@ -86,6 +86,11 @@ class Exploration:
         """Transitions per second."""
         return self.transitions / self.seconds if self.seconds else 0.0
 
+    @property
+    def progress(self) -> str:
+        """How far it has come, in a few words."""
+        return f"{self.states:,} states, frontier {self.frontier:,}, {self.rate:,.0f} transitions/s"
+
     def history(self, number: int) -> tuple[Event, ...]:
         """The events that lead to a state."""
         events: list[Event] = []

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Protocol
 from xml.etree import ElementTree
 
 import attrs
@@ -18,12 +19,23 @@ import attrs
 Counts = dict[str, int]
 
 
+class Underway(Protocol):
+    """A check that has not come to its end."""
+
+    @property
+    def progress(self) -> str:
+        """How far it has come, in a few words."""
+
+
+Progress = Callable[[Underway], None]
+
+
 @attrs.frozen
 class Result:
     """What one check came to."""
 
     part: str
-    """What kind of check: explore, live, pinned, equal, specification, mutants, ..."""
+    """What kind of check: explore, live, pinned, equal, specification, mutants, schedules."""
     name: str
     passed: bool
     seconds: float

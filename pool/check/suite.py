@@ -16,7 +16,7 @@ import attrs
 
 from pool.check import tlc
 from pool.check.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
-from pool.check.explorer import Exploration, Progress, Wishes, explore
+from pool.check.explorer import Exploration, Wishes, explore
 from pool.check.graphs import difference, digest, python_graph, read_pins, write_pins
 from pool.check.liveness import check_liveness
 from pool.check.mutants import (
@@ -26,7 +26,11 @@ from pool.check.mutants import (
     mutants,
 )
 from pool.check.notation import write, write_history
-from pool.check.results import Counts, Result
+from pool.check.orders import explore as every_order
+from pool.check.programs import DEEP as DEEP_PROGRAMS
+from pool.check.programs import PROGRAMS
+from pool.check.results import Counts, Progress, Result
+from pool.check.schedules import Setting
 
 Run = Callable[[Progress | None], tuple[bool, Counts, str]]
 
@@ -54,6 +58,7 @@ class Task:
 def profile(name: str) -> list[Task]:
     """Everything that `--profile` runs: `ci` within minutes, `nightly` with the deep worlds."""
     deep = list(DEEP.values()) if name == "nightly" else []
+    deep_programs = DEEP_PROGRAMS.values() if name == "nightly" else ()
     worlds = list(CONFIGURATIONS.values())
     return [
         *map(equality_task, worlds),
@@ -64,6 +69,7 @@ def profile(name: str) -> list[Task]:
         *(explore_task(world) for world in [*worlds, *deep]),
         *map(liveness_task, LIVENESS.values()),
         *code_mutant_tasks(),
+        *map(schedules_task, [*PROGRAMS.values(), *deep_programs]),
     ]
 
 
@@ -129,6 +135,24 @@ def liveness_task(configuration: Configuration) -> Task:
         return found.violation is None and found.complete, counts_of(found), describe(found)
 
     return Task("live", configuration.name, body)
+
+
+def schedules_task(setting: Setting) -> Task:
+    """Every order of a small program of the runtime: each promise, and the whole pool at its
+    end."""
+
+    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
+        found = every_order(setting.make, progress=progress)
+        counts = {"interleavings": found.interleavings}
+        message = ""
+        if found.violation is not None:
+            title = f"{found.violation} in {setting.name}, in this order:"
+            message = "\n".join([title, *(f"  {line}" for line in found.story)])
+        elif not found.complete:
+            message = f"stopped after {found.progress}"
+        return not message, counts, message
+
+    return Task("schedules", setting.name, body)
 
 
 def pin_task(configuration: Configuration) -> Task:
