@@ -450,7 +450,7 @@ class Runtime:
         not covered by that `try`, and an asynchronous exception there would keep the lock."""
         while self._inbox:
             lost = self._inbox[0]
-            for ticket, key in [lost] if type(lost) is tuple else _claims_of(lost, self.state):
+            for ticket, key in [lost] if type(lost) is tuple else claims_of(lost, self.state):
                 self._cells.pop(ticket, None)
                 now = self.clock()
                 if key:
@@ -535,7 +535,7 @@ class Runtime:
         self.on_fork()
 
 
-def _claims_of(owner: Any, state: State) -> list[tuple[int, int]]:
+def claims_of(owner: Any, state: State) -> list[tuple[int, int]]:
     """Ticket and key of whatever is this owner's."""
     claims = [(lease.ticket, key) for key, lease in state.in_use.items() if lease.owner is owner]
     waiting = [*waiters.items(state.waiters), *state.opening_tickets.items()]

@@ -17,7 +17,7 @@ from pool import api, runtime
 from pool.effects import Close, Grant, Ignored, Leaked, Open, Refuse
 from pool.errors import PoolTimeout, error_for
 from pool.events import Cancel, CloseIdle, Discard, Release
-from pool.runtime import Cell, Handle, Runtime
+from pool.runtime import Cell, Handle, Runtime, claims_of
 
 Fault = Callable[[pytest.MonkeyPatch], None]
 
@@ -253,12 +253,13 @@ def lends_what_was_lost(patch: pytest.MonkeyPatch) -> None:
 
     def empty_inbox(self: Runtime) -> None:
         while self._inbox:
-            ticket, key = self._inbox.popleft()
-            self._cells.pop(ticket, None)
-            now = self.clock()
-            if key:
-                self._commit(Release(now, ticket, key))
-            self._commit(Cancel(now, ticket))
+            note = self._inbox.popleft()
+            for ticket, key in [note] if type(note) is tuple else claims_of(note, self.state):
+                self._cells.pop(ticket, None)
+                now = self.clock()
+                if key:
+                    self._commit(Release(now, ticket, key))
+                self._commit(Cancel(now, ticket))
 
     patch.setattr(Runtime, "_empty_inbox", empty_inbox)
 
