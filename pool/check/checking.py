@@ -24,10 +24,9 @@ from rich.table import Table
 from pool.check import coverage as covering
 from pool.check import suite
 from pool.check.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
-from pool.check.explorer import Exploration, Progress
 from pool.check.notation import read_history, replay, write
 from pool.check.results import Result, as_json, as_junit, save, totals
-from pool.check.suite import Task
+from pool.check.suite import Task, Tell
 
 ALL = {**CONFIGURATIONS, **DEEP, **LIVENESS}
 
@@ -152,16 +151,10 @@ def _run(console: Console, tasks: list[Task]) -> list[Result]:
 
         def finished(number: int, result: Result) -> None:
             results[number] = result
-            _line(console, result)
+            show_line(console, result)
 
-        def progress_of(task: Task) -> Progress:
-            def progress(found: Exploration) -> None:
-                status.update(
-                    f"{task.part} {task.name}: {found.states:,} states, "
-                    f"frontier {found.frontier:,}, {found.rate:,.0f} transitions/s"
-                )
-
-            return progress
+        def progress_of(task: Task) -> Tell:
+            return lambda so_far: status.update(f"{task.part} {task.name}: {so_far}")
 
         try:
             for number, task in enumerate(tasks):
@@ -181,7 +174,8 @@ def _run(console: Console, tasks: list[Task]) -> list[Result]:
     return [results[number] for number in sorted(results)]
 
 
-def _line(console: Console, result: Result) -> None:
+def show_line(console: Console, result: Result) -> None:
+    """What one check came to."""
     mark = "[green]ok[/]" if result.passed else "[red]FAILED[/]"
     counts = ", ".join(f"{count:,} {name}" for name, count in result.counts.items())
     line = f"{mark} {result.part} {result.name}  {counts}  {result.seconds:.1f} s"

@@ -21,6 +21,10 @@ from types import FrameType
 
 COMMANDS = {
     "check": ("pool.check.checking", "explore every state, compare with the specification"),
+    "fuzz": (
+        "pool.check.fuzz",
+        "random histories for a while, going on where the last run stopped",
+    ),
     "vectors": ("pool.check.vectors", "write or verify the test vectors for ports"),
     "conform": ("pool.check.conform", "run a port against the vectors"),
 }

@@ -77,6 +77,10 @@ class Exploration:
     parents: list[tuple[int, Event | None]] = attrs.field(factory=list, repr=False)
     graph: Graph | None = attrs.field(default=None, repr=False)
 
+    def __str__(self) -> str:
+        """How far it is."""
+        return f"{self.states:,} states, frontier {self.frontier:,}, {self.rate:,.0f} transitions/s"
+
     @property
     def states(self) -> int:
         return len(self.shapes)

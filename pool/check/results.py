@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import attrs
@@ -39,12 +40,13 @@ def totals(results: Iterable[Result]) -> Counts:
     return dict(together)
 
 
-def as_json(results: list[Result], seconds: float) -> str:
-    """One JSON object: verdict, totals, and each result."""
+def as_json(results: list[Result], seconds: float, **facts: Any) -> str:
+    """One JSON object: verdict, totals, each result, and further facts."""
     return json.dumps(
         {
             "passed": all(result.passed for result in results),
             "seconds": round(seconds, 3),
+            **facts,
             "totals": totals(results),
             "results": [attrs.asdict(result) for result in results],
         },
@@ -52,9 +54,9 @@ def as_json(results: list[Result], seconds: float) -> str:
     )
 
 
-def as_junit(results: list[Result], seconds: float) -> str:
+def as_junit(results: list[Result], seconds: float, name: str = "purepool check") -> str:
     """JUnit XML: a suite for each part, a case for each result, the counts as its properties."""
-    root = ElementTree.Element("testsuites", name="purepool check", time=f"{seconds:.3f}")
+    root = ElementTree.Element("testsuites", name=name, time=f"{seconds:.3f}")
     for part in dict.fromkeys(result.part for result in results):
         cases = [result for result in results if result.part == part]
         suite = ElementTree.SubElement(

@@ -8,6 +8,7 @@ check to what runs in CI is to add a line to `profile`.
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,6 +20,7 @@ from pool.check.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configurat
 from pool.check.explorer import Exploration, Progress, Wishes, explore
 from pool.check.graphs import difference, digest, python_graph, read_pins, write_pins
 from pool.check.liveness import check_liveness
+from pool.check.machines import MACHINES, run_machine
 from pool.check.mutants import (
     Mutant,
     found_in_code,
@@ -28,7 +30,13 @@ from pool.check.mutants import (
 from pool.check.notation import write, write_history
 from pool.check.results import Counts, Result
 
-Run = Callable[[Progress | None], tuple[bool, Counts, str]]
+EXAMPLES = {"ci": 1_000, "nightly": 10_000}
+"""Histories of each Hypothesis machine, by profile."""
+
+Tell = Callable[[object], None]
+"""Is told how far a check is, by something whose text says so."""
+
+Run = Callable[[Tell | None], tuple[bool, Counts, str]]
 
 
 @attrs.frozen
@@ -40,7 +48,7 @@ class Task:
     body: Run
     needs_java: bool = False
 
-    def run(self, progress: Progress | None = None) -> Result:
+    def run(self, progress: Tell | None = None) -> Result:
         """Do it. A tool that cannot be run is a failure, with its one line as the message."""
         began = time.perf_counter()
         try:
@@ -64,6 +72,7 @@ def profile(name: str) -> list[Task]:
         *(explore_task(world) for world in [*worlds, *deep]),
         *map(liveness_task, LIVENESS.values()),
         *code_mutant_tasks(),
+        *(machine_task(machine, EXAMPLES[name]) for machine in MACHINES),
     ]
 
 
@@ -153,6 +162,26 @@ def code_mutant_tasks() -> Iterable[Task]:
     return [
         _mutant_task("mutants-code", m, m.code, found_in_code) for m in mutants().values() if m.code
     ]
+
+
+def machine_task(name: str, examples: int) -> Task:
+    """So many random histories of a Hypothesis machine; others each time."""
+
+    def body(progress: Tell | None) -> tuple[bool, Counts, str]:
+        seed = random.SystemRandom().randrange(2**32)
+        done = 0
+
+        def tell() -> None:
+            nonlocal done
+            done += 1
+            if progress is not None:
+                progress(f"{done:,} of {examples:,} examples")
+
+        outcome = run_machine(name, examples, seed, tell=tell)
+        counts = {"examples": outcome.examples, "behaviours": len(outcome.reached)}
+        return outcome.failed is None, counts, str(outcome.failed or "")
+
+    return Task("machine", name, body)
 
 
 def _mutant_task(
