@@ -1,8 +1,9 @@
 """`purepool fuzz`: random histories for as long as there is time, night after night.
 
 Theory.  The time is divided among the machines (`machines.py`), and each is run in rounds until its
-share is over.  A round has a seed of its own, one more than the last, so that what it tries depends
-on nothing but its seed and what is kept.  What goes on from one run to the next is in a directory:
+share is over; a round that has begun is finished.  A round has a seed of its own, one more than the
+last, so that what it tries depends on nothing but its seed and what is kept.  What goes on from one
+run to the next is in a directory:
 
 * A program that failed, shrunk.  It is the first thing that the next run tries, and it is
   forgotten only when it does not fail any more.
@@ -31,12 +32,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from pool.check.checking import UsageError, show_line
-from pool.check.machines import MACHINES, replay, run_machine
+from pool.check.machines import MACHINES, replay, rounds
 from pool.check.results import Result, as_json, as_junit, save
-
-ROUND = 50
-"""Examples of a round. Hypothesis keeps all of a round in memory, and the time is looked at
-between two of them."""
 
 DATABASE = Path(".purepool")
 
@@ -105,6 +102,11 @@ def _replay(console: Console, name: str, program: str) -> int:
         return 0
     console.print(str(failed), markup=False, soft_wrap=True)
     return 1
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
+    return f"{number}{ending or 'th'}"
 
 
 @attrs.define
@@ -178,9 +180,9 @@ def _run(
             took = round(time.perf_counter() - began, 3)
             results.append(Result("fuzz", name, not tally.failure, took, counts, tally.failure))
             show_line(console, results[-1])
-            before = kept[name].runs - 1
-            if before:
-                console.print(f"   new since {before} runs: {', '.join(new) or 'nothing'}")
+            if kept[name].runs > 1:
+                first = f"   first seen in this run, the {_ordinal(kept[name].runs)}: "
+                console.print(first + (", ".join(new) or "nothing"), soft_wrap=True)
             if stopped:
                 return results, True
     except KeyboardInterrupt:
@@ -202,10 +204,8 @@ def _fuzz(
             left = f"{seconds - passed:.0f} s left" if passed < seconds else "finishing"
             status.update(f"{name}: {tally.examples:,} examples, {rate:,.0f}/s, {left}")
 
-        while time.perf_counter() - began < seconds:
-            outcome = run_machine(name, ROUND, seed, database, tell)
+        for outcome in rounds(name, seed, database, tell):
             tally.reached += outcome.reached
-            if outcome.failed is not None:
-                tally.failure = str(outcome.failed)
-                return
-            seed += 1
+            tally.failure = str(outcome.failed or "")
+            if time.perf_counter() - began >= seconds:
+                break

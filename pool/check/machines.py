@@ -18,7 +18,7 @@ import re
 import shlex
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,9 @@ MACHINES = {
 
 STEPS = 50
 """Most rules that an example applies."""
+
+ROUND = 50
+"""Examples of a round. Hypothesis keeps all of a round in memory, and slows down with it."""
 
 _HYPOTHESIS = ("Retried draw", "invalid because", "Aborted test")
 """How events begin that Hypothesis adds by itself."""
@@ -85,6 +88,20 @@ def machine(name: str) -> type[RuleBasedStateMachine]:
     return found
 
 
+def rounds(
+    name: str, seed: int, database: Path | None = None, tell: Callable[[], None] = lambda: None
+) -> Iterator[Outcome]:
+    """Run a machine again and again, until it fails. `tell` is called before each example.
+
+    A round has a seed of its own, one more than the last. With a database, what failed there the
+    last time is tried first."""
+    outcome: Outcome | None = None
+    while outcome is None or outcome.failed is None:
+        outcome = run_machine(name, ROUND, seed, database, tell)
+        seed += 1
+        yield outcome
+
+
 def run_machine(
     name: str,
     examples: int,
@@ -92,9 +109,7 @@ def run_machine(
     database: Path | None = None,
     tell: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Run a machine for so many examples. `tell` is called before each.
-
-    With a database, what failed there the last time is tried first."""
+    """One round."""
     kept = None if database is None else DirectoryBasedExampleDatabase(database / name)
     options = settings(
         max_examples=examples,

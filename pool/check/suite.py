@@ -11,6 +11,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 
 import attrs
@@ -20,7 +21,7 @@ from pool.check.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configurat
 from pool.check.explorer import Exploration, Progress, Wishes, explore
 from pool.check.graphs import difference, digest, python_graph, read_pins, write_pins
 from pool.check.liveness import check_liveness
-from pool.check.machines import MACHINES, run_machine
+from pool.check.machines import MACHINES, ROUND, rounds
 from pool.check.mutants import (
     Mutant,
     found_in_code,
@@ -177,9 +178,12 @@ def machine_task(name: str, examples: int) -> Task:
             if progress is not None:
                 progress(f"{done:,} of {examples:,} examples")
 
-        outcome = run_machine(name, examples, seed, tell=tell)
-        counts = {"examples": outcome.examples, "behaviours": len(outcome.reached)}
-        return outcome.failed is None, counts, str(outcome.failed or "")
+        reached: set[str] = set()
+        failure = ""
+        for outcome in islice(rounds(name, seed, tell=tell), examples // ROUND):
+            reached |= set(outcome.reached)
+            failure = str(outcome.failed or "")
+        return not failure, {"examples": done, "behaviours": len(reached)}, failure
 
     return Task("machine", name, body)
 
