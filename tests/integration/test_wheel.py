@@ -4,6 +4,7 @@ Theory.  In a checkout everything is found, whether it is packaged or not.  So t
 and installed into an environment of its own, in a directory of its own.  Only the packages that the
 pool needs are borrowed from the environment of the tests, by a `.pth` file: its directory is put on
 the path, but what is installed there as editable, the checkout, is not found through it.
+"""
 
 from __future__ import annotations
 
