@@ -23,7 +23,7 @@ from pool.check.configurations import CONFIGURATIONS
 from pool.check.machines import MACHINES
 from tests.integration.drivers import ROOT
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def call(*command: object, cwd: Path) -> str:
