@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--spec", type=Path, metavar="DIRECTORY", help="another specification to compare with")
     add("--pin", action="store_true", help="with --against-tla: pin what was found equal")
     add("--mutants", action="store_true", help="see that every mutant is found")
-    add("--coverage", action="store_true", help="lines and branches of transition.py reached")
+    add("--coverage", action="store_true", help="lines and branches of the pure core reached")
     add("--replay", metavar="FILE", help="replay a pasted history (-: standard input)")
     bounds = parser.add_argument_group("bounds, instead of the configuration's")
     bounds.add_argument("--callers", type=int, metavar="N", help="tickets alive at one time")
