@@ -1261,15 +1261,18 @@ def test_who_gets_a_connection_that_was_nobodys_keeps_its_owner() -> None:
 
 
 def test_counts_grow_each_time() -> None:
-    """CAN-2, FRK-2: the second time adds to the first."""
-    run = Run(max_size=1)
+    """CAN-2, CAN-3, FRK-2: the second time adds to the first."""
+    run = Run(max_size=2)
     run.lend(1)
-    for ticket in (2, 3):
+    run(Acquire(1, 2))
+    assert run.opening == [2]
+    for ticket in (3, 4):
         run(Acquire(1, ticket))
         run(Cancel(1, ticket))
-    assert run.count("cancelled") == 2
+    run(Cancel(1, 2))
+    assert run.count("cancelled") == 3
     run(Forked(2))
-    run.lend(4, now=3)
+    run.lend(5, now=3)
     run(Forked(4))
     assert run.count("forgotten") == 2
 
