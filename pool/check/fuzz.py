@@ -29,7 +29,6 @@ from pathlib import Path
 
 import attrs
 from rich.console import Console
-from rich.markup import escape
 
 from pool.check.checking import UsageError, show_line
 from pool.check.machines import MACHINES, replay, rounds
@@ -155,38 +154,32 @@ def _run(
     """The results, and whether it was stopped before the end."""
     results: list[Result] = []
     share = seconds / len(names)
-    try:
-        database.mkdir(parents=True, exist_ok=True)
-        kept = {name: Kept.read(database, name) for name in names}
-        console.print(
-            f"{' and '.join(names)}, {share:g} s{' each' if len(names) > 1 else ''}, seed {seed},"
-            f" examples in {escape(str(database))}",
-            soft_wrap=True,
-        )
-        for name in names:
-            began = time.perf_counter()
-            tally = Tally()
-            stopped = False
-            try:
-                _fuzz(console, name, share, seed, database, tally)
-            except KeyboardInterrupt:
-                stopped = True
-            new = kept[name].add(tally)
-            counts = {
-                "examples": tally.examples,
-                "behaviours": len(tally.reached),
-                "new": len(new),
-            }
-            took = round(time.perf_counter() - began, 3)
-            results.append(Result("fuzz", name, not tally.failure, took, counts, tally.failure))
-            show_line(console, results[-1])
-            if kept[name].runs > 1:
-                first = f"   first seen in this run, the {_ordinal(kept[name].runs)}: "
-                console.print(first + (", ".join(new) or "nothing"), soft_wrap=True)
-            if stopped:
-                return results, True
-    except KeyboardInterrupt:
-        return results, True
+    database.mkdir(parents=True, exist_ok=True)
+    kept = {name: Kept.read(database, name) for name in names}
+    header = (
+        f"{' and '.join(names)}, {share:g} s{' each' if len(names) > 1 else ''}, seed {seed},"
+        f" examples in {database}"
+    )
+    for name in names:
+        began = time.perf_counter()
+        tally = Tally()
+        stopped = False
+        try:
+            if not results:  # from here on, Ctrl-C leaves a result
+                console.print(header, markup=False, soft_wrap=True)
+            _fuzz(console, name, share, seed, database, tally)
+        except KeyboardInterrupt:
+            stopped = True
+        new = kept[name].add(tally)
+        counts = {"examples": tally.examples, "behaviours": len(tally.reached), "new": len(new)}
+        took = round(time.perf_counter() - began, 3)
+        results.append(Result("fuzz", name, not tally.failure, took, counts, tally.failure))
+        show_line(console, results[-1])
+        if kept[name].runs > 1:
+            first = f"   first seen in this run, the {_ordinal(kept[name].runs)}: "
+            console.print(first + (", ".join(new) or "nothing"), markup=False, soft_wrap=True)
+        if stopped:
+            return results, True
     return results, False
 
 
