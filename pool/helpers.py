@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +44,7 @@ class Helpers:
     """The helper threads of one runtime. Thread-safe."""
 
     def __init__(self, runtime: Runtime) -> None:
+        self._sync = runtime.sync
         self._signal = runtime.sync.lock()  # free: the watch is asked to look
         self._runtime = weakref.ref(runtime, lambda _: self.nudge())
         self._lock = runtime.sync.lock()  # for the two counts below; no I/O under it either
@@ -64,7 +64,7 @@ class Helpers:
         """As `nudge`, and start the watch if there is none."""
         self.nudge()
         if not self._watching:
-            _start(self._keep_watch, "watch")
+            _start(self._sync, self._keep_watch, "watch")
 
     def is_alive(self, handle: Handle, deadline: float | None) -> bool:
         """Ask the driver on a thread of its own. No answer within `check_timeout` is a no; none
@@ -74,7 +74,7 @@ class Helpers:
         question = _Question(self, runtime, handle.key, handle.connection)
         self._asked[handle.key] = question
         try:
-            _start(question, "check")
+            _start(self._sync, question, "check")
         except BaseException:  # the system has no thread for us, or we were interrupted
             question.withdraw()
             raise
@@ -123,7 +123,7 @@ class Helpers:
 
     def _begin(self, runtime: Runtime, effect: Effect) -> None:
         if type(effect) is not Close:
-            _start(lambda: self._perform(runtime, effect), "connect")
+            _start(self._sync, lambda: self._perform(runtime, effect), "connect")
             return
         most = runtime.state.limits.max_size or CLOSES_WITHOUT_LIMIT
         with self._lock:
@@ -131,7 +131,7 @@ class Helpers:
                 return
             self.closing += 1
         try:
-            _start(lambda: self._close(runtime, effect), "close")
+            _start(self._sync, lambda: self._close(runtime, effect), "close")
         except RuntimeError:
             with self._lock:
                 self.closing -= 1
@@ -207,5 +207,5 @@ def next_look(state: State, now: float) -> float | None:
     return min(waits, default=None)
 
 
-def _start(target: Callable[[], None], what: str) -> None:
-    threading.Thread(target=target, name=f"purepool {what}", daemon=True).start()
+def _start(sync: Any, target: Callable[[], None], what: str) -> None:
+    sync.start(target, f"purepool {what}")

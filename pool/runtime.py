@@ -102,6 +102,11 @@ class Sync:
     monotonic = staticmethod(time.monotonic)
     """The clock that waits are measured on."""
 
+    @staticmethod
+    def start(target: Callable[[], object], name: str) -> None:
+        """Start a helper's thread."""
+        threading.Thread(target=target, name=name, daemon=True).start()
+
 
 class Cell:
     """Where a caller's answer is put. Known to the runtime while the caller has none."""
@@ -261,7 +266,7 @@ class Runtime:
                 cell = Cell(ticket)
                 effects = self.apply(Dead(self.clock(), ticket, handle.key, timeout != 0), cell)
                 if type(effects[-1]) is Ignored:  # somebody closed it while we looked
-                    handle.ended = True
+                    self.lose(handle)  # nobody waits at that cell
                     left = deadline - self._monotonic() if deadline else timeout
                     return self.acquire(left, owner, handle)
                 handle.key = 0
@@ -345,7 +350,11 @@ class Runtime:
         if handle.ticket or handle.key:  # a lease that an adapter put in has no ticket
             self._inbox.append((handle.ticket, handle.key))
         handle.ended = True
-        self._drain()
+        try:
+            self._drain()
+        except BaseException:  # others may have left their notes to us
+            self._drain()
+            raise
         if self.helpers and self.jobs:
             self.helpers.nudge()
 
@@ -375,8 +384,8 @@ class Runtime:
         return outcome[1]
 
     def _abort(self) -> None:
-        """An exception came in the middle: see that what was decided is delivered, and that
-        the Io of this thread is done by somebody."""
+        """An exception came in the middle: see that what was decided is delivered, that the
+        inbox is looked at, and that the Io of this thread is done by somebody."""
         self._orphans = True
         if self._current[1]:
             for _ in self.turnstile:
@@ -385,6 +394,7 @@ class Runtime:
                 finally:
                     self.lock.release()
                 break
+        self._drain()
         if self.jobs and self.helpers:  # others may be waiting for what comes of them
             with contextlib.suppress(RuntimeError):  # the system has no thread for us
                 self.helpers.wake()

@@ -25,8 +25,8 @@ from pool.check import coverage as covering
 from pool.check import suite
 from pool.check.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
 from pool.check.notation import read_history, replay, write
-from pool.check.results import Result, as_json, as_junit, save, totals
-from pool.check.suite import Task, Tell
+from pool.check.results import Progress, Result, Underway, as_json, as_junit, save, totals
+from pool.check.suite import Task
 
 ALL = {**CONFIGURATIONS, **DEEP, **LIVENESS}
 
@@ -153,8 +153,11 @@ def _run(console: Console, tasks: list[Task]) -> list[Result]:
             results[number] = result
             show_line(console, result)
 
-        def progress_of(task: Task) -> Tell:
-            return lambda so_far: status.update(f"{task.part} {task.name}: {so_far}")
+        def progress_of(task: Task) -> Progress:
+            def progress(found: Underway) -> None:
+                status.update(f"{task.part} {task.name}: {found.progress}")
+
+            return progress
 
         try:
             for number, task in enumerate(tasks):

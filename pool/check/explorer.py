@@ -77,10 +77,6 @@ class Exploration:
     parents: list[tuple[int, Event | None]] = attrs.field(factory=list, repr=False)
     graph: Graph | None = attrs.field(default=None, repr=False)
 
-    def __str__(self) -> str:
-        """How far it is."""
-        return f"{self.states:,} states, frontier {self.frontier:,}, {self.rate:,.0f} transitions/s"
-
     @property
     def states(self) -> int:
         return len(self.shapes)
@@ -89,6 +85,11 @@ class Exploration:
     def rate(self) -> float:
         """Transitions per second."""
         return self.transitions / self.seconds if self.seconds else 0.0
+
+    @property
+    def progress(self) -> str:
+        """How far it has come, in a few words."""
+        return f"{self.states:,} states, frontier {self.frontier:,}, {self.rate:,.0f} transitions/s"
 
     def history(self, number: int) -> tuple[Event, ...]:
         """The events that lead to a state."""

@@ -38,7 +38,7 @@ from hypothesis.statistics import collector
 MACHINES = {
     "step": "pool.check.machine:PoolMachine",
     "differential": "pool.check.differential:DifferentialMachine",
-    # "runtime": "pool.check.runtime_machine:RuntimeMachine",
+    "runtime": "pool.check.runtime_machine:RuntimeMachine",
 }
 """Name -> module:class. All of them are run where none is named."""
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 from xml.etree import ElementTree
 
 import attrs
@@ -19,12 +19,24 @@ import attrs
 Counts = dict[str, int]
 
 
+class Underway(Protocol):
+    """A check that has not come to its end."""
+
+    @property
+    def progress(self) -> str:
+        """How far it has come, in a few words."""
+
+
+Progress = Callable[[Underway], None]
+
+
 @attrs.frozen
 class Result:
     """What one check came to."""
 
     part: str
-    """What kind of check: explore, live, pinned, equal, specification, mutants, ..."""
+    """What kind of check: explore, live, pinned, equal, specification, mutants, schedules,
+    machine, fuzz."""
     name: str
     passed: bool
     seconds: float
@@ -40,7 +52,7 @@ def totals(results: Iterable[Result]) -> Counts:
     return dict(together)
 
 
-def as_json(results: list[Result], seconds: float, **facts: Any) -> str:
+def as_json(results: list[Result], seconds: float, **facts: object) -> str:
     """One JSON object: verdict, totals, each result, and further facts."""
     return json.dumps(
         {

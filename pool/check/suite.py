@@ -18,7 +18,7 @@ import attrs
 
 from pool.check import tlc
 from pool.check.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
-from pool.check.explorer import Exploration, Progress, Wishes, explore
+from pool.check.explorer import Exploration, Wishes, explore
 from pool.check.graphs import difference, digest, python_graph, read_pins, write_pins
 from pool.check.liveness import check_liveness
 from pool.check.machines import MACHINES, ROUND, rounds
@@ -29,15 +29,16 @@ from pool.check.mutants import (
     mutants,
 )
 from pool.check.notation import write, write_history
-from pool.check.results import Counts, Result
+from pool.check.orders import explore as every_order
+from pool.check.programs import DEEP as DEEP_PROGRAMS
+from pool.check.programs import PROGRAMS
+from pool.check.results import Counts, Progress, Result
+from pool.check.schedules import Setting
 
 EXAMPLES = {"ci": 1_000, "nightly": 10_000}
 """Histories of each Hypothesis machine, by profile."""
 
-Tell = Callable[[object], None]
-"""Is told how far a check is, by something whose text says so."""
-
-Run = Callable[[Tell | None], tuple[bool, Counts, str]]
+Run = Callable[[Progress | None], tuple[bool, Counts, str]]
 
 
 @attrs.frozen
@@ -49,7 +50,7 @@ class Task:
     body: Run
     needs_java: bool = False
 
-    def run(self, progress: Tell | None = None) -> Result:
+    def run(self, progress: Progress | None = None) -> Result:
         """Do it. A tool that cannot be run is a failure, with its one line as the message."""
         began = time.perf_counter()
         try:
@@ -63,6 +64,7 @@ class Task:
 def profile(name: str) -> list[Task]:
     """Everything that `--profile` runs: `ci` within minutes, `nightly` with the deep worlds."""
     deep = list(DEEP.values()) if name == "nightly" else []
+    deep_programs = DEEP_PROGRAMS.values() if name == "nightly" else ()
     worlds = list(CONFIGURATIONS.values())
     return [
         *map(equality_task, worlds),
@@ -73,6 +75,7 @@ def profile(name: str) -> list[Task]:
         *(explore_task(world) for world in [*worlds, *deep]),
         *map(liveness_task, LIVENESS.values()),
         *code_mutant_tasks(),
+        *map(schedules_task, [*PROGRAMS.values(), *deep_programs]),
         *(machine_task(machine, EXAMPLES[name]) for machine in MACHINES),
     ]
 
@@ -141,6 +144,24 @@ def liveness_task(configuration: Configuration) -> Task:
     return Task("live", configuration.name, body)
 
 
+def schedules_task(setting: Setting) -> Task:
+    """Every order of a small program of the runtime: each promise, and the whole pool at its
+    end."""
+
+    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
+        found = every_order(setting.make, progress=progress)
+        counts = {"interleavings": found.interleavings}
+        message = ""
+        if found.violation is not None:
+            title = f"{found.violation} in {setting.name}, in this order:"
+            message = "\n".join([title, *(f"  {line}" for line in found.story)])
+        elif not found.complete:
+            message = f"stopped after {found.progress}"
+        return not message, counts, message
+
+    return Task("schedules", setting.name, body)
+
+
 def pin_task(configuration: Configuration) -> Task:
     """The graph of `step` is the one that was last found equal to the specification's."""
 
@@ -165,25 +186,36 @@ def code_mutant_tasks() -> Iterable[Task]:
     ]
 
 
+@attrs.define
+class Fuzzing:
+    """Random histories under way."""
+
+    wanted: int
+    done: int = 0
+
+    @property
+    def progress(self) -> str:
+        return f"{self.done:,} of {self.wanted:,} examples"
+
+
 def machine_task(name: str, examples: int) -> Task:
     """So many random histories of a Hypothesis machine; others each time."""
 
-    def body(progress: Tell | None) -> tuple[bool, Counts, str]:
+    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
         seed = random.SystemRandom().randrange(2**32)
-        done = 0
+        so_far = Fuzzing(examples)
 
         def tell() -> None:
-            nonlocal done
-            done += 1
+            so_far.done += 1
             if progress is not None:
-                progress(f"{done:,} of {examples:,} examples")
+                progress(so_far)
 
         reached: set[str] = set()
         failure = ""
         for outcome in islice(rounds(name, seed, tell=tell), examples // ROUND):
             reached |= set(outcome.reached)
             failure = str(outcome.failed or "")
-        return not failure, {"examples": done, "behaviours": len(reached)}, failure
+        return not failure, {"examples": so_far.done, "behaviours": len(reached)}, failure
 
     return Task("machine", name, body)
 

@@ -149,7 +149,7 @@ def test_every_machine_is_where_it_is_said_to_be(name: str) -> None:
     [
         (["--seconds", "0"], "--seconds 0: allowed is a number above 0"),
         (["--seconds", "nan"], "--seconds nan: allowed is a number above 0"),
-        (["--machine", "pump"], "no machine pump. There are step, differential"),
+        (["--machine", "pump"], "no machine pump. There are step, differential, runtime"),
         (["--machine", "step", "--replay", "AXic"], "--replay: this is no program"),
         (["--machine", "step", "--replay", "ä"], "--replay: this is no program"),
         (["--database", "/proc/none/there"], "/proc/none: No such file or directory"),
