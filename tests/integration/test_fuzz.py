@@ -108,7 +108,7 @@ def test_a_fault_is_found_kept_tried_first_and_seen_again(shell: Shell) -> None:
     assert before > 0
     status, out = shell(command[0], faulty=False)
     assert (status, "nothing fails" in out) == (0, True)
-    status, out = shell("purepool fuzz --seconds 0.1", faulty=False)
+    status, out = shell("purepool fuzz --machine step --seconds 0.1", faulty=False)
     assert status == 0
     assert "first seen in this run, the 3rd: " in out
     assert len(shell.kept()) < before
@@ -133,7 +133,8 @@ def test_the_same_seed_tries_the_same(tmp_path: Path, capsys: pytest.CaptureFixt
     seen = []
     for name in ("one", "other"):
         database = str(tmp_path / name)
-        assert main(["fuzz", "--seconds", "0.001", "--seed", "7", "--database", database]) == 0
+        command = ["fuzz", "--machine", "step", "--seconds", "0.001", "--seed", "7"]
+        assert main([*command, "--database", database]) == 0
         seen.append((tmp_path / name / "step.json").read_text())
     assert seen[0] == seen[1]
     assert "seed 7" in capsys.readouterr().out
