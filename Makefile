@@ -22,7 +22,7 @@ PYTEST := $(BIN)/python -m pytest
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick bench check-lint interpreter
+.PHONY: help run test quick mutation bench check-lint interpreter
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.x]     (now: $(or $(INTERPRETER),no such thing as $(PYTHON)))"
@@ -44,6 +44,9 @@ test: check-lint ## Run everything, fast stages first
 
 quick: $(VENV)/dev ## Run the pure and the SQLite tests, but those of TLC and of ports; about a minute
 	@PUREPOOL_HITS=1000 $(PYTEST) $(SPREAD) tests/model tests/integration -m "not database and not slow"
+
+mutation: $(VENV)/dev ## Mutate the pure core: each mutant is killed by a test, or it is explained why none can
+	@$(BIN)/python -m tests.model.mutation
 
 bench: $(VENV)/dev ## Measure against the targets and beside other pools
 	@$(BIN)/python -m benchmarks

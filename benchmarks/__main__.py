@@ -25,9 +25,18 @@ VERDICTS = {"met": "[green]met[/]", "missed": "[red]missed[/]", "reported": "[di
 
 
 def all_claims() -> dict[str, Claim]:
-    from benchmarks import cold_start, fairness, interrupts, postgres, spike, uncontended, wakeups
+    from benchmarks import (
+        cold_start,
+        exploring,
+        fairness,
+        interrupts,
+        postgres,
+        spike,
+        uncontended,
+        wakeups,
+    )
 
-    modules = (uncontended, postgres, cold_start, fairness, wakeups, spike, interrupts)
+    modules = (uncontended, postgres, cold_start, fairness, wakeups, spike, interrupts, exploring)
     return {claim.name: claim for module in modules for claim in module.CLAIMS}
 
 

@@ -57,6 +57,13 @@ def at_most(what: str, unit: str, figures: Mapping[str, Any], most: float, why: 
     return Row(what, unit, figures, target, not isinstance(value, str) and value <= most)
 
 
+def at_least(what: str, unit: str, figures: Mapping[str, Any], least: float) -> Row:
+    """A row whose target is a lower bound for ours."""
+    value = figures[OURS]
+    met = not isinstance(value, str) and value >= least
+    return Row(what, unit, figures, f">= {SHOW[unit](least)}", met)
+
+
 @attrs.define
 class Plan:
     """How much to measure, and whom to tell how far it is."""

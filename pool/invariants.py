@@ -115,8 +115,8 @@ def bounded(before: State, event: Event, effects: tuple[Effect, ...], after: Sta
     """Idle, in use and opening are at most `max_size`, or no more than before.
 
     `Adopt` is excepted: what an adapter put in is there, however much it is."""
-    most = after.limits.max_size
-    return most is None or isinstance(event, Adopt) or after.size <= max(most, before.size)
+    most, size = after.limits.max_size, after.size
+    return most is None or size <= most or size <= before.size or isinstance(event, Adopt)
 
 
 def fifo_step(before: State, event: Event, effects: tuple[Effect, ...], after: State) -> bool:

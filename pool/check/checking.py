@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--spec", type=Path, metavar="DIRECTORY", help="another specification to compare with")
     add("--pin", action="store_true", help="with --against-tla: pin what was found equal")
     add("--mutants", action="store_true", help="see that every mutant is found")
-    add("--coverage", action="store_true", help="lines and branches of transition.py reached")
+    add("--coverage", action="store_true", help="lines and branches of the pure core reached")
     add("--replay", metavar="FILE", help="replay a pasted history (-: standard input)")
     bounds = parser.add_argument_group("bounds, instead of the configuration's")
     bounds.add_argument("--callers", type=int, metavar="N", help="tickets alive at one time")
@@ -151,7 +151,7 @@ def _run(console: Console, tasks: list[Task]) -> list[Result]:
 
         def finished(number: int, result: Result) -> None:
             results[number] = result
-            _line(console, result)
+            show_line(console, result)
 
         def progress_of(task: Task) -> Progress:
             def progress(found: Underway) -> None:
@@ -177,7 +177,8 @@ def _run(console: Console, tasks: list[Task]) -> list[Result]:
     return [results[number] for number in sorted(results)]
 
 
-def _line(console: Console, result: Result) -> None:
+def show_line(console: Console, result: Result) -> None:
+    """What one check came to."""
     mark = "[green]ok[/]" if result.passed else "[red]FAILED[/]"
     counts = ", ".join(f"{count:,} {name}" for name, count in result.counts.items())
     line = f"{mark} {result.part} {result.name}  {counts}  {result.seconds:.1f} s"

@@ -21,6 +21,10 @@ from types import FrameType
 
 COMMANDS = {
     "check": ("pool.check.checking", "explore every state, compare with the specification"),
+    "fuzz": (
+        "pool.check.fuzz",
+        "random histories for a while, going on where the last run stopped",
+    ),
     "vectors": ("pool.check.vectors", "write or verify the test vectors for ports"),
     "conform": ("pool.check.conform", "run a port against the vectors"),
 }
@@ -29,6 +33,20 @@ COMMANDS = {
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM came. To Hypothesis, and to whoever must not hold it up, as a Ctrl-C."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """What reads a command line. What it returns has the function to call as `run`."""
+    parser = argparse.ArgumentParser(
+        prog="purepool", description="Check a connection pool whose behaviour is a pure function."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (module, about) in COMMANDS.items():
+        command = importlib.import_module(module)
+        sub = commands.add_parser(name, help=about, description=about)
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,16 +90,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     from pool.check.notation import NotationError
     from pool.check.tlc import TlcError
 
-    parser = argparse.ArgumentParser(
-        prog="purepool", description="Check a connection pool whose behaviour is a pure function."
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (module, about) in COMMANDS.items():
-        command = importlib.import_module(module)
-        sub = commands.add_parser(name, help=about, description=about)
-        command.add_arguments(sub)
-        sub.set_defaults(run=command.run)
-    given = parser.parse_args(arguments)
+    given = make_parser().parse_args(arguments)
     try:
         status: int = given.run(given)
     except (UsageError, NotationError, MutantError, TlcError) as error:

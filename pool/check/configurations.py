@@ -421,7 +421,7 @@ LIVENESS: Mapping[str, Configuration] = MappingProxyType(
                     Limits(max_size=2, opener="background", backoff_initial=1.0, backoff_max=2.0),
                 ),
                 callers=4,
-                events=(*_LIVELY, "Tick"),
+                events=(*_LIVELY, "Tick", "Shutdown"),
                 owners=(None, "watched"),
                 reusable=(True,),
                 ticking=True,

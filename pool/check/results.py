@@ -35,7 +35,8 @@ class Result:
     """What one check came to."""
 
     part: str
-    """What kind of check: explore, live, pinned, equal, specification, mutants, schedules."""
+    """What kind of check: explore, live, pinned, equal, specification, mutants, schedules,
+    machine, fuzz."""
     name: str
     passed: bool
     seconds: float
@@ -51,12 +52,13 @@ def totals(results: Iterable[Result]) -> Counts:
     return dict(together)
 
 
-def as_json(results: list[Result], seconds: float) -> str:
-    """One JSON object: verdict, totals, and each result."""
+def as_json(results: list[Result], seconds: float, **facts: object) -> str:
+    """One JSON object: verdict, totals, each result, and further facts."""
     return json.dumps(
         {
             "passed": all(result.passed for result in results),
             "seconds": round(seconds, 3),
+            **facts,
             "totals": totals(results),
             "results": [attrs.asdict(result) for result in results],
         },
@@ -64,9 +66,9 @@ def as_json(results: list[Result], seconds: float) -> str:
     )
 
 
-def as_junit(results: list[Result], seconds: float) -> str:
+def as_junit(results: list[Result], seconds: float, name: str = "purepool check") -> str:
     """JUnit XML: a suite for each part, a case for each result, the counts as its properties."""
-    root = ElementTree.Element("testsuites", name="purepool check", time=f"{seconds:.3f}")
+    root = ElementTree.Element("testsuites", name=name, time=f"{seconds:.3f}")
     for part in dict.fromkeys(result.part for result in results):
         cases = [result for result in results if result.part == part]
         suite = ElementTree.SubElement(

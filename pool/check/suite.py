@@ -8,8 +8,10 @@ check to what runs in CI is to add a line to `profile`.
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 
 import attrs
@@ -19,6 +21,7 @@ from pool.check.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configurat
 from pool.check.explorer import Exploration, Wishes, explore
 from pool.check.graphs import difference, digest, python_graph, read_pins, write_pins
 from pool.check.liveness import check_liveness
+from pool.check.machines import MACHINES, ROUND, rounds
 from pool.check.mutants import (
     Mutant,
     found_in_code,
@@ -31,6 +34,9 @@ from pool.check.programs import DEEP as DEEP_PROGRAMS
 from pool.check.programs import PROGRAMS
 from pool.check.results import Counts, Progress, Result
 from pool.check.schedules import Setting
+
+EXAMPLES = {"ci": 1_000, "nightly": 10_000}
+"""Histories of each Hypothesis machine, by profile."""
 
 Run = Callable[[Progress | None], tuple[bool, Counts, str]]
 
@@ -70,6 +76,7 @@ def profile(name: str) -> list[Task]:
         *map(liveness_task, LIVENESS.values()),
         *code_mutant_tasks(),
         *map(schedules_task, [*PROGRAMS.values(), *deep_programs]),
+        *(machine_task(machine, EXAMPLES[name]) for machine in MACHINES),
     ]
 
 
@@ -177,6 +184,40 @@ def code_mutant_tasks() -> Iterable[Task]:
     return [
         _mutant_task("mutants-code", m, m.code, found_in_code) for m in mutants().values() if m.code
     ]
+
+
+@attrs.define
+class Fuzzing:
+    """Random histories under way."""
+
+    wanted: int
+    done: int = 0
+
+    @property
+    def progress(self) -> str:
+        return f"{self.done:,} of {self.wanted:,} examples"
+
+
+def machine_task(name: str, examples: int) -> Task:
+    """So many random histories of a Hypothesis machine; others each time."""
+
+    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
+        seed = random.SystemRandom().randrange(2**32)
+        so_far = Fuzzing(examples)
+
+        def tell() -> None:
+            so_far.done += 1
+            if progress is not None:
+                progress(so_far)
+
+        reached: set[str] = set()
+        failure = ""
+        for outcome in islice(rounds(name, seed, tell=tell), examples // ROUND):
+            reached |= set(outcome.reached)
+            failure = str(outcome.failed or "")
+        return not failure, {"examples": so_far.done, "behaviours": len(reached)}, failure
+
+    return Task("machine", name, body)
 
 
 def _mutant_task(

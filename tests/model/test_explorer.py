@@ -8,6 +8,7 @@ can it be pasted back, does Ctrl-C keep what was found, are the numbers those th
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,7 +16,7 @@ import attrs
 import pytest
 
 from pool import Acquire, Limits, Opened
-from pool.check import tlc
+from pool.check import coverage, tlc
 from pool.check.cli import main
 from pool.check.configurations import CONFIGURATIONS, DEEP, EVENTS, LIVENESS, Configuration
 from pool.check.explorer import Exploration, Wishes, explore
@@ -240,3 +241,36 @@ def test_a_replayed_line_that_makes_no_sense_gets_one_line(
 
 def test_unfinished_is_not_passed() -> None:
     assert main(["check", "base-caller", "--most-states", "20"]) == 130
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "--profile", "weekly"], "--profile: invalid choice: 'weekly' (choose from"),
+        (["check", "--callers", "many"], "--callers: invalid int value: 'many'"),
+        (["inspect"], "invalid choice: 'inspect' (choose from"),
+    ],
+)
+def test_a_choice_that_there_is_not_is_named(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.timeout(300)
+def test_every_line_and_branch_of_step_is_reached(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--coverage"]) == 0
+    out = capsys.readouterr().out
+    for name in coverage.DECIDES:
+        assert re.search(rf"{name}\.py +\d+ +0 +\d+ +0 +100%", out), out
+
+
+def test_a_line_that_is_not_reached_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(coverage, "CONFIGURATIONS", {SMALL.name: SMALL})
+    assert main(["check", "--coverage"]) == 1
+    assert "100%" not in capsys.readouterr().out

@@ -307,6 +307,7 @@ BAD_STEPS: dict[str, dict[str, Step]] = {
             state(waiters=queue(5)),
         ),
         "the younger is told to open": (WAITING, Tick(0), (Open(6),), state(waiters=queue(5))),
+        "granted, and waits again": (WAITING, Tick(0), (Grant(5, 1, "c1", None),), WAITING),
         "a newcomer barges": (WAITING, Acquire(0, 7), (Grant(7, 1, "c1", 0.0),), WAITING),
         "one of several": (
             state(waiters=queue(4, 5, 6)),

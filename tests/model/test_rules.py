@@ -1237,3 +1237,71 @@ def test_what_was_adopted_after_it_was_retired_needs_a_tick_at_once() -> None:
     run(Adopt(6, idle=(AdoptIdle(None, "a1", created=1, seq=1),)))
     assert wake_at(run.state) == 0
     assert run(Tick(6)) == [Close(2, "a1", "retired")]  # seq 1 was taken, so its key is 2
+
+
+# ---------------------------------------------------------------- what only mutants asked for
+
+
+def test_max_opening_binds_where_connects_are_nobodys() -> None:
+    """SRV-5: of three who wait, two may be connected for while something is in use."""
+    run = background(max_size=9, max_opening=2)
+    run(Acquire(0, 1))
+    run(Opened(0, None, "c1", 0))
+    assert run.holders == {1: "c1"}
+    assert [run(Acquire(1, ticket)) for ticket in (2, 3, 4)] == [[Open(None)], [Open(None)], []]
+    assert run(Opened(2, None, "c2", 2)) == [Grant(2, 2, "c2", None), Open(None)]
+
+
+def test_who_gets_a_connection_that_was_nobodys_keeps_its_owner() -> None:
+    """OPN-3: the lease has the owner that the ticket came with."""
+    run = background(max_size=1)
+    run(Acquire(0, 1, owner="ada"))
+    run(Opened(0, None, "c1", 0))
+    assert [lease.owner for lease in run.state.in_use.values()] == ["ada"]
+
+
+def test_counts_grow_each_time() -> None:
+    """CAN-2, CAN-3, FRK-2: the second time adds to the first."""
+    run = Run(max_size=2)
+    run.lend(1)
+    run(Acquire(1, 2))
+    assert run.opening == [2]
+    for ticket in (3, 4):
+        run(Acquire(1, ticket))
+        run(Cancel(1, ticket))
+    run(Cancel(1, 2))
+    assert run.count("cancelled") == 3
+    run(Forked(2))
+    run.lend(5, now=3)
+    run(Forked(4))
+    assert run.count("forgotten") == 2
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        CloseIdle(3),
+        CloseStale(3, 0),
+        CloseAll(3),
+        Retire(3),
+        Tick(3),
+        Configure(3, Limits(opener="background", min_idle=1, backoff_initial=2, backoff_max=2)),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_whatever_happens_after_the_pause_ends_it(event: Event) -> None:
+    """SRV-4: any event at `retry_at` or later; one before it does not."""
+    run = background(min_idle=1, backoff_initial=2, backoff_max=2)
+    run(Tick(0))
+    run(OpenFailed(1, None, REFUSED))
+    assert run(event._replace(now=2)) == []
+    assert run(event) == [Open(None)]
+
+
+def test_without_a_size_nothing_is_surplus() -> None:
+    """CFG-4: no `max_size`, nothing above it."""
+    run = Run(max_size=2)
+    run.lend(1, 2)
+    run(Release(1, 1, 1))
+    assert run(Configure(2, Limits(max_size=None))) == []
+    assert run.idle == ["c1"]

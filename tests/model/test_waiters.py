@@ -36,6 +36,7 @@ def check(queue: waiters.Queue, model: list[int]) -> None:
     assert all(waiters.contains(queue, ticket) == (ticket in model) for ticket in range(42))
     if queue:
         assert (queue.first, queue.last) == (model[0], model[-1])
+        assert (queue.links[queue.first].previous, queue.links[queue.last].next) == (0, 0)
     assert (queue is None) == (not model)
 
 

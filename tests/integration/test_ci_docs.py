@@ -1,0 +1,91 @@
+"""The workflow in docs/ci.md: it is YAML, and its commands are commands.
+
+Theory.  GitHub cannot be run here.  What can break unnoticed is ours: an option that has another
+name now, an extra that is gone, a cache of a directory that nothing is written to.  So each
+`run` line is read by the parser that would read it there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from typing import Any
+
+import pytest
+import yaml
+
+from pool.check.cli import make_parser
+from pool.check.fuzz import DATABASE
+from pool.check.machines import ROUND
+from pool.check.results import totals
+from pool.check.suite import machine_task, profile, without_java
+from tests.integration.drivers import ROOT
+from tests.integration.test_docs import blocks
+
+PAGE = ROOT / "docs" / "ci.md"
+(WORKFLOW,) = [text for kind, _, text in blocks(PAGE) if kind == "yaml"]
+JOBS: dict[str, Any] = yaml.safe_load(WORKFLOW)["jobs"]
+COMMANDS = [
+    (name, step["run"]) for name, job in JOBS.items() for step in job["steps"] if "run" in step
+]
+
+
+def parsed(name: str) -> list[argparse.Namespace]:
+    """The commands of ours in a job, as our parser reads them."""
+    words = [shlex.split(line) for job, line in COMMANDS if job == name]
+    return [make_parser().parse_args(rest) for first, *rest in words if first == "purepool"]
+
+
+@pytest.mark.parametrize(("job", "line"), COMMANDS)
+def test_every_command_is_one_that_there_is(job: str, line: str) -> None:
+    first, *rest = shlex.split(line)
+    if first == "purepool":
+        assert make_parser().parse_args(rest).run
+    else:
+        assert [first, *rest] == ["pip", "install", "purepool[check]"]
+        assert re.search(r"^check = \[", (ROOT / "pyproject.toml").read_text(), re.M)
+
+
+def test_the_push_checks_with_the_profile_for_it() -> None:
+    (check,) = parsed("check")
+    assert (check.command, check.profile) == ("check", "ci")
+    assert (check.json, check.junit) == ("check.json", "check.xml")
+
+
+def test_the_night_goes_on_where_the_last_one_stopped() -> None:
+    fuzz, check = parsed("nightly")
+    assert (fuzz.command, check.command, check.profile) == ("fuzz", "check", "nightly")
+    caches = [s["with"] for s in JOBS["nightly"]["steps"] if "cache/" in s.get("uses", "")]
+    assert [cache["path"] for cache in caches] == [str(fuzz.database)] * 2
+    assert str(fuzz.database) == str(DATABASE)
+    assert fuzz.seconds < 60 * JOBS["nightly"]["timeout-minutes"]
+    # of one name, and a new one each time, or it would be written once and never again
+    restored, saved = caches
+    assert restored["key"] == saved["key"]
+    assert "run_id" in saved["key"]
+    assert saved["key"].startswith(restored["restore-keys"])
+
+
+def test_every_job_keeps_its_results_when_it_fails() -> None:
+    for job in JOBS.values():
+        last = job["steps"][-1]
+        assert last["uses"].startswith("actions/upload-artifact@")
+        assert last["if"] == "always()"
+
+
+def test_the_other_commands_of_the_page_are_commands() -> None:
+    lines = re.findall(r"^    purepool (.*)$", PAGE.read_text(), re.M)
+    assert len(lines) >= 2
+    for line in lines:
+        assert make_parser().parse_args(shlex.split(line)).run
+
+
+def test_the_counts_of_the_page_are_those_of_the_checks() -> None:
+    """One check of each kind that needs no Java; a kind that needs one counts the same."""
+    table = re.findall(r"^\| ((?:`[a-z-]+`(?:, )?)+) \|", PAGE.read_text(), re.M)
+    named = {name for row in table for name in re.findall(r"`([a-z-]+)`", row)}
+    tasks = {task.part: task for task in [*profile("ci"), *without_java()] if not task.needs_java}
+    tasks["machine"] = machine_task("step", ROUND)
+    counted = totals(task.run() for task in tasks.values())
+    assert {"examples", "mutants", "states", "edges"} <= set(counted) <= named

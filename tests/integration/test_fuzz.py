@@ -1,0 +1,173 @@
+"""`purepool fuzz`: a planted fault is found, kept, tried first, and seen again by what is printed.
+
+Theory.  What is printed is for pasting, so it is pasted: into a shell, where `purepool` is the
+command of this environment.  The fault is planted from outside, by a `sitecustomize` that only
+the processes of these tests find, and is taken out by not naming its directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from pool.check.cli import main
+from pool.check.machines import MACHINES, machine
+
+COMMANDS = Path(sys.executable).parent
+FAULT = """
+import pool.transition as machine
+right = machine.discard
+def discard(state, event):
+    after, effects = right(state, event)
+    return after, tuple(one for one in effects if type(one).__name__ != "Close")
+machine.discard = discard
+"""
+"""A right state with a dropped `Close`."""
+
+
+class Shell:
+    """A shell where `purepool` is this environment's, in a directory of its own."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.fault = place / "fault"
+        self.fault.mkdir()
+        (self.fault / "sitecustomize.py").write_text(FAULT)
+
+    def start(self, command: str, faulty: bool) -> subprocess.Popen[str]:
+        path = os.pathsep.join([str(COMMANDS), os.environ["PATH"]])
+        environment = {**os.environ, "PATH": path, "PYTHONPATH": str(self.fault) if faulty else ""}
+        return subprocess.Popen(
+            command,
+            shell=True,
+            cwd=self.place,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def kept(self) -> list[Path]:
+        """What Hypothesis keeps."""
+        place = self.place / ".purepool" / "step"
+        return [path for path in place.rglob("*") if path.is_file()]
+
+    def __call__(self, command: str, *, faulty: bool = True) -> tuple[int, str]:
+        process = self.start(command, faulty)
+        out, err = process.communicate(timeout=300)
+        assert not err, err
+        return process.returncode, out
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+@pytest.mark.timeout(600)
+def test_a_fault_is_found_kept_tried_first_and_seen_again(shell: Shell) -> None:
+    status, out = shell("purepool fuzz --seconds 60 --machine step --json a.json --junit a.xml")
+    assert status == 1
+    assert "1 failed" in out
+    assert "state.teardown()" in out
+    assert "state.Exclusive()" not in out  # rules, and not what was asked between them
+    assert re.search(r"^  Discard\(", out, re.M)  # the history, event by event
+    report = json.loads((shell.place / "a.json").read_text())
+    assert (report["passed"], report["stopped"]) == (False, False)
+    assert f"seed {report['seed']}" in out
+    assert report["results"][0]["message"] in out
+    assert report["totals"]["examples"] > 1
+    assert ElementTree.parse(shell.place / "a.xml").getroot()[0].get("failures") == "1"
+
+    # The printed command, pasted.
+    command = re.findall(r"^purepool fuzz .*--replay .*$", out, re.M)
+    assert len(command) == 1
+    status, again = shell(command[0])
+    assert status == 1
+    assert re.findall(r"^  \w+\(.*$", again, re.M) == re.findall(r"^  \w+\(.*$", out, re.M)
+    assert command[0] in again
+
+    # The next run, with another seed, has it at once.
+    status, out = shell("purepool fuzz --machine step --json b.json")
+    assert (status, command[0] in out) == (1, True)
+    second = json.loads((shell.place / "b.json").read_text())
+    assert second["seed"] != report["seed"]
+    assert second["totals"]["examples"] < 20
+
+    # Once it is mended it is tried, and forgotten.
+    before = len(shell.kept())
+    assert before > 0
+    status, out = shell(command[0], faulty=False)
+    assert (status, "nothing fails" in out) == (0, True)
+    status, out = shell("purepool fuzz --machine step --seconds 0.1", faulty=False)
+    assert status == 0
+    assert "first seen in this run, the 3rd: " in out
+    assert len(shell.kept()) < before
+
+
+@pytest.mark.timeout(600)
+def test_ctrl_c_ends_it_with_what_there_is(shell: Shell) -> None:
+    process = shell.start("exec purepool fuzz --seconds 600 --json part.json", faulty=False)
+    assert process.stdout is not None
+    assert "seed" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    assert "stopped" in out
+    report = json.loads((shell.place / "part.json").read_text())
+    assert report["stopped"]
+    assert report["results"][0]["name"] == "step"
+    assert json.loads((shell.place / ".purepool" / "step.json").read_text())["runs"] == 1
+
+
+def test_the_same_seed_tries_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = []
+    for name in ("one", "other"):
+        database = str(tmp_path / name)
+        command = ["fuzz", "--machine", "step", "--seconds", "0.001", "--seed", "7"]
+        assert main([*command, "--database", database]) == 0
+        seen.append((tmp_path / name / "step.json").read_text())
+    assert seen[0] == seen[1]
+    assert "seed 7" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_every_machine_is_where_it_is_said_to_be(name: str) -> None:
+    assert machine(name).TestCase
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seconds", "0"], "--seconds 0: allowed is a number above 0"),
+        (["--seconds", "nan"], "--seconds nan: allowed is a number above 0"),
+        (["--machine", "pump"], "no machine pump. There are step, differential, runtime"),
+        (["--machine", "step", "--replay", "AXic"], "--replay: this is no program"),
+        (["--machine", "step", "--replay", "ä"], "--replay: this is no program"),
+        (["--database", "/proc/none/there"], "/proc/none: No such file or directory"),
+    ],
+)
+def test_a_wrong_command_gets_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fuzz", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_file_that_it_did_not_write_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "step.json").write_text("[]")
+    assert main(["fuzz", "--database", str(tmp_path)]) == 2
+    assert "step.json: this is not what `purepool fuzz` wrote" in capsys.readouterr().err
