@@ -21,10 +21,13 @@ from typing import Protocol
 
 import attrs
 
-from pool.check.scheduler import MOST_STEPS, Violated, World, quiet_finalizers
+from pool.check.scheduler import MOST_STEPS, Collector, Violated, World, quiet_finalizers
 
 PROGRESS_EVERY = 200
 """Runs between two reports."""
+
+COLLECT_EVERY = 100
+"""Runs after which what they left is looked through."""
 
 
 class Program(Protocol):
@@ -87,11 +90,18 @@ def explore(
     seen: set[Hashable] | None = set() if cached else None
     tree: list[tuple[int, int]] = []  # of each choice: which, and of how many
     began = time.perf_counter()
-    with quiet_finalizers() as ended, contextlib.suppress(KeyboardInterrupt):
+    collector = Collector()
+    with (
+        contextlib.closing(collector),
+        quiet_finalizers() as ended,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
         while most is None or found.interleavings < most:
             ended.clear()
             _run(make(), tree, seen, found)
             found.interleavings += 1
+            if found.interleavings % COLLECT_EVERY == 0:
+                collector.between_worlds()
             for error in ended:
                 if isinstance(error, KeyboardInterrupt):  # it came in a finalizer
                     raise error
@@ -115,7 +125,7 @@ def explore(
 def replay(make: Callable[[], Program], schedule: tuple[int, ...]) -> Schedules:
     """Run one schedule again."""
     found = Schedules()
-    with quiet_finalizers():
+    with contextlib.closing(Collector()), quiet_finalizers():
         story: list[str] = []
         _run(make(), [(index, 0) for index in schedule], None, found, story)
         found.schedule, found.story = schedule, tuple(story)

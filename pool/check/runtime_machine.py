@@ -21,6 +21,7 @@ What it refuses to know: which order is the right one.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +34,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from pool.api import Pool
 from pool.check.machine import LATER, PICK, Broken, Twin, View, chosen, limits_strategy
-from pool.check.scheduler import Interrupted, Thread, World, quiet_finalizers
+from pool.check.scheduler import Collector, Interrupted, Thread, World, quiet_finalizers
 from pool.effects import Close, Effect, Grant, Ignored, Refuse
 from pool.errors import (
     OpenError,
@@ -168,6 +169,7 @@ class RuntimeMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.collector: Collector | None = None
         self.twin: Twin | None = None
         self.broken: Broken | None = None
         self.calls: dict[Thread, Call] = {}
@@ -195,6 +197,7 @@ class RuntimeMachine(RuleBasedStateMachine):
         fine=st.booleans(),
     )
     def begin(self, limits: Limits, check_after: float, fine: bool) -> None:
+        self.collector = Collector()
         limits = attrs.evolve(limits, leak_after=None)
         self.world = world = World(fine=fine)
         self.twin = Twin(limits)
@@ -631,6 +634,11 @@ class RuntimeMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Nobody is stranded: the driver's answers and releases let every call end."""
+        if self.collector is not None:
+            with contextlib.closing(self.collector):
+                self.end()
+
+    def end(self) -> None:
         if self.twin is None:
             return
         try:
@@ -643,6 +651,8 @@ class RuntimeMachine(RuleBasedStateMachine):
             with quiet_finalizers(Broken):
                 self.world.abandon()
                 self.leases.clear()
+                if self.collector is not None:
+                    self.collector.between_worlds()
 
     def finish(self) -> None:
         self.slow = 0

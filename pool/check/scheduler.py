@@ -22,6 +22,7 @@ What it refuses to know: the pool.
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -339,6 +340,25 @@ def frozen(value: Any, known: Mapping[type, Callable[[Any], Hashable]]) -> Hasha
     if isinstance(value, BaseException):
         return kind.__name__, str(value)
     return kind.__name__
+
+
+class Collector:
+    """Keeps the garbage collector out of a world: it comes at times of its own, and the finalizers
+    and weak references of what it finds are steps that nobody chose. What no circle keeps goes at
+    once all the same."""
+
+    def __init__(self) -> None:
+        self._was_enabled = gc.isenabled()
+        gc.disable()
+
+    def between_worlds(self) -> None:
+        """Let it come now: to what is new, which is what the last worlds have left."""
+        gc.collect(0)
+
+    def close(self) -> None:
+        """As it was before."""
+        if self._was_enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager
