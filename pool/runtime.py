@@ -43,7 +43,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from pool import heap, waiters
+from pool import heap, shortcuts, waiters
 from pool.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
 from pool.errors import PoolTimeout, error_for
 from pool.events import (
@@ -170,7 +170,7 @@ class Runtime:
         self.sync = sync
         self._monotonic = sync.monotonic
         self.jitter = jitter
-        self.step: Step = step
+        self.step = step
         self.on_leak: Callable[[Leaked], None] = _log_leak
         self.on_close: Callable[[Close], None] = _do_nothing
         self.on_fork: Callable[[], None] = _do_nothing
@@ -198,6 +198,19 @@ class Runtime:
         in twice the time."""
         self.lock = lock
         self.turnstile = turnstile or iter(lock.acquire, None)
+
+    @property
+    def step(self) -> Step:
+        """The pure function, or one that looks on while it is applied: then every event goes
+        through it. Otherwise the two ordinary events take their shortcuts at once."""
+        return self._step
+
+    @step.setter
+    def step(self, function: Step) -> None:
+        self._shortcuts: Any = _NoShortcuts
+        self._step = function
+        if function is step:
+            self._shortcuts = shortcuts
 
     @property
     def state(self) -> State:
@@ -230,21 +243,20 @@ class Runtime:
                     # Drawn under the lock, so that tickets grow from event to event.
                     handle.ticket = ticket = next(self._tickets)
                     event = _new(Acquire, (now, ticket, timeout != 0, owner))
-                    outcome = self.step(state, event)
-                    effects = outcome[1]
-                    answer = effects[0] if len(effects) == 1 else None
-                    if type(answer) is Grant and answer[0] == ticket:
-                        self._current = (outcome[0], ())  # ordinary: nobody else is concerned
+                    outcome = self._shortcuts.acquire(state, event)
+                    if outcome is not None:  # a grant, and nobody else is concerned
+                        answer = outcome[1][0]
+                        self._current = (outcome[0], ())
                     else:
                         answer = None
-                        self._current = outcome
+                        self._current = outcome = self.step(state, event)
                         cell = self._await(Cell(ticket))
                         self._deliver()
                 finally:
                     self.lock.release()
                 break
             if self.jobs or self._inbox:
-                self._leave(effects)
+                self._leave(outcome[1])
             grant: Any = answer or self._follow(cell, deadline, timeout)
             while True:
                 _, handle.key, connection, rested = grant
@@ -313,7 +325,8 @@ class Runtime:
                     state, left_undelivered = self._current
                     if left_undelivered:
                         self._deliver()
-                    self._current = outcome = self.step(state, event)
+                    outcome = self._shortcuts.release(state, event) or self.step(state, event)
+                    self._current = outcome
                     effects = outcome[1]
                     if effects:
                         self._deliver()
@@ -551,6 +564,16 @@ def _keep_for_ever(current: tuple[State, tuple[Effect, ...]], jobs: dict[int, Ef
     closes = [effect for effect in (*effects, *jobs.values()) if isinstance(effect, Close)]
     for holder in (*entries, *closes):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(holder.connection))
+
+
+class _NoShortcuts:
+    """In the place of `pool.shortcuts` where `step` is to see every event."""
+
+    @staticmethod
+    def acquire(*_: Any) -> None:
+        pass
+
+    release = acquire
 
 
 def _do_nothing(*_: Any) -> None:

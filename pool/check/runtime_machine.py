@@ -35,6 +35,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pool.api import Pool
 from pool.check.machine import LATER, PICK, Broken, Twin, View, chosen, limits_strategy
 from pool.check.scheduler import Collector, Interrupted, Thread, World, quiet_finalizers
+from pool.check.schedules import SeenShortcuts
 from pool.effects import Close, Effect, Grant, Ignored, Refuse
 from pool.errors import (
     OpenError,
@@ -212,6 +213,7 @@ class RuntimeMachine(RuleBasedStateMachine):
         runtime.jitter = lambda: 0.0
         runtime.set_lock(world.lock())
         runtime.step = self.step
+        runtime._shortcuts = SeenShortcuts(self.step)
         self.twin.state = runtime.state  # from here on the same object
         self.pool._configuring = world.lock()  # type: ignore[assignment]
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import attrs
 
-from pool import waiters
+from pool import shortcuts, waiters
 from pool.check.scheduler import Interrupted, Lock, Thread, Violated, World, frozen
 from pool.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
 from pool.errors import OpenError, PoolClosed, PoolError, PoolTimeout
@@ -32,13 +32,14 @@ from pool.events import (
     Dead,
     Event,
     Opened,
+    Release,
     Shutdown,
     Tick,
 )
 from pool.helpers import Helpers
 from pool.invariants import INVARIANTS, STEP_INVARIANTS
 from pool.limits import Limits
-from pool.runtime import Cell, Handle, Runtime
+from pool.runtime import Cell, Handle, Runtime, Step
 from pool.state import State
 from pool.transition import step
 
@@ -89,6 +90,20 @@ class GuardedRuntime(Runtime):
         """Here, too, an exception may come: the old state is there, or the new one."""
         if self.world.fine and self.world.interrupts:
             self.world.pause()
+
+
+class SeenShortcuts:
+    """The shortcuts for a runtime whose `step` looks on: taken where the pool's are, so that the
+    runtime goes the ways it goes in service."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+
+    def acquire(self, state: State, event: Acquire) -> Any:
+        return shortcuts.acquire(state, event) and self._step(state, event)
+
+    def release(self, state: State, event: Release) -> Any:
+        return shortcuts.release(state, event) and self._step(state, event)
 
 
 class Away(Exception):
@@ -204,6 +219,7 @@ class Play:
         self.told: set[str] = set()
         """Connections that the pool was told of."""
         runtime.step = self._step
+        runtime._shortcuts = SeenShortcuts(self._step)
         runtime.committed = self._committed
         world.spawn(self._fill, "before")
         world.settle()
