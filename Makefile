@@ -22,7 +22,7 @@ PYTEST := $(BIN)/python -m pytest
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick mutation bench check-lint interpreter
+.PHONY: help run test quick check mutation bench check-lint interpreter
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.x]     (now: $(or $(INTERPRETER),no such thing as $(PYTHON)))"
@@ -32,18 +32,23 @@ run: $(VENV)/base ## Watch the pool at work beside playhouse.pool: throughput, w
 	@$(BIN)/python -m benchmarks.demo
 
 test: check-lint ## Run everything, fast stages first
-	@echo "==> 2/4 the pure half: models and properties"
+	@echo "==> 2/5 the pure half: models and properties"
 	@$(PYTEST) $(SPREAD) tests/model
-	@echo "==> 3/4 threads and SQLite"
+	@echo "==> 3/5 threads and SQLite"
 	@$(PYTEST) $(SPREAD) tests/integration -m "not database"
-	@echo "==> 4/4 real PostgreSQL and MariaDB"
+	@echo "==> 4/5 real PostgreSQL and MariaDB"
 	@$(BIN)/python -m tests.integration.servers
 	@$(BIN)/python -m tests.integration.mariadb_driver
 	@$(PYTEST) tests/integration -m database
+	@echo "==> 5/5 the function against its specification: purepool check"
+	@$(MAKE) --no-print-directory check PYTHON=$(PYTHON)
 	@echo "==> all stages passed on $(INTERPRETER)"
 
 quick: $(VENV)/dev ## Run the pure and the SQLite tests, but those of TLC and of ports; about a minute
 	@PUREPOOL_HITS=1000 $(PYTEST) $(SPREAD) tests/model tests/integration -m "not database and not slow"
+
+check: $(VENV)/dev ## Explore, compare with TLA+, plant faults, try every order of threads: what users put into CI
+	@$(BIN)/purepool check --profile ci
 
 mutation: $(VENV)/dev ## Mutate the pure core: each mutant is killed by a test, or it is explained why none can
 	@$(BIN)/python -m tests.model.mutation
@@ -52,7 +57,7 @@ bench: $(VENV)/dev ## Measure against the targets and beside other pools
 	@$(BIN)/python -m benchmarks
 
 check-lint: $(VENV)/dev ## Check style, format and types
-	@echo "==> 1/4 style, format and types"
+	@echo "==> 1/5 style, format and types"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

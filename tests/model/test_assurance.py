@@ -1,0 +1,47 @@
+"""The figures of docs/assurance.md are those of what is pinned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pool.check.configurations import CONFIGURATIONS
+from pool.check.graphs import read_pins
+from pool.check.mutants import mutants
+from pool.check.tlc import spec_directory
+from tests.model.mutation import EXPLAINED, read_explained
+from tests.model.test_scheduler import COUNTS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "assurance.md").read_text(encoding="utf-8")
+
+
+def test_the_table_is_what_is_pinned() -> None:
+    pins = read_pins(spec_directory())
+    rows = []
+    for name, world in CONFIGURATIONS.items():
+        sizes = {limits.max_size for limits in world.limits}
+        most = "no limit" if None in sizes else max(size for size in sizes if size)
+        pin = pins[name]
+        rows.append(
+            f"| `{name}` | {world.callers} | {most} | {pin['states']:,} | {pin['edges']:,} |"
+        )
+    assert "\n".join(rows) in PAGE, "\n".join(rows)
+    states = sum(int(pin["states"]) for pin in pins.values())
+    edges = sum(int(pin["edges"]) for pin in pins.values())
+    assert f"the {len(pins)} configurations of the table below: {states:,} states" in PAGE
+    assert f"{edges:,} labelled edges" in PAGE
+
+
+def test_the_numbers_of_mutants() -> None:
+    planted = mutants().values()
+    code = sum(bool(mutant.code) for mutant in planted)
+    specification = sum(bool(mutant.specification) for mutant in planted)
+    assert f"{code} of the code and {specification} of the specification found" in PAGE
+    assert (
+        f"each of the other {len(read_explained(EXPLAINED.read_text('utf-8')))} is explained"
+        in PAGE
+    )
+
+
+def test_the_number_of_interleavings() -> None:
+    total = sum(interleavings for interleavings, _ in COUNTS.values())
+    assert f"some {round(total, -3):,} interleavings of {len(COUNTS)} programs" in PAGE
