@@ -69,8 +69,6 @@ logger = logging.getLogger("pool")
 Answer = Grant | Refuse | Open
 Step = Callable[[State, Event], tuple[State, tuple[Effect, ...]]]
 
-_new = tuple.__new__
-
 
 class Driver(Protocol):
     """What the runtime asks of a database driver. Called without the lock, from any thread.
@@ -242,13 +240,14 @@ class Runtime:
                         self._deliver()
                     # Drawn under the lock, so that tickets grow from event to event.
                     handle.ticket = ticket = next(self._tickets)
-                    event = _new(Acquire, (now, ticket, timeout != 0, owner))
-                    outcome = self._shortcuts.acquire(state, event)
+                    waits = timeout != 0
+                    outcome = self._shortcuts.acquire(state, now, ticket, waits, owner)
                     if outcome is not None:  # a grant, and nobody else is concerned
                         answer = outcome[1][0]
                         self._current = (outcome[0], ())
                     else:
                         answer = None
+                        event = Acquire(now, ticket, waits, owner)
                         self._current = outcome = self.step(state, event)
                         cell = self._await(Cell(ticket))
                         self._deliver()
@@ -319,13 +318,15 @@ class Runtime:
                 logger.debug("connection %s cannot be reset", handle.key, exc_info=True)
                 reusable = False
             # As `apply`, written out, for this is one half of every turn.
-            event = _new(Release, (self.clock(), handle.ticket, handle.key, reusable))
+            now, ticket, key = self.clock(), handle.ticket, handle.key
             for _ in self.turnstile:
                 try:
                     state, left_undelivered = self._current
                     if left_undelivered:
                         self._deliver()
-                    outcome = self._shortcuts.release(state, event) or self.step(state, event)
+                    outcome = self._shortcuts.release(state, now, ticket, key, reusable)
+                    if outcome is None:
+                        outcome = self.step(state, Release(now, ticket, key, reusable))
                     self._current = outcome
                     effects = outcome[1]
                     if effects:

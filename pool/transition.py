@@ -58,9 +58,9 @@ def step(state: State, event: Event) -> Outcome:
     allowed gives the same state object and one `Ignored`.
     """
     kind = type(event)
-    if kind is Acquire and (outcome := shortcuts.acquire(state, event)):  # type: ignore[arg-type]
+    if kind is Acquire and (outcome := shortcuts.acquire(state, *event)):
         return outcome
-    if kind is Release and (outcome := shortcuts.release(state, event)):  # type: ignore[arg-type]
+    if kind is Release and (outcome := shortcuts.release(state, *event)):
         return outcome
     match event:
         case Acquire():

@@ -206,11 +206,11 @@ def shortcut_differs(
 ) -> bool:
     """Whether a shortcut applies here and the general handler would do something else."""
     if type(event) is Acquire:
-        if machine.shortcuts.acquire(before, event) is None:
+        if machine.shortcuts.acquire(before, *event) is None:
             return False
         return bool(machine.transition.acquire(before, event) != (after, effects))
     if type(event) is Release:
-        if machine.shortcuts.release(before, event) is None:
+        if machine.shortcuts.release(before, *event) is None:
             return False
         return bool(machine.transition.release(before, event) != (after, effects))
     return False

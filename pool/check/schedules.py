@@ -99,11 +99,11 @@ class SeenShortcuts:
     def __init__(self, step: Step) -> None:
         self._step = step
 
-    def acquire(self, state: State, event: Acquire) -> Any:
-        return shortcuts.acquire(state, event) and self._step(state, event)
+    def acquire(self, state: State, *fields: Any) -> Any:
+        return shortcuts.acquire(state, *fields) and self._step(state, Acquire(*fields))
 
-    def release(self, state: State, event: Release) -> Any:
-        return shortcuts.release(state, event) and self._step(state, event)
+    def release(self, state: State, *fields: Any) -> Any:
+        return shortcuts.release(state, *fields) and self._step(state, Release(*fields))
 
 
 class Away(Exception):

@@ -136,7 +136,7 @@ def idle_stays_behind(patch: pytest.MonkeyPatch) -> None:
             draft.idle = heap.push(draft.idle, Idle(0.0, draft.draw_seq(), entry, since))
 
     patch.setattr(Draft, "grant", grant)
-    patch.setattr(shortcuts, "acquire", lambda state, event: None)
+    patch.setattr(shortcuts, "acquire", lambda state, *fields: None)
 
 
 def shrink_forgets_the_idle(patch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def granted_after_close(patch: pytest.MonkeyPatch) -> None:
         return seq if seq < 6 else 5  # keys are used again
 
     patch.setattr(Draft, "draw_seq", draw_seq)
-    patch.setattr(shortcuts, "release", lambda state, event: None)
+    patch.setattr(shortcuts, "release", lambda state, *fields: None)
 
 
 def no_fence(patch: pytest.MonkeyPatch) -> None:

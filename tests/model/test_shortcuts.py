@@ -30,7 +30,7 @@ def compare(state: State, event: Event) -> bool | None:
         return None
     shortcut, handler = PAIRS[type(event)]
     before = view(state)
-    short = shortcut(state, event)
+    short = shortcut(state, *event)
     if short is None:
         return False
     long = handler(state, event)
