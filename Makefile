@@ -44,7 +44,7 @@ test: check-lint ## Run everything, fast stages first
 	@$(MAKE) --no-print-directory check PYTHON=$(PYTHON)
 	@echo "==> all stages passed on $(INTERPRETER)"
 
-quick: $(VENV)/dev ## Run the pure and the SQLite tests, but those of TLC and of ports; about a minute
+quick: $(VENV)/dev ## Run the pure and the SQLite tests, but the slow ones (TLC, ports, long searches); about a minute
 	@PUREPOOL_HITS=1000 $(PYTEST) $(SPREAD) tests/model tests/integration -m "not database and not slow"
 
 check: $(VENV)/dev ## Explore, compare with TLA+, plant faults, try every order of threads: what users put into CI

@@ -73,6 +73,7 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_fault_is_found_kept_tried_first_and_seen_again(shell: Shell) -> None:
     status, out = shell("purepool fuzz --seconds 60 --machine step --json a.json --junit a.xml")
@@ -129,6 +130,7 @@ def test_ctrl_c_ends_it_with_what_there_is(shell: Shell) -> None:
     assert json.loads((shell.place / ".purepool" / "step.json").read_text())["runs"] == 1
 
 
+@pytest.mark.slow
 def test_the_same_seed_tries_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seen = []
     for name in ("one", "other"):

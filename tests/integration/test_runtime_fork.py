@@ -218,7 +218,7 @@ def test_in_the_middle_of_everything(runtime: Any) -> None:
         runtime.driver.opened.clear()
         return look_around(runtime)
 
-    for _ in range(15):
+    for _ in range(6):
         assert in_child(child) == "well"
     stop.set()
     for call in calls:

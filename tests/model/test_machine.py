@@ -97,6 +97,7 @@ def reached() -> Counter[str]:
     return total
 
 
+@pytest.mark.slow
 def test_every_rule_is_reached(reached: Counter[str]) -> None:
     assert MACHINE_RULES - set(reached) == set()
 

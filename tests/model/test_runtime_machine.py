@@ -97,6 +97,7 @@ def run(machine: type[RuntimeMachine], number: int, examples: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_every_goal_is_reached() -> None:
     total: Counter[str] = Counter()
 
