@@ -20,10 +20,9 @@ def test_the_page_is_up_to_date() -> None:
     )
 
 
-def test_every_event_but_those_of_phases_and_time_moves_something() -> None:
-    found = diagrams.lives()
-    seen = set().union(*found.connections.values(), *found.tickets.values())
-    assert EVENTS.keys() - seen == {"Suspend"}
+def test_every_event_but_one_moves_something() -> None:
+    moving = {name for name in EVENTS if f"| `{name}` | " in PAGE.read_text(encoding="utf-8")}
+    assert EVENTS.keys() - moving == {"Suspend"}
 
 
 def test_another_step_is_another_diagram(monkeypatch: pytest.MonkeyPatch) -> None:

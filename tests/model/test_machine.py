@@ -102,6 +102,7 @@ def test_every_rule_is_reached(reached: Counter[str]) -> None:
     assert MACHINE_RULES - set(reached) == set()
 
 
+@pytest.mark.slow
 def test_every_goal_is_reached(reached: Counter[str]) -> None:
     assert GOALS - set(reached) == set()
 

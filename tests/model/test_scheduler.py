@@ -73,7 +73,13 @@ COUNTS: dict[str, tuple[int, int]] = {
 """Interleavings of each program, and their outcomes: the same on every Python."""
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+LONG = [name for name, (interleavings, _) in COUNTS.items() if interleavings > 1500]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in PROGRAMS],
+)
 def test_every_order_keeps_every_promise(name: str) -> None:
     found = explore(PROGRAMS[name].make)
     assert found.violation is None, "\n".join([str(found.violation), *found.story])
