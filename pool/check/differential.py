@@ -129,15 +129,20 @@ def known(database: Any) -> set[int]:
     return idle | {lease.connection.number for lease in database._in_use.values()}
 
 
+def brought(database: Any, number: int | None) -> Any:
+    """What is put in by hand: a new connection, or this one; None if the pool has it already."""
+    if number is not None and number in known(database):
+        return None
+    connection = database.make() if number is None else database.made[number - 1]
+    connection.moved = True
+    return connection
+
+
 def push(database: Any, age: float, number: int | None) -> None:
     """By hand into `_connections`: a new connection, or one that the pool does not have."""
-    if number is None:
-        connection = database.make()
-    elif number in known(database):
+    connection = brought(database, number)
+    if connection is None:
         return
-    else:
-        connection = database.made[number - 1]
-    connection.moved = True
     database._heap_counter += 1
     entry = (database.clock.now - age, database._heap_counter, connection)
     heapq.heappush(database._connections, entry)
@@ -158,13 +163,9 @@ def change_age(database: Any, number: int, age: float) -> None:
 
 def put_in_use(database: Any, age: float, number: int | None) -> None:
     """By hand into `_in_use`."""
-    if number is None:
-        connection = database.make()
-    elif number in known(database):
+    connection = brought(database, number)
+    if connection is None:
         return
-    else:
-        connection = database.made[number - 1]
-    connection.moved = True
     made = database.clock.now - age
     lease = PoolConnection(made, connection, made + age / 2)
     database._in_use[database.conn_key(connection)] = lease
