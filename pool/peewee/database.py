@@ -421,7 +421,7 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
             for _ in runtime.turnstile:
                 try:
                     if runtime.state is state and self._mirror is mirror:
-                        if mirror is None:
+                        if runtime.step != self._absorb:  # asked of itself: a blow may part the two
                             self._plain_step, runtime.step = runtime.step, self._absorb
                         self._mirror = fresh
                 finally:
