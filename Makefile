@@ -22,7 +22,7 @@ PYTEST := $(BIN)/python -m pytest
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick check mutation bench check-lint interpreter
+.PHONY: help run test quick instants check mutation bench check-lint interpreter
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.x]     (now: $(or $(INTERPRETER),no such thing as $(PYTHON)))"
@@ -46,6 +46,9 @@ test: check-lint ## Run everything, fast stages first
 
 quick: $(VENV)/dev ## Run the pure and the SQLite tests, but the slow ones (TLC, ports, long searches); about a minute
 	@PUREPOOL_HITS=1000 $(PYTEST) $(SPREAD) tests/model tests/integration -m "not database and not slow"
+
+instants: $(VENV)/dev ## Strike with an exception at every instant; where these are differs from Python to Python
+	@$(PYTEST) $(SPREAD) tests/integration/test_every_instant.py
 
 check: $(VENV)/dev ## Explore, compare with TLA+, plant faults, try every order of threads: what users put into CI
 	@$(BIN)/purepool check --profile ci

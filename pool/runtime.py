@@ -470,8 +470,8 @@ class Runtime:
                 if key:
                     self._commit(Discard(now, ticket, key))
                 self._commit(Cancel(now, ticket))
+            self._orphans = True  # first: whoever is interrupted after it is off the list
             self._inbox.popleft()
-            self._orphans = True
 
     def _commit(self, event: Event) -> None:
         if self._current[1]:

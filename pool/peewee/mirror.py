@@ -93,7 +93,10 @@ def _checked(name: str, shown: Any, *kinds: type) -> Any:
 
 
 class PoolLock:
-    """A re-entrant facade over the runtime's plain lock; usable with `threading.Condition`."""
+    """A re-entrant facade over the runtime's plain lock; usable with `threading.Condition`.
+
+    An asynchronous exception on the first step of its `__exit__`, or the last of `__enter__`,
+    leaves it locked: no lock written in Python is proof there. The pool itself never takes it."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -109,7 +112,11 @@ class PoolLock:
             self._depth += 1
             return True
         for _ in iter(functools.partial(self._plain.acquire, blocking, timeout), False):
-            self._take(1)
+            try:
+                self._take(1)
+            except BaseException:
+                self._release_save()
+                raise
             return True
         return False
 
@@ -137,12 +144,18 @@ class PoolLock:
     def _release_save(self) -> int:
         depth, self._depth = self._depth, 0
         try:
-            self._passage.passing = False
-            self._runtime.set_lock(self._plain)
+            self._put_back()
+        except BaseException:
+            self._put_back()
+            raise
         finally:
             self._holder = None
             self._plain.release()
         return depth
+
+    def _put_back(self) -> None:
+        self._passage.passing = False
+        self._runtime.set_lock(self._plain)
 
     def _acquire_restore(self, depth: int) -> None:
         for _ in iter(self._plain.acquire, None):

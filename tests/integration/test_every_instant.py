@@ -1,0 +1,503 @@
+"""One asynchronous exception at every instant there is, one after the other.
+
+Theory.  The storms of the other modules strike at random, and an instant that is one in ten
+thousand may never be hit before a user hits it.  But the interpreter raises what was thrown at a
+thread at few places only: where a function begins, after a call, and after a jump back (CPython's
+`CHECK_EVAL_BREAKER`; 3.10 has more jumps).  So a trace function can count these places in the
+pool's own code, and strike at the first in one run, at the second in the next, until a run ends
+without a blow.  No thread, no luck: an operation is proof against an exception at any instant, or
+the place where it is not is named.
+"""
+
+from __future__ import annotations
+
+import dis
+import gc
+import heapq
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+from playhouse.pool import MaxConnectionsExceeded
+
+import pool
+from pool import Limits, PoolTimeout
+from pool.peewee.mirror import PoolLock
+from pool.runtime import Runtime
+from tests.integration.databases import scripted as scripted_database
+from tests.integration.drivers import (
+    FOR_EVER,
+    Call,
+    ScriptedDriver,
+    Storm,
+    Thrown,
+    assert_sound,
+    lent,
+    nothing,
+    settle,
+    until,
+    waiting,
+    watch,
+    weather,
+)
+from tests.integration.pools import Scripted, is_whole
+
+POOL = str(Path(pool.__file__).parent)
+SIZE = 2
+CALLS = {"CALL", "CALL_KW", "CALL_FUNCTION_EX", "CALL_FUNCTION", "CALL_FUNCTION_KW", "CALL_METHOD"}
+JUMPS = "JUMP_BACKWARD" if sys.version_info >= (3, 11) else "JUMP"
+SPARED = {
+    getattr(PoolLock, name).__code__
+    for name in ("__enter__", "__exit__", "release", "_is_owned", "_release_save")
+}
+"""On the way into a `with _pool_lock` and out of it: no lock written in Python is proof there."""
+EVERY = range(5000)
+"""More instants than any operation has."""
+
+
+class Blow:
+    """Strikes at one instant of the pool's code in this thread, counted from 0."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.seen = 0
+        self.where = ""
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> Any:
+        code = frame.f_code
+        if not code.co_filename.startswith(POOL) or code in SPARED:
+            return None
+        self.strike(frame)
+        before = -1
+
+        def step(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal before
+            if event == "opcode" and before in breakers(code):
+                self.strike(frame)
+            before = frame.f_lasti if event == "opcode" else -1  # a call that raised is none
+            return step
+
+        frame.f_trace = step  # first: 3.13 needs it to show the steps of this very call
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return step
+
+    def strike(self, frame: FrameType) -> None:
+        self.seen += 1
+        if self.seen == self.at + 1:
+            self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+            raise Thrown
+
+
+@cache
+def breakers(code: CodeType) -> frozenset[int]:
+    """Offsets of the instructions after which the interpreter looks whether it is to raise."""
+    return frozenset(
+        instruction.offset
+        for instruction in dis.get_instructions(code)
+        if instruction.opname in CALLS or JUMPS in instruction.opname
+    )
+
+
+@contextmanager
+def struck(at: int) -> Iterator[Blow]:
+    """The blow must arrive: what is thrown at a thread is not for the pool to catch."""
+    blow = Blow(at)
+    arrived: list[str] = []
+
+    def tell(ignored: Any) -> None:
+        arrived.append(ignored.exc_type.__name__)
+
+    hook, sys.unraisablehook = sys.unraisablehook, tell
+    sys.settrace(blow)
+    try:
+        yield blow
+    except Thrown:
+        arrived.append("Thrown")
+    finally:
+        sys.settrace(None)
+        sys.unraisablehook = hook
+    assert arrived == (["Thrown"] if blow.where else [])
+
+
+def every_instant(work: Callable[[], Callable[[], Any]], check: Callable[[], Any]) -> int:
+    """`work` prepares something and gives what is to be struck; `check` looks at it afterwards.
+    How many instants there were."""
+    gc.collect()
+    gc.freeze()  # what there is already, so that each `collect` of a check is quick
+    gc.disable()  # else it runs finalizers where it likes
+    try:
+        with struck(-1):  # from 3.12 on, a function's steps are seen only after its first call
+            work()()
+        for at in EVERY:
+            operation = work()
+            with struck(at) as blow:
+                operation()
+            del operation
+            try:
+                gc.collect()
+                check()
+            except BaseException as error:
+                raise AssertionError(f"struck at instant {at}, {blow.where}") from error
+            if not blow.where:
+                return at
+    finally:
+        gc.enable()
+        gc.unfreeze()
+    raise AssertionError("there is no end of instants")
+
+
+def slow(*operations: Any) -> list[Any]:
+    """These too, but not in `make quick`."""
+    return [pytest.param(operation, marks=pytest.mark.slow) for operation in operations]
+
+
+# ---------------------------------------------------------------- the runtime
+
+
+@pytest.fixture(params=["caller", "background"])
+def opener(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+class Subject:
+    """A fresh runtime for every blow, with one connection idle or none."""
+
+    def __init__(self, opener: str, *, warm: bool) -> None:
+        self.opener, self.warm = opener, warm
+        self.held: list[Any] = []
+
+    def make(self) -> None:
+        self.held = []
+        self.driver = ScriptedDriver()
+        self.runtime = Runtime(
+            self.driver,
+            Limits(max_size=SIZE, opener=self.opener),  # type: ignore[arg-type]  # parametrized
+            check_after=0.0 if self.opener == "caller" else 1000.0,
+        )
+        self.broken = watch(self.runtime) if self.warm else []  # without, shortcuts are taken
+        if self.warm:
+            self.runtime.release(self.runtime.acquire(FOR_EVER))
+
+    def check(self) -> None:
+        runtime = self.runtime
+        self.driver.on_connect = nothing
+        self.held.clear()
+        until(lambda: (settle(runtime), not lent(runtime) and not runtime.state.opening)[1])
+        assert_sound(runtime)
+        handles = [runtime.acquire(FOR_EVER) for _ in range(SIZE)]
+        assert len({handle.connection for handle in handles}) == SIZE
+        with pytest.raises(PoolTimeout):
+            runtime.acquire(0)
+        for handle in handles:
+            assert runtime.release(handle)
+        assert self.driver.mistakes == []
+        assert self.broken == []
+
+
+def turn(subject: Subject) -> None:
+    subject.runtime.release(subject.runtime.acquire(FOR_EVER))
+
+
+def discard(subject: Subject) -> None:
+    subject.runtime.discard(subject.runtime.acquire(FOR_EVER))
+
+
+def find_it_dead(subject: Subject) -> None:
+    for connection in subject.driver.opened:
+        connection.alive = False
+    turn(subject)
+
+
+def find_all_taken(subject: Subject) -> None:
+    handles = [subject.runtime.acquire(FOR_EVER) for _ in range(SIZE)]
+    with suppress(PoolTimeout):
+        subject.runtime.acquire(0)
+    for handle in handles:
+        subject.runtime.release(handle)
+
+
+def wait_in_vain(subject: Subject) -> None:
+    subject.held = [subject.runtime.acquire(FOR_EVER) for _ in range(SIZE)]
+    with suppress(PoolTimeout):
+        subject.runtime.acquire(0.00001)
+
+
+def fail_to_connect(subject: Subject) -> None:
+    def fail(*_: object) -> None:
+        subject.driver.on_connect = nothing
+        raise OSError("no such database")
+
+    subject.held = [subject.runtime.acquire(FOR_EVER) for _ in subject.driver.opened]
+    subject.driver.on_connect = fail
+    with suppress(OSError):
+        turn(subject)
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+@pytest.mark.parametrize(
+    "work",
+    [turn, *slow(discard, find_it_dead, find_all_taken, wait_in_vain, fail_to_connect)],
+    ids=lambda work: work.__name__,
+)
+def test_runtime(opener: str, warm: bool, work: Callable[[Subject], None]) -> None:
+    subject = Subject(opener, warm=warm)
+    if work is fail_to_connect and opener == "background":
+        return  # it is a helper's thread that fails, at an instant of its own
+
+    def prepare() -> Callable[[], None]:
+        subject.make()
+        return lambda: work(subject)
+
+    assert every_instant(prepare, subject.check) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["release", "discard", "lose"])
+def test_waiting_for_what_another_gives_back(opener: str, how: str) -> None:
+    subject = Subject(opener, warm=True)
+
+    def prepare() -> Callable[[], None]:
+        subject.make()
+        runtime = subject.runtime
+        handles = [runtime.acquire(FOR_EVER) for _ in range(SIZE)]
+        over: list[bool] = []
+
+        def give_back() -> None:
+            until(lambda: waiting(runtime) or over)
+            while handles:
+                getattr(runtime, how)(handles.pop())
+
+        other = Call(give_back)
+
+        def wait() -> None:
+            try:
+                turn(subject)
+            finally:
+                over.append(True)
+                other.result()
+
+        return wait
+
+    assert every_instant(prepare, subject.check) > 20
+
+
+# ---------------------------------------------------------------- `Pool`
+
+
+def borrow(pool: Scripted) -> None:
+    with pool.connection() as connection:
+        connection.number += 0
+
+
+def borrow_and_fail(pool: Scripted) -> None:
+    with suppress(LookupError), pool.connection():
+        raise LookupError
+
+
+def lease(pool: Scripted) -> None:
+    with pool.acquire() as lease:
+        assert lease.connection
+
+
+def lease_twice(pool: Scripted) -> None:
+    with pool.acquire() as one, pool.acquire() as two:
+        assert one.connection is not two.connection
+
+
+def lease_and_discard(pool: Scripted) -> None:
+    pool.acquire().discard()
+
+
+def forget(pool: Scripted) -> None:
+    pool.acquire()
+
+
+def resize(pool: Scripted) -> None:
+    pool.resize(1)
+    pool.resize(SIZE)
+
+
+def drain(pool: Scripted) -> None:
+    with pool.connection():
+        pool.drain()
+
+
+def suspend(pool: Scripted) -> None:
+    pool.suspend()
+    pool.resume()
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        *slow(borrow, borrow_and_fail, lease, lease_twice, lease_and_discard),
+        *slow(forget, resize, drain, suspend),
+    ],
+    ids=lambda work: work.__name__,
+)
+@pytest.mark.parametrize("leak_after", [None, 1000.0], ids=["", "watched"])
+def test_pool(opener: str, leak_after: float | None, work: Callable[[Scripted], None]) -> None:
+    made: list[Scripted] = []
+
+    def prepare() -> Callable[[], None]:
+        made[:] = [Scripted(SIZE, opener=opener, leak_after=leak_after)]
+        borrow(made[0])
+        return lambda: work(made[0])
+
+    def check() -> None:
+        (pool,) = made
+        pool.resume()
+        pool.resize(SIZE)
+        until(lambda: not lent(pool))
+        is_whole(pool, SIZE)
+        assert pool.close(FOR_EVER)
+        assert pool.broken == []
+        assert pool.driver.mistakes == []
+
+    assert every_instant(prepare, check) > 10
+
+
+# ---------------------------------------------------------------- the drop-in
+
+
+def connect_and_close(database: Any) -> None:
+    database.connect()
+    database.close()
+
+
+def look(database: Any) -> None:
+    len(database._connections)
+    connect_and_close(database)
+
+
+def put_one_in(database: Any) -> None:
+    connection = database.driver.connect()
+    heapq.heappush(database._connections, (1.0, 0, connection))
+    connect_and_close(database)
+
+
+def change_the_dict(database: Any) -> None:
+    database.connect()
+    database._in_use.clear()
+    database.close()
+
+
+def hold_the_lock(database: Any) -> None:
+    with database._pool_lock:
+        connect_and_close(database)
+
+
+def housekeeping(database: Any) -> None:
+    database.connect()
+    database.manual_close()
+    database.close_idle()
+    database.close_stale(0)
+
+
+def close_all(database: Any) -> None:
+    database.connect()
+    database.close_all()
+
+
+@pytest.mark.parametrize(
+    "work",
+    [look, *slow(connect_and_close, put_one_in, hold_the_lock, housekeeping, close_all)],
+    ids=lambda work: work.__name__,
+)
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+def test_peewee(warm: bool, work: Callable[[Any], None]) -> None:
+    made: list[Any] = []
+
+    def prepare() -> Callable[[], None]:
+        made[:] = [scripted_database(SIZE)]
+        if warm:
+            connect_and_close(made[0])
+        return lambda: work(made[0])
+
+    def check() -> None:
+        (database,) = made
+        len(database._connections)
+        if not database.is_closed():  # struck between the two calls
+            database.close()
+        connect_and_close(database)
+        settle(database)
+        database._wait_timeout = None
+        for _ in range(SIZE):
+            database._state.closed = True
+            database.connect()
+        database._state.closed = True
+        with pytest.raises(MaxConnectionsExceeded):
+            database.connect()
+        database.close_all()
+        assert_sound(database)
+        assert lent(database) == []
+        assert database.broken == []
+        assert database.driver.mistakes == []
+
+    assert every_instant(prepare, check) > 10
+
+
+# ---------------------------------------------------------------- the check is checked
+
+
+def test_it_counts_where_functions_begin_and_calls_return() -> None:
+    def prepare() -> Callable[[], Any]:
+        runtime = Runtime(ScriptedDriver(), Limits())
+        return lambda: (pool.heap.size(None), runtime.set_lock(runtime.lock))
+
+    # Two functions, one of which calls `iter`; and two jumps, which 3.10 looks at too.
+    assert every_instant(prepare, lambda: None) == (3 if sys.version_info >= (3, 11) else 5)
+
+
+def test_real_ones_strike_nowhere_else() -> None:
+    """Threads are struck at places that are counted here, in this release of the interpreter."""
+    # A traceback that is looked at keeps its frames, and these their connection, for a while.
+    runtime = Runtime(ScriptedDriver(), Limits(max_size=None, opener="caller"))
+    places: set[tuple[CodeType, int]] = set()
+    storm = Storm()
+
+    def work() -> None:
+        try:
+            runtime.release(runtime.acquire(FOR_EVER))
+        except Thrown as error:
+            trace = error.__traceback__
+            while trace is not None:
+                frame, at = trace.tb_frame, trace.tb_lasti
+                trace = trace.tb_next
+            if frame.f_code.co_filename.startswith(POOL):
+                places.add((frame.f_code, at))
+            raise
+
+    with weather():
+        storm.strike(Call(storm.endure, work), 300)
+    assert len(places) > 5
+    for code, at in places:
+        # In 3.11 a call may take both of its instructions at once.
+        begun = {i.offset for i in dis.get_instructions(code) if i.opname in ("RESUME", "PRECALL")}
+        assert at < 1 or at in begun or at in breakers(code), (code, at)
+
+
+def test_a_careless_pool_is_found() -> None:
+    """One that does not take back what a struck caller was granted."""
+
+    class Careless(Runtime):
+        def lose(self, handle: Any) -> None:
+            pass
+
+    made: list[Runtime] = []
+
+    def prepare() -> Callable[[], Any]:
+        made[:] = [Careless(ScriptedDriver(), Limits(max_size=SIZE))]
+        return lambda: made[0].release(made[0].acquire(FOR_EVER))
+
+    def check() -> None:
+        settle(made[0])
+        assert lent(made[0]) == []
+
+    with pytest.raises(AssertionError, match=r"struck at instant \d+, runtime.py:\d+"):
+        every_instant(prepare, check)
