@@ -81,6 +81,7 @@ def test_the_other_commands_of_the_page_are_commands() -> None:
         assert make_parser().parse_args(shlex.split(line)).run
 
 
+@pytest.mark.slow
 def test_the_counts_of_the_page_are_those_of_the_checks() -> None:
     """One check of each kind that needs no Java; a kind that needs one counts the same."""
     table = re.findall(r"^\| ((?:`[a-z-]+`(?:, )?)+) \|", PAGE.read_text(), re.M)

@@ -65,14 +65,17 @@ def test_the_demo_shows_a_table_and_a_verdict(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_demo_needs_no_unicode() -> None:
     assert "Verdict: sound." in run("benchmarks.demo", *SMALL, PYTHONIOENCODING="ascii")
 
 
+@pytest.mark.slow
 def test_the_demo_in_a_terminal() -> None:
     assert "\x1b[" in run("benchmarks.demo", *SMALL, FORCE_COLOR="1", TERM="xterm")
 
 
+@pytest.mark.slow
 def test_the_demo_for_programs() -> None:
     result = json.loads(run("benchmarks.demo", *SMALL, "--json"))
     assert result["settings"]["threads"] == 8
@@ -84,6 +87,7 @@ def test_the_demo_for_programs() -> None:
     assert result["history"]["events"] == sum(result["history"]["kinds"].values()) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
 def test_the_demo_interrupted(tmp_path: Path, signal_: signal.Signals) -> None:
     """One line, nothing left behind, and the exit status that shells expect."""
@@ -143,6 +147,7 @@ def test_the_benchmarks_have_help() -> None:
     assert "--only" in run("benchmarks", "--help")
 
 
+@pytest.mark.slow
 def test_one_claim_as_a_table() -> None:
     out = run("benchmarks", "--quick", "--only", "peewee-turn")
     assert "verdict" in out
@@ -150,6 +155,7 @@ def test_one_claim_as_a_table() -> None:
     assert "\x1b" not in out
 
 
+@pytest.mark.slow
 def test_one_claim_for_programs() -> None:
     result = json.loads(run("benchmarks", "--quick", "--json", "--only", "cold-start"))
     rows = result["cold-start"]["rows"]

@@ -14,6 +14,7 @@ from pool.draft import Draft
 PAGE = Path(__file__).parents[2] / "docs" / "life-cycles.md"
 
 
+@pytest.mark.slow
 def test_the_page_is_up_to_date() -> None:
     assert PAGE.read_text(encoding="utf-8") == diagrams.page(), (
         "write it again: python -m pool.check.diagrams > docs/life-cycles.md"

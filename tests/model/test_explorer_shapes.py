@@ -26,6 +26,7 @@ WORLDS = [*CONFIGURATIONS.values(), *LIVENESS.values()]
 WALKS, STEPS = 6, 120
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("configuration", WORLDS, ids=lambda c: c.name)
 def test_every_state_of_a_shape_has_the_edges_of_the_graph(configuration: Configuration) -> None:
     by_source: dict[Shape, set[Edge]] = {}
@@ -44,6 +45,7 @@ def test_every_invariant_holds_after_every_step_and_not_only_once_per_shape() ->
         assert explore(CONFIGURATIONS[name], Wishes(thorough=True)).violation is None
 
 
+@pytest.mark.slow
 def test_a_bound_on_time_only_cuts() -> None:
     """With time bounded, the shapes reached are among those reached without the bound."""
     ages = attrs.evolve(CONFIGURATIONS["ages"], goals=())

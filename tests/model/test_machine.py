@@ -107,11 +107,13 @@ def test_every_goal_is_reached(reached: Counter[str]) -> None:
     assert GOALS - set(reached) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", get_args(RefuseReason))
 def test_every_reason_to_refuse_is_reached(reached: Counter[str], reason: str) -> None:
     assert reached[f"Refuse {reason}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", get_args(CloseReason))
 def test_every_reason_to_close_is_reached(reached: Counter[str], reason: str) -> None:
     assert reached[f"Close {reason}"]
