@@ -75,11 +75,7 @@ def main() -> int:
         print("mutmut needs os.fork")
         return 2
     began = time.perf_counter()
-    for data in _data():
-        for name, code in data.exit_code_by_key.items():
-            if code in (SURVIVED, UNTESTED, SUSPICIOUS):
-                data.exit_code_by_key[name] = UNDECIDED
-        data.save()
+    _try_survivors_again(_data())
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(os.cpu_count() or 1)]
     try:
         status = subprocess.run(command, check=False).returncode
@@ -105,6 +101,18 @@ def main() -> int:
         f" {len(wrong)} times not as explained in {EXPLAINED.name}, {minutes:.1f} minutes"
     )
     return 1 if wrong else 0
+
+
+def _try_survivors_again(files: list[Any]) -> None:
+    for data in files:
+        alive = [
+            name
+            for name, code in data.exit_code_by_key.items()
+            if code in (SURVIVED, UNTESTED, SUSPICIOUS)
+        ]
+        data.exit_code_by_key.update(dict.fromkeys(alive, UNDECIDED))
+        if alive:  # in a fresh checkout there is nothing yet, nor a place for it
+            data.save()
 
 
 def _data() -> list[Any]:

@@ -7,7 +7,15 @@ from functools import reduce
 
 import pytest
 
-from tests.model.mutation import EXPLAINED, Survivor, judge, read_explained
+from tests.model.mutation import (
+    EXPLAINED,
+    SURVIVED,
+    UNDECIDED,
+    Survivor,
+    _try_survivors_again,
+    judge,
+    read_explained,
+)
 
 TEXT = """\
 # a comment
@@ -50,3 +58,21 @@ def test_what_is_explained_is_code_that_there_is() -> None:
         with open(found.__file__, encoding="utf-8") as source:
             lines = {line.strip() for line in source}
         assert set(survivor.old.splitlines()) <= lines, survivor
+
+
+class Noted:
+    """What mutmut noted of a file."""
+
+    def __init__(self, **codes: int) -> None:
+        self.exit_code_by_key = dict(codes)
+        self.saved: list[dict[str, int]] = []
+
+    def save(self) -> None:
+        self.saved.append(dict(self.exit_code_by_key))
+
+
+def test_survivors_are_tried_again_and_others_are_not() -> None:
+    files = [Noted(), Noted(killed=1), Noted(killed=1, alive=SURVIVED)]
+    _try_survivors_again(files)
+    # In a fresh checkout nothing can be saved, for there is no place for it.
+    assert [file.saved for file in files] == [[], [], [{"killed": 1, "alive": UNDECIDED}]]
