@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pool.effects import Effect
-    from pool.runtime import Handle, Runtime
+    from pool.handles import Handle
+    from pool.runtime import Runtime
 
 logger = logging.getLogger("pool")
 
@@ -91,6 +92,7 @@ class Helpers:
     # ------------------------------------------------------------ the watch
 
     def _keep_watch(self) -> None:
+        """What the watch's thread does: `Tick` at `wake_at` (RUN-8)."""
         with self._lock:
             if self._watching:
                 return

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pool.errors import LeaseEnded
-from pool.runtime import Handle
+from pool.handles import Handle
 
 if TYPE_CHECKING:
     from pool.api import Pool

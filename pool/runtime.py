@@ -21,7 +21,7 @@ old state or the new one, and never loses an effect with it.
   whoever leaves the lock next.
 
 What it refuses to know: why anybody gets anything.  It has no `if` on the pool's state.
-The obligations it meets are RUN-1 to RUN-9 of `spec/README.md`.
+What a runtime owes the function is `RUN` in `spec/README.md`; each is named where it is met.
 """
 
 # mypy: disable-error-code="possibly-undefined"
@@ -30,20 +30,18 @@ The obligations it meets are RUN-1 to RUN-9 of `spec/README.md`.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import itertools
 import logging
-import os
 import random
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
-from pool import heap, shortcuts, waiters
+from pool import forks, shortcuts
+from pool.driver import Driver, Sync
 from pool.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
 from pool.errors import PoolTimeout, error_for
 from pool.events import (
@@ -58,6 +56,8 @@ from pool.events import (
     OpenFailed,
     Release,
 )
+from pool.forks import keep_for_ever
+from pool.handles import Cell, Handle, claims_of
 from pool.helpers import Helpers
 from pool.limits import Limits
 from pool.onlookers import Onlookers
@@ -66,76 +66,7 @@ from pool.transition import step
 
 logger = logging.getLogger("pool")
 
-Answer = Grant | Refuse | Open
 Step = Callable[[State, Event], tuple[State, tuple[Effect, ...]]]
-
-
-class Driver(Protocol):
-    """What the runtime asks of a database driver. Called without the lock, from any thread.
-
-    Exceptions from `connect` go to the caller; from `is_alive` and `reset` they mean no;
-    from `close` they are logged.
-    """
-
-    def connect(self) -> Any:
-        """A new connection."""
-
-    def is_alive(self, connection: Any) -> bool:
-        """Whether a connection that rested still works."""
-
-    def reset(self, connection: Any) -> bool:
-        """Make a returned connection fit for the next holder; whether that worked."""
-
-    def close(self, connection: Any) -> None:
-        """Close it."""
-
-
-class Sync:
-    """The primitives the runtime stands on. Tests put a scheduler of their own here."""
-
-    @staticmethod
-    def lock() -> Any:
-        return threading.Lock()
-
-    monotonic = staticmethod(time.monotonic)
-    """The clock that waits are measured on."""
-
-    @staticmethod
-    def start(target: Callable[[], object], name: str) -> None:
-        """Start a helper's thread."""
-        threading.Thread(target=target, name=name, daemon=True).start()
-
-
-class Cell:
-    """Where a caller's answer is put. Known to the runtime while the caller has none."""
-
-    __slots__ = ("answer", "parker", "ticket")
-
-    def __init__(self, ticket: int) -> None:
-        self.ticket = ticket
-        self.answer: Answer | None = None
-        self.parker: Any = None
-
-
-class Handle:
-    """A caller's claim: a place in the queue, then a lease. Belongs to one thread at a time.
-
-    When it is collected before it was given back, its connection is closed and its
-    place in the pool freed.
-    """
-
-    runtime: Runtime
-    ticket = 0
-    key = 0  # known once the connection may have been touched
-    connection: Any = None
-    ended = False
-
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
-
-    def __del__(self) -> None:
-        if self.ticket and not self.ended:
-            self.runtime.lose(self)
 
 
 class Runtime:
@@ -184,7 +115,7 @@ class Runtime:
         self._orphans = False
         self.onlookers = Onlookers()
         self.helpers = Helpers(self) if limits.opener == "background" else None
-        _runtimes.add(self)
+        forks.expect(self)
         if self.helpers and limits.min_idle:
             self.helpers.wake()
 
@@ -290,7 +221,8 @@ class Runtime:
             raise
 
     def _follow(self, cell: Cell, deadline: float | None, timeout: float | None) -> Grant:
-        """Do what the cell says until it says that there is a connection, or that there is none."""
+        """Do what the cell says until it says that there is a connection, or that there is none
+        (RUN-6)."""
         while True:
             answer = cell.answer
             if type(answer) is Grant:
@@ -359,8 +291,8 @@ class Runtime:
         return False
 
     def lose(self, handle: Handle) -> None:
-        """This handle is gone, with whatever it held. Never blocks, performs no Io, and may
-        be called from a finalizer, or twice."""
+        """This handle is gone, with whatever it held (RUN-7). Never blocks, performs no Io, and
+        may be called from a finalizer, or twice."""
         if handle.ticket or handle.key:  # a lease that an adapter put in has no ticket
             self._inbox.append((handle.ticket, handle.key))
         handle.ended = True
@@ -375,7 +307,7 @@ class Runtime:
     # ------------------------------------------------------------ transitions
 
     def apply(self, event: Event, cell: Cell | None = None) -> tuple[Effect, ...]:
-        """One transition, and the Io it asks for. `cell` is where a ticket waits for its
+        """One transition (RUN-1), and the Io it asks for. `cell` is where a ticket waits for its
         answer from now on."""
         try:
             for _ in self.turnstile:
@@ -399,7 +331,7 @@ class Runtime:
 
     def _abort(self) -> None:
         """An exception came in the middle: see that what was decided is delivered, that the
-        inbox is looked at, and that the Io of this thread is done by somebody."""
+        inbox is looked at, and that the Io of this thread is done by somebody (RUN-4)."""
         self._orphans = True
         if self._current[1]:
             for _ in self.turnstile:
@@ -421,7 +353,7 @@ class Runtime:
         return cell
 
     def _deliver(self) -> None:
-        """Hand out what the last transition decided. Doing it twice does no harm, so one
+        """Hand out what the last transition decided (RUN-2). Doing it twice does no harm, so one
         who is interrupted does it again."""
         try:
             self._hand_out()
@@ -482,8 +414,8 @@ class Runtime:
     # ------------------------------------------------------------ outside the lock
 
     def _leave(self, effects: tuple[Effect, ...]) -> None:
-        """What is left to do after the lock: the inbox, who looks on, then Io: one's own, then
-        orphans."""
+        """What is left to do after the lock: the inbox, who looks on, then Io (RUN-3): one's own,
+        then orphans."""
         self._drain()
         self.onlookers.notify()
         if self.helpers:
@@ -497,7 +429,7 @@ class Runtime:
                 self.perform(effect)
 
     def perform(self, effect: Effect) -> None:
-        """Do this job, unless somebody else has it."""
+        """Do this job, unless somebody else has it (RUN-4)."""
         if self.jobs.pop(id(effect), None) is None:
             return
         if type(effect) is Close:
@@ -518,7 +450,7 @@ class Runtime:
             self._connect(None)
 
     def _connect(self, ticket: int | None) -> None:
-        """Connect for this ticket, or for nobody, and report the outcome."""
+        """Connect for this ticket, or for nobody, and report the outcome (RUN-5)."""
         began = self.clock()
         try:
             connection = self.driver.connect()
@@ -537,7 +469,7 @@ class Runtime:
         """In a child: a fresh lock, nothing of the parent's left to do, and its connections
         kept from being collected, which would close them on the wire."""
         self.set_lock(self.sync.lock())
-        _keep_for_ever(self._current, self.jobs)
+        keep_for_ever(self._current, self.jobs)
         self._inbox.clear()
         self.jobs = {}
         self._orphans = False
@@ -547,24 +479,6 @@ class Runtime:
         if self.helpers:
             self.helpers = Helpers(self)
         self.on_fork()
-
-
-def claims_of(owner: Any, state: State) -> list[tuple[int, int]]:
-    """Ticket and key of whatever is this owner's."""
-    claims = [(lease.ticket, key) for key, lease in state.in_use.items() if lease.owner is owner]
-    waiting = [*waiters.items(state.waiters), *state.opening_tickets.items()]
-    return claims + [(ticket, 0) for ticket, another in waiting if another is owner]
-
-
-def _keep_for_ever(current: tuple[State, tuple[Effect, ...]], jobs: dict[int, Effect]) -> None:
-    """Never collect these connections, at the exit of the interpreter neither: their
-    finalizers would say goodbye to the server on the wire the parent uses."""
-    state, effects = current
-    entries = [idle.entry for idle in heap.items(state.idle)]
-    entries += [lease.entry for lease in state.in_use.values()]
-    closes = [effect for effect in (*effects, *jobs.values()) if isinstance(effect, Close)]
-    for holder in (*entries, *closes):
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(holder.connection))
 
 
 class _NoShortcuts:
@@ -583,20 +497,3 @@ def _do_nothing(*_: Any) -> None:
 
 def _log_leak(leak: Leaked) -> None:
     logger.warning("connection %s has been held for %.1f s by %s", leak.key, leak.held, leak.owner)
-
-
-_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for runtime in list(_runtimes):
-        try:
-            runtime._after_fork()
-        except Exception:  # whatever is wrong with one pool, the others must not suffer for it
-            logger.warning("a pool could not be prepared for this child process", exc_info=True)
-
-
-if hasattr(os, "register_at_fork"):
-    # No lock is taken before the fork: the state is one reference, so the child finds an
-    # old one or a new one whoever held the lock, and a signal handler may fork.
-    os.register_at_fork(after_in_child=_after_fork_in_child)

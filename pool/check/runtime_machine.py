@@ -62,9 +62,9 @@ from pool.events import (
     Suspend,
     Tick,
 )
+from pool.handles import claims_of
 from pool.lease import Lease
 from pool.limits import Limits
-from pool.runtime import claims_of
 from pool.state import State
 
 TOLD: dict[str, type[PoolError]] = {

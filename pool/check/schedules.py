@@ -36,10 +36,11 @@ from pool.events import (
     Shutdown,
     Tick,
 )
+from pool.handles import Cell, Handle
 from pool.helpers import Helpers
 from pool.invariants import INVARIANTS, STEP_INVARIANTS
 from pool.limits import Limits
-from pool.runtime import Cell, Handle, Runtime, Step
+from pool.runtime import Runtime, Step
 from pool.state import State
 from pool.transition import step
 

@@ -41,9 +41,10 @@ from pool.events import (
     Event,
     Forked,
 )
+from pool.handles import Handle
 from pool.limits import Limits
 from pool.peewee.mirror import Mirror, PoolLock
-from pool.runtime import Handle, Runtime
+from pool.runtime import Runtime
 from pool.state import State
 
 _errors = peewee.__dict__["__exception_wrapper__"]  # driver errors become peewee's

@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from pool import Acquire, Expire, Ignored, Limits, Refuse, Shutdown
+from pool.driver import Sync
 from pool.errors import PoolClosed, PoolTimeout
-from pool.runtime import Handle, Runtime, Sync
+from pool.handles import Handle
+from pool.runtime import Runtime
 from tests.integration.drivers import (
     FOR_EVER,
     PATIENCE,

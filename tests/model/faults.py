@@ -17,7 +17,8 @@ from pool import api, runtime
 from pool.effects import Close, Grant, Ignored, Leaked, Open, Refuse
 from pool.errors import PoolTimeout, error_for
 from pool.events import Cancel, CloseIdle, Discard, Release
-from pool.runtime import Cell, Handle, Runtime, claims_of
+from pool.handles import Cell, Handle, claims_of
+from pool.runtime import Runtime
 
 Fault = Callable[[pytest.MonkeyPatch], None]
 

@@ -1,0 +1,54 @@
+"""A process that was forked: every pool in it begins anew, and leaves the parent's connections be.
+
+Theory.  No lock is taken before the fork: the state is one reference, so the child finds an old one
+or a new one whoever held the lock, and a signal handler may fork.  In the child each runtime gets a
+fresh lock and the event `Forked`.  What the parent had lent or kept is not closed there, and
+not collected either (RUN-9).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import weakref
+from typing import TYPE_CHECKING
+
+from pool import heap
+from pool.effects import Close, Effect
+from pool.state import State
+
+if TYPE_CHECKING:
+    from pool.runtime import Runtime
+
+logger = logging.getLogger("pool")
+
+_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
+
+
+def expect(runtime: Runtime) -> None:
+    """From now on `runtime._after_fork` is called in every child process."""
+    _runtimes.add(runtime)
+
+
+def keep_for_ever(current: tuple[State, tuple[Effect, ...]], jobs: dict[int, Effect]) -> None:
+    """Never collect these connections, at the exit of the interpreter neither: their
+    finalizers would say goodbye to the server on the wire the parent uses."""
+    state, effects = current
+    entries = [idle.entry for idle in heap.items(state.idle)]
+    entries += [lease.entry for lease in state.in_use.values()]
+    closes = [effect for effect in (*effects, *jobs.values()) if isinstance(effect, Close)]
+    for holder in (*entries, *closes):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(holder.connection))
+
+
+def _after_fork_in_child() -> None:
+    for runtime in list(_runtimes):
+        try:
+            runtime._after_fork()
+        except Exception:  # whatever is wrong with one pool, the others must not suffer for it
+            logger.warning("a pool could not be prepared for this child process", exc_info=True)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,58 @@
+"""What stands for a caller in the runtime: its handle, and the cell where its answer is put.
+
+Theory.  The caller has the handle, and nobody else: when it is lost, so is the claim, and its
+finalizer says so.  The runtime has the cell, and only until it is answered.  Neither refers to
+the other, for the runtime must not keep a handle alive; a ticket is all they share.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pool import waiters
+from pool.effects import Grant, Open, Refuse
+from pool.state import State
+
+if TYPE_CHECKING:
+    from pool.runtime import Runtime
+
+Answer = Grant | Refuse | Open
+
+
+class Cell:
+    """Where a caller's answer is put. Known to the runtime while the caller has none."""
+
+    __slots__ = ("answer", "parker", "ticket")
+
+    def __init__(self, ticket: int) -> None:
+        self.ticket = ticket
+        self.answer: Answer | None = None
+        self.parker: Any = None
+
+
+class Handle:
+    """A caller's claim: a place in the queue, then a lease. Belongs to one thread at a time.
+
+    When it is collected before it was given back, its connection is closed and its
+    place in the pool freed.
+    """
+
+    runtime: Runtime
+    ticket = 0
+    key = 0  # known once the connection may have been touched
+    connection: Any = None
+    ended = False
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    def __del__(self) -> None:
+        if self.ticket and not self.ended:
+            self.runtime.lose(self)
+
+
+def claims_of(owner: Any, state: State) -> list[tuple[int, int]]:
+    """Ticket and key of whatever is this owner's."""
+    claims = [(lease.ticket, key) for key, lease in state.in_use.items() if lease.owner is owner]
+    waiting = [*waiters.items(state.waiters), *state.opening_tickets.items()]
+    return claims + [(ticket, 0) for ticket, another in waiting if another is owner]
