@@ -17,8 +17,7 @@ from typing import Any
 
 import playhouse.pool
 import pytest
-from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis import Phase, settings
 
 import pool.peewee.database as drop_in
 from pool import Limits, transition
@@ -28,6 +27,7 @@ from pool.check.differential import OPERATIONS, Different, DifferentialMachine, 
 from pool.peewee.mirror import Mirror
 from pool.runtime import Runtime
 from tests.conftest import PROFILE
+from tests.model.rounds import run
 
 EXAMPLES = {"dev": 200, "ci": 1000, "nightly": 10_000}
 
@@ -37,21 +37,6 @@ TestDropIn.settings = settings(
     stateful_step_count=40,
     phases=set(Phase) - {Phase.explain},
 )
-
-
-def run(machine: type[DifferentialMachine], number: int, examples: int) -> None:
-    run_state_machine_as_test(
-        seed(number)(machine),
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=40,
-            phases=[Phase.generate],
-            database=None,
-            deadline=None,
-            report_multiple_bugs=False,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
 
 
 def hunt(without: Iterable[str] = ()) -> None:

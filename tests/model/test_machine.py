@@ -11,13 +11,13 @@ from collections import Counter
 from typing import get_args
 
 import pytest
-from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis import Phase, settings
 
 from pool import Acquire, AdoptIdle, Discard, Limits, Opened, Release, Tick
 from pool.check.machine import Broken, PoolMachine, Twin, replay
 from pool.effects import CloseReason, RefuseReason
 from pool.events import Event
+from tests.model.rounds import run
 from tests.model.rules import RULES, names
 
 TestPool = pytest.mark.timeout(3600)(PoolMachine.TestCase)  # `nightly` takes its time
@@ -81,17 +81,7 @@ def reached() -> Counter[str]:
                 total.update(twin.reached)
                 total["longest"] = max(total["longest"], len(twin.history))
 
-        run_state_machine_as_test(
-            seed(number)(Reached),
-            settings=settings(
-                max_examples=100,
-                stateful_step_count=50,
-                phases=[Phase.generate],
-                database=None,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        run(Reached, number, 100, steps=50)
         if set(total) >= WANTED:
             break
     return total

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis.stateful import run_state_machine_as_test
 from immutables import Map
 
 from pool import heap, shortcuts, transition, waiters
@@ -20,6 +18,7 @@ from pool.check.machine import Broken, PoolMachine
 from pool.draft import Draft
 from pool.state import Idle, State
 from pool.transition import finish
+from tests.model.rounds import run
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -31,18 +30,7 @@ def hunt(*, compare: bool) -> None:
         pass
 
     Hunter.compare = compare
-    run_state_machine_as_test(
-        seed(1)(Hunter),
-        settings=settings(
-            max_examples=400,
-            stateful_step_count=40,
-            phases=[Phase.generate],
-            database=None,
-            deadline=None,
-            report_multiple_bugs=False,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run(Hunter, 1, 400)
 
 
 # ---------------------------------------------------------------- the mutants

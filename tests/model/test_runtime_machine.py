@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis import Phase, settings
 
 from pool.check.machine import Broken
 from pool.check.runtime_machine import TOLD, RuntimeMachine
@@ -29,6 +28,7 @@ from tests.model.faults import (
     tells_everybody_the_same,
     trusts_the_wait,
 )
+from tests.model.rounds import run
 
 TestRuntime = pytest.mark.timeout(3600)(RuntimeMachine.TestCase)  # `nightly` takes its time
 TestRuntime.settings = settings(phases=set(Phase) - {Phase.explain})
@@ -80,21 +80,6 @@ GOALS = {
         )
     ),
 }
-
-
-def run(machine: type[RuntimeMachine], number: int, examples: int) -> None:
-    run_state_machine_as_test(
-        seed(number)(machine),
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=40,
-            phases=[Phase.generate],
-            database=None,
-            deadline=None,
-            report_multiple_bugs=False,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
 
 
 @pytest.mark.slow

@@ -11,12 +11,11 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from pool import Acquire, Effect, Event, Grant, Limits, Release, State, shortcuts, transition
 from pool.check.machine import PoolMachine, view
 from tests.model.notation import Run
+from tests.model.rounds import run
 
 PAIRS: dict[type, tuple[Any, Any]] = {
     Acquire: (shortcuts.acquire, transition.acquire),
@@ -58,17 +57,7 @@ def test_shortcut_and_handler_agree_in_random_histories(
                 met[f"{type(event).__name__} {taken}"] += 1
             return super().tell(event)
 
-    run_state_machine_as_test(
-        seed(1)(Comparing),
-        settings=settings(
-            max_examples=120,
-            stateful_step_count=40,
-            phases=[Phase.generate],
-            database=None,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run(Comparing, 1, 120)
     for what, count in sorted(met.items()):
         record_property(what, count)
     assert set(met) == {
