@@ -47,8 +47,8 @@ test: check-lint ## Run everything, fast stages first
 quick: $(VENV)/dev ## Run the pure and the SQLite tests, but the slow ones (TLC, ports, long searches); about a minute
 	@PUREPOOL_HITS=1000 $(PYTEST) $(SPREAD) tests/model tests/integration -m "not database and not slow"
 
-instants: $(VENV)/dev ## Strike with an exception at every instant; where these are differs from Python to Python
-	@$(PYTEST) $(SPREAD) tests/integration/test_every_instant.py
+instants: $(VENV)/dev ## An exception, or a fork, at every instant; where these are differs from Python to Python
+	@$(PYTEST) $(SPREAD) tests/integration/test_every_instant.py tests/integration/test_every_instant_fork.py
 
 check: $(VENV)/dev ## Explore, compare with TLA+, plant faults, try every order of threads: what users put into CI
 	@$(BIN)/purepool check --profile ci

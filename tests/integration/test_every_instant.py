@@ -1,25 +1,19 @@
 """One asynchronous exception at every instant there is, one after the other.
 
 Theory.  The storms of the other modules strike at random, and an instant that is one in ten
-thousand may never be hit before a user hits it.  But the interpreter raises what was thrown at a
-thread at few places only: where a function begins, after a call, and after a jump back (CPython's
-`CHECK_EVAL_BREAKER`; 3.10 has more jumps).  So a trace function can count these places in the
-pool's own code, and strike at the first in one run, at the second in the next, until a run ends
-without a blow.  No thread, no luck: an operation is proof against an exception at any instant, or
-the place where it is not is named.
+thousand may never be hit before a user hits it.  Here each is struck in turn (`instants.py`).  No
+thread, no luck: an operation is proof against an exception at any instant, or the place where it is
+not is named.
 """
 
 from __future__ import annotations
 
 import dis
-import gc
 import heapq
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from functools import cache
-from pathlib import Path
-from types import CodeType, FrameType
+from collections.abc import Callable
+from contextlib import suppress
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -27,7 +21,6 @@ from playhouse.pool import MaxConnectionsExceeded
 
 import pool
 from pool import Limits, PoolTimeout
-from pool.peewee.mirror import PoolLock
 from pool.runtime import Runtime
 from tests.integration.databases import scripted as scripted_database
 from tests.integration.drivers import (
@@ -45,110 +38,10 @@ from tests.integration.drivers import (
     watch,
     weather,
 )
+from tests.integration.instants import POOL, breakers, every_instant
 from tests.integration.pools import Scripted, is_whole
 
-POOL = str(Path(pool.__file__).parent)
 SIZE = 2
-CALLS = {"CALL", "CALL_KW", "CALL_FUNCTION_EX", "CALL_FUNCTION", "CALL_FUNCTION_KW", "CALL_METHOD"}
-JUMPS = "JUMP_BACKWARD" if sys.version_info >= (3, 11) else "JUMP"
-SPARED = {
-    getattr(PoolLock, name).__code__
-    for name in ("__enter__", "__exit__", "release", "_is_owned", "_release_save")
-}
-"""On the way into a `with _pool_lock` and out of it: no lock written in Python is proof there."""
-EVERY = range(5000)
-"""More instants than any operation has."""
-
-
-class Blow:
-    """Strikes at one instant of the pool's code in this thread, counted from 0."""
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-        self.seen = 0
-        self.where = ""
-
-    def __call__(self, frame: FrameType, event: str, _: object) -> Any:
-        code = frame.f_code
-        if not code.co_filename.startswith(POOL) or code in SPARED:
-            return None
-        self.strike(frame)
-        before = -1
-
-        def step(frame: FrameType, event: str, _: object) -> Any:
-            nonlocal before
-            if event == "opcode" and before in breakers(code):
-                self.strike(frame)
-            before = frame.f_lasti if event == "opcode" else -1  # a call that raised is none
-            return step
-
-        frame.f_trace = step  # first: 3.13 needs it to show the steps of this very call
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        return step
-
-    def strike(self, frame: FrameType) -> None:
-        self.seen += 1
-        if self.seen == self.at + 1:
-            self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
-            raise Thrown
-
-
-@cache
-def breakers(code: CodeType) -> frozenset[int]:
-    """Offsets of the instructions after which the interpreter looks whether it is to raise."""
-    return frozenset(
-        instruction.offset
-        for instruction in dis.get_instructions(code)
-        if instruction.opname in CALLS or JUMPS in instruction.opname
-    )
-
-
-@contextmanager
-def struck(at: int) -> Iterator[Blow]:
-    """The blow must arrive: what is thrown at a thread is not for the pool to catch."""
-    blow = Blow(at)
-    arrived: list[str] = []
-
-    def tell(ignored: Any) -> None:
-        arrived.append(ignored.exc_type.__name__)
-
-    hook, sys.unraisablehook = sys.unraisablehook, tell
-    sys.settrace(blow)
-    try:
-        yield blow
-    except Thrown:
-        arrived.append("Thrown")
-    finally:
-        sys.settrace(None)
-        sys.unraisablehook = hook
-    assert arrived == (["Thrown"] if blow.where else [])
-
-
-def every_instant(work: Callable[[], Callable[[], Any]], check: Callable[[], Any]) -> int:
-    """`work` prepares something and gives what is to be struck; `check` looks at it afterwards.
-    How many instants there were."""
-    gc.collect()
-    gc.freeze()  # what there is already, so that each `collect` of a check is quick
-    gc.disable()  # else it runs finalizers where it likes
-    try:
-        with struck(-1):  # from 3.12 on, a function's steps are seen only after its first call
-            work()()
-        for at in EVERY:
-            operation = work()
-            with struck(at) as blow:
-                operation()
-            del operation
-            try:
-                gc.collect()
-                check()
-            except BaseException as error:
-                raise AssertionError(f"struck at instant {at}, {blow.where}") from error
-            if not blow.where:
-                return at
-    finally:
-        gc.enable()
-        gc.unfreeze()
-    raise AssertionError("there is no end of instants")
 
 
 def slow(*operations: Any) -> list[Any]:
@@ -499,5 +392,5 @@ def test_a_careless_pool_is_found() -> None:
         settle(made[0])
         assert lent(made[0]) == []
 
-    with pytest.raises(AssertionError, match=r"struck at instant \d+, runtime.py:\d+"):
+    with pytest.raises(AssertionError, match=r"at instant \d+, runtime.py:\d+"):
         every_instant(prepare, check)
