@@ -3,8 +3,8 @@
 Theory.  Where a process is forked is nothing that a pool can choose.  Another thread does it, or
 the handler of a signal; in the child the turn that was under way stays as it was, for ever.  The
 child has a pool in which everything can be had, and nothing that was the parent's; the parent
-notices nothing.  (A handler that forks and then lets the child go on with the turn is not tried: see
-`docs/forking-servers.md`.)
+notices nothing.  (A handler that forks and then lets the child go on with the turn is not tried:
+see `docs/forking-servers.md`.)
 """
 
 from __future__ import annotations
