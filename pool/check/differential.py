@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
+from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from playhouse.pool import MaxConnectionsExceeded, PoolConnection
@@ -576,4 +577,6 @@ class DifferentialMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         pair = getattr(self, "pair", None)
         if pair is not None and not pair.broken:
+            for what in pair.reached:
+                event(what)
             self.collect(pair)

@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pool.check.cli import main
-from pool.check.machines import MACHINES, machine
+from pool.check.machines import MACHINES, machine, run_machine
 
 COMMANDS = Path(sys.executable).parent
 FAULT = """
@@ -140,6 +140,13 @@ def test_the_same_seed_tries_the_same(tmp_path: Path, capsys: pytest.CaptureFixt
         seen.append((tmp_path / name / "step.json").read_text())
     assert seen[0] == seen[1]
     assert "seed 7" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_every_machine_says_what_it_reached(name: str) -> None:
+    outcome = run_machine(name, 5, seed=1)
+    assert outcome.failed is None
+    assert len(outcome.reached) > 5
 
 
 @pytest.mark.parametrize("name", MACHINES)
