@@ -157,11 +157,11 @@ class Runtime:
         error. With `opener="caller"` the timeout bounds the queue, not the driver. `handle`
         is one that has ended, to be used again by an adapter that shows it to nobody.
         """
-        deadline = self._monotonic() + timeout if timeout else None
         if handle is None:
             handle = Handle(self)
         else:
             handle.ticket, handle.key, handle.ended = 0, 0, False
+        effects: tuple[Effect, ...] = ()
         now = self.clock()
         try:
             for _ in self.turnstile:
@@ -172,25 +172,29 @@ class Runtime:
                     # Drawn under the lock, so that tickets grow from event to event.
                     handle.ticket = ticket = next(self._tickets)
                     waits = timeout != 0
-                    outcome = self._shortcuts.acquire(state, now, ticket, waits, owner)
-                    if outcome is not None:  # a grant, and nobody else is concerned
-                        answer = outcome[1][0]
-                        self._current = (outcome[0], ())
+                    taken = self._shortcuts.acquire(state, now, ticket, waits, owner)
+                    if taken is not None:  # nobody else is concerned
+                        state, key, connection, rested = taken
+                        self._current = (state, ())
                     else:
-                        answer = None
                         event = Acquire(now, ticket, waits, owner)
                         self._current = outcome = self.step(state, event)
+                        effects = outcome[1]
                         cell = self._await(Cell(ticket))
                         self._deliver()
                 finally:
                     self.lock.release()
                 break
             if self.jobs or self._inbox:
-                self._leave(outcome[1])
-            grant: Any = answer or self._follow(cell, deadline, timeout)
+                self._leave(effects)
+            if taken is not None and rested < self.check_after:
+                handle.key, handle.connection = key, connection
+                return handle
+            deadline = self._monotonic() + timeout if timeout else None
+            if taken is None:
+                _, key, connection, rested = self._follow(cell, deadline, timeout)
             while True:
-                _, handle.key, connection, rested = grant
-                handle.connection = connection
+                handle.key, handle.connection = key, connection
                 if rested is None or rested < self.check_after:
                     return handle
                 try:
@@ -212,7 +216,7 @@ class Runtime:
                     left = deadline - self._monotonic() if deadline else timeout
                     return self.acquire(left, owner, handle)
                 handle.key = 0
-                grant = self._follow(cell, deadline, timeout)
+                _, key, connection, rested = self._follow(cell, deadline, timeout)
         except BaseException:
             try:
                 self._abort()

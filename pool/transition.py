@@ -25,7 +25,7 @@ from typing_extensions import assert_never
 
 from pool import heap, shortcuts, waiters
 from pool.draft import Draft, Outcome, by_key, expiry
-from pool.effects import Ignored, Open, RefuseReason
+from pool.effects import Grant, Ignored, Open, RefuseReason
 from pool.events import (
     Acquire,
     Adopt,
@@ -57,16 +57,14 @@ def step(state: State, event: Event) -> Outcome:
     Effects come wakes first, then Io with closes before opens. An event that is not
     allowed gives the same state object and one `Ignored`.
     """
-    kind = type(event)
-    if kind is Acquire and (outcome := shortcuts.acquire(state, *event)):
-        return outcome
-    if kind is Release and (outcome := shortcuts.release(state, *event)):
-        return outcome
     match event:
         case Acquire():
+            if taken := shortcuts.acquire(state, *event):
+                after, *grant = taken
+                return after, (Grant(event.ticket, *grant),)
             return acquire(state, event)
         case Release():
-            return release(state, event)
+            return shortcuts.release(state, *event) or release(state, event)
         case Opened():
             return opened(state, event)
         case OpenFailed():

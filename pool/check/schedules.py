@@ -101,7 +101,10 @@ class SeenShortcuts:
         self._step = step
 
     def acquire(self, state: State, *fields: Any) -> Any:
-        return shortcuts.acquire(state, *fields) and self._step(state, Acquire(*fields))
+        if shortcuts.acquire(state, *fields) is None:
+            return None
+        after, (grant,) = self._step(state, Acquire(*fields))
+        return after, *grant[1:]
 
     def release(self, state: State, *fields: Any) -> Any:
         return shortcuts.release(state, *fields) and self._step(state, Release(*fields))
