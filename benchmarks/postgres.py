@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.claims import OURS, Claim, Plan, Row
 from benchmarks.peers import PATIENCE, Database, DBUtils, Peer, PsycopgPool, Purepool, SQLAlchemy
-from benchmarks.uncontended import compare, plainly, within
+from benchmarks.uncontended import BLOCK, PLAIN, compare, plainly, within
 
 MOST = 5
 
@@ -88,7 +88,7 @@ def measure(plan: Plan) -> list[Row]:
                 pools[kind.name] = kind(database, most=MOST, ready=1)
             except ImportError:
                 missing[kind.name] = f"pip install {kind.install}"
-        rows = compare(plan, pools, missing, {"acquire + release": plainly, "with block": within})
+        rows = compare(plan, pools, missing, {PLAIN: plainly, BLOCK: within})
         (figures, _) = compare(plan, pools, missing, {"with a query": querying}, turns=20)
         return [*rows, figures]
     finally:
