@@ -106,6 +106,10 @@ class Callables:
             return self._check(connection) is not False
         return self.recipes[type(connection)].is_alive(connection)
 
+    def commit(self, connection: Any) -> bool:
+        """Commit what is open. Whether a `reset` would find nothing to do."""
+        return self.recipes[type(connection)].commit(connection) and self._reset is None
+
     def reset(self, connection: Any) -> bool:
         """Roll back what is open, then the user's reset; what that opens is committed."""
         recipe = self.recipes[type(connection)]

@@ -2,7 +2,8 @@
 
 Theory.  PEP 249 gives a connection `commit`, `rollback` and `close`, and no way to ask it
 anything.  Each driver answers in its own way, and the answers are worth having: where a driver
-knows that no transaction is open, a return costs no round trip.  So there is one recipe per
+knows that no transaction is open, a return costs no round trip; nor does one after a commit, with
+any driver.  So there is one recipe per
 driver, found by the module of the connection's class; no driver is imported here.  An
 unknown one gets `Recipe`, which assumes as little as it can.
 
@@ -34,10 +35,12 @@ class Recipe:
         """Whether each statement is its own transaction."""
         return getattr(connection, "autocommit", False) is True
 
-    def commit(self, connection: Any) -> None:
-        """Commit what is open; nothing in autocommit."""
-        if not self.in_autocommit(connection):
-            connection.commit()
+    def commit(self, connection: Any) -> bool:
+        """Commit what is open; nothing in autocommit. Whether a `reset` would find nothing to do."""
+        if self.in_autocommit(connection):
+            return False  # a transaction may have been begun by hand
+        connection.commit()
+        return True
 
     def reset(self, connection: Any) -> bool:
         """Roll back what is open; whether it can be lent again."""
@@ -48,8 +51,8 @@ class Recipe:
 class Plain(Recipe):
     """For what has no transactions: a socket, a client of something that is no database."""
 
-    def commit(self, connection: Any) -> None:
-        pass
+    def commit(self, connection: Any) -> bool:
+        return True
 
     def reset(self, connection: Any) -> bool:
         return True
@@ -94,9 +97,8 @@ class Sqlite3(Recipe):
 class Psycopg(Recipe):
     """psycopg 3."""
 
-    def commit(self, connection: Any) -> None:
-        if connection.pgconn.transaction_status != IDLE:
-            super().commit(connection)
+    def commit(self, connection: Any) -> bool:
+        return connection.pgconn.transaction_status == IDLE or super().commit(connection)
 
     def is_alive(self, connection: Any) -> bool:
         return _ask(connection, lambda: connection.execute(""))
@@ -112,9 +114,8 @@ class Psycopg(Recipe):
 class Psycopg2(Recipe):
     """psycopg2."""
 
-    def commit(self, connection: Any) -> None:
-        if connection.get_transaction_status() != IDLE:
-            super().commit(connection)
+    def commit(self, connection: Any) -> bool:
+        return connection.get_transaction_status() == IDLE or super().commit(connection)
 
     def is_alive(self, connection: Any) -> bool:
         def ask() -> None:

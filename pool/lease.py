@@ -129,14 +129,15 @@ class Borrowing(Lease[Connection]):
         elif not self.ended and self.ticket >= driver.first_ticket:
             connection = self.connection
             try:
-                driver.recipes[type(connection)].commit(connection)
+                clean = driver.commit(connection)
             except BaseException as failure:
                 super().__exit__(type(failure), failure, None)
                 raise
             # As `_give_back`, written out, for this is one half of every block.
             if driver.listeners.by_kind["checkin"]:
                 driver.listeners.tell("checkin", connection=connection)
-            self.runtime.release(self)
+                clean = False  # who was told may have used it
+            self.runtime.release(self, clean)
             del self.connection
         else:
             self._forget()

@@ -242,14 +242,14 @@ class Runtime:
             else:
                 self.apply(Expire(self.clock(), cell.ticket))
 
-    def release(self, handle: Handle) -> bool:
-        """Give the connection back, reset. False if it was not this handle's any more; a
-        handle of another pool is a `ValueError`."""
+    def release(self, handle: Handle, clean: bool = False) -> bool:
+        """Give the connection back, reset unless it is clean. False if it was not this handle's
+        any more; a handle of another pool is a `ValueError`."""
         if handle.ended or handle.runtime is not self:
             return self._refuse(handle)
         try:
             try:
-                reusable = self.driver.reset(handle.connection)
+                reusable = clean or self.driver.reset(handle.connection)
             except Exception:
                 logger.debug("connection %s cannot be reset", handle.key, exc_info=True)
                 reusable = False

@@ -123,14 +123,39 @@ class Transactional:
 
 
 def test_an_unknown_driver() -> None:
+    """It is asked for no more than is needed: with most drivers each of these is a round trip."""
     with Pool(Transactional, max_size=1, timeout=PATIENCE) as pool:
         with pool.connection() as connection:
             pass
-        assert connection.asked == ["commit", "rollback"]
+        assert connection.asked == ["commit"]
+        with pool.acquire():
+            pass
+        assert connection.asked[1:] == ["rollback"]
+        with contextlib.suppress(LookupError), pool.connection():
+            raise LookupError
+        assert connection.asked[2:] == ["rollback"]
         connection.autocommit = True
         with pool.connection() as connection:
             pass
-        assert connection.asked[2:] == ["rollback"]
+        assert connection.asked[3:] == ["rollback"]
+
+
+def test_what_comes_after_a_commit_is_rolled_back() -> None:
+    """A user's reset is still called, and what a listener leaves open is not kept."""
+
+    def reset(connection: Transactional) -> None:
+        connection.asked.append("reset")
+
+    with Pool(Transactional, max_size=1, timeout=PATIENCE, reset=reset) as pool:
+        with pool.connection() as connection:
+            pass
+        assert connection.asked == ["commit", "rollback", "reset", "commit"]
+
+    with Pool(Transactional, max_size=1, timeout=PATIENCE) as pool:
+        pool.listen("checkin", lambda notice: notice.connection.asked.append("heard"))
+        with pool.connection() as connection:
+            pass
+        assert connection.asked == ["commit", "heard", "rollback"]
 
 
 def test_a_commit_that_fails() -> None:
