@@ -107,7 +107,7 @@ class Callables:
         return self.recipes[type(connection)].is_alive(connection)
 
     def commit(self, connection: Any) -> bool:
-        """Commit what is open. Whether a `reset` would find nothing to do."""
+        """Commit what is open. Whether `reset` would find nothing to do."""
         return self.recipes[type(connection)].commit(connection) and self._reset is None
 
     def reset(self, connection: Any) -> bool:

@@ -36,7 +36,7 @@ class Recipe:
         return getattr(connection, "autocommit", False) is True
 
     def commit(self, connection: Any) -> bool:
-        """Commit what is open; nothing in autocommit. Whether a `reset` would find nothing to do."""
+        """Commit what is open; nothing in autocommit. Whether `reset` would find nothing to do."""
         if self.in_autocommit(connection):
             return False  # a transaction may have been begun by hand
         connection.commit()

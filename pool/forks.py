@@ -12,6 +12,7 @@ import ctypes
 import logging
 import os
 import weakref
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pool import heap
@@ -31,13 +32,12 @@ def expect(runtime: Runtime) -> None:
     _runtimes.add(runtime)
 
 
-def keep_for_ever(current: tuple[State, tuple[Effect, ...]], jobs: dict[int, Effect]) -> None:
+def keep_for_ever(state: State, effects: Iterable[Effect]) -> None:
     """Never collect these connections, at the exit of the interpreter neither: their
     finalizers would say goodbye to the server on the wire the parent uses."""
-    state, effects = current
     entries = [idle.entry for idle in heap.items(state.idle)]
     entries += [lease.entry for lease in state.in_use.values()]
-    closes = [effect for effect in (*effects, *jobs.values()) if isinstance(effect, Close)]
+    closes = [effect for effect in effects if isinstance(effect, Close)]
     for holder in (*entries, *closes):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(holder.connection))
 

@@ -61,7 +61,7 @@ from pool.handles import Cell, Handle, claims_of
 from pool.helpers import Helpers
 from pool.limits import Limits
 from pool.onlookers import Onlookers
-from pool.state import Failure, State, initial
+from pool.state import Failure, Fields, State, initial
 from pool.transition import step
 
 logger = logging.getLogger("pool")
@@ -106,7 +106,7 @@ class Runtime:
         self.jobs: dict[int, Effect] = {}
         self._tickets = itertools.count(1)
         self.set_lock(sync.lock())
-        self._current: tuple[State, tuple[Effect, ...]] = (initial(limits), ())
+        self._current: tuple[Fields, tuple[Effect, ...]] = (initial(limits), ())
         self._cells: dict[int, Cell] = {}
         self._inbox: deque[Any] = deque()
         self.lost = self._inbox.append
@@ -144,6 +144,12 @@ class Runtime:
     @property
     def state(self) -> State:
         """The state right now. Reading it needs no lock: it is one reference."""
+        fields = self._current[0]
+        return fields if type(fields) is State else State._make(fields)
+
+    @property
+    def fields(self) -> Fields:
+        """Those of the state: the same object until the state changes."""
         return self._current[0]
 
     # ------------------------------------------------------------ callers
@@ -178,7 +184,7 @@ class Runtime:
                         self._current = (state, ())
                     else:
                         event = Acquire(now, ticket, waits, owner)
-                        self._current = outcome = self.step(state, event)
+                        self._current = outcome = self.step(self.state, event)
                         effects = outcome[1]
                         cell = self._await(Cell(ticket))
                         self._deliver()
@@ -262,7 +268,7 @@ class Runtime:
                         self._deliver()
                     outcome = self._shortcuts.release(state, now, ticket, key, reusable)
                     if outcome is None:
-                        outcome = self.step(state, Release(now, ticket, key, reusable))
+                        outcome = self.step(self.state, Release(now, ticket, key, reusable))
                     self._current = outcome
                     effects = outcome[1]
                     if effects:
@@ -318,7 +324,7 @@ class Runtime:
                 try:
                     if self._current[1]:
                         self._deliver()
-                    self._current = outcome = self.step(self._current[0], event)
+                    self._current = outcome = self.step(self.state, event)
                     if cell is not None:
                         self._await(cell)
                     if outcome[1]:
@@ -412,7 +418,7 @@ class Runtime:
     def _commit(self, event: Event) -> None:
         if self._current[1]:
             self._deliver()
-        self._current = self.step(self._current[0], event)
+        self._current = self.step(self.state, event)
         self._deliver()
 
     # ------------------------------------------------------------ outside the lock
@@ -473,12 +479,12 @@ class Runtime:
         """In a child: a fresh lock, nothing of the parent's left to do, and its connections
         kept from being collected, which would close them on the wire."""
         self.set_lock(self.sync.lock())
-        keep_for_ever(self._current, self.jobs)
+        keep_for_ever(self.state, (*self._current[1], *self.jobs.values()))
         self._inbox.clear()
         self.jobs = {}
         self._orphans = False
         self.onlookers = Onlookers()
-        self._current = (self._current[0], ())
+        self._current = (self.state, ())
         self._commit(Forked(self.clock()))
         if self.helpers:
             self.helpers = Helpers(self)

@@ -127,6 +127,12 @@ class State(NamedTuple):
         return heap.size(self.idle) + len(self.in_use) + self.opening
 
 
+Fields = tuple[Any, ...]
+"""A state as a tuple of its fields: `State._make(fields)`. It comes apart and together much faster,
+so it is what the two events see that are a pool's daily work (`pool/shortcuts.py`). A `State` is
+one too."""
+
+
 def initial(limits: Limits) -> State:
     """The state of a new pool (rule INI-1).
 

@@ -61,10 +61,12 @@ def step(state: State, event: Event) -> Outcome:
         case Acquire():
             if taken := shortcuts.acquire(state, *event):
                 after, *grant = taken
-                return after, (Grant(event.ticket, *grant),)
+                return State._make(after), (Grant(event.ticket, *grant),)
             return acquire(state, event)
         case Release():
-            return shortcuts.release(state, *event) or release(state, event)
+            if returned := shortcuts.release(state, *event):
+                return State._make(returned[0]), returned[1]
+            return release(state, event)
         case Opened():
             return opened(state, event)
         case OpenFailed():

@@ -230,7 +230,7 @@ def view(database: Any, look: bool) -> dict[str, Any]:
     state = database._state
     mirror = getattr(database, "_mirror", None)
     runtime = getattr(database, "_runtime", None)
-    if runtime is None or look or (mirror is not None and mirror.state is runtime.state):
+    if runtime is None or look or (mirror is not None and mirror.fields is runtime.fields):
         in_use = database._in_use
         idle = [(entry[0], entry[2].number) for entry in sorted(database._connections)]
         key = database.conn_key

@@ -41,7 +41,7 @@ from pool.helpers import Helpers
 from pool.invariants import INVARIANTS, STEP_INVARIANTS
 from pool.limits import Limits
 from pool.runtime import Runtime, Step
-from pool.state import State
+from pool.state import Fields, State
 from pool.transition import step
 
 
@@ -75,12 +75,12 @@ class GuardedRuntime(Runtime):
             self.world.fail("Guard", f"{what} was changed without the lock")
 
     @property
-    def _current(self) -> tuple[State, tuple[Effect, ...]]:
-        pair: tuple[State, tuple[Effect, ...]] = self.__dict__["_current"]
+    def _current(self) -> tuple[Fields, tuple[Effect, ...]]:
+        pair: tuple[Fields, tuple[Effect, ...]] = self.__dict__["_current"]
         return pair
 
     @_current.setter
-    def _current(self, pair: tuple[State, tuple[Effect, ...]]) -> None:
+    def _current(self, pair: tuple[Fields, tuple[Effect, ...]]) -> None:
         self.check_held("_current")
         self._strike()
         self.__dict__["_current"] = pair

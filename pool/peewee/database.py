@@ -415,13 +415,13 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         """The mirror of the state: the same until the state changes."""
         runtime = self._runtime
         while True:
-            mirror, state = self._mirror, runtime.state
-            if mirror is not None and mirror.state is state:
+            mirror, fields = self._mirror, runtime.fields
+            if mirror is not None and mirror.fields is fields:
                 return mirror
-            fresh = Mirror(state, self.conn_key)
+            fresh = Mirror(fields, self.conn_key)
             for _ in runtime.turnstile:
                 try:
-                    if runtime.state is state and self._mirror is mirror:
+                    if runtime.fields is fields and self._mirror is mirror:
                         if runtime.step != self._absorb:  # asked of itself: a blow may part the two
                             self._plain_step, runtime.step = runtime.step, self._absorb
                         self._mirror = fresh
@@ -436,7 +436,7 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         first: tuple[Effect, ...] = ()
         try:
             forgets = type(event) is Forked  # and closes nothing, not what was put in either
-            if mirror is not None and mirror.state is state and not forgets:
+            if mirror is not None and mirror.fields is self._runtime.fields and not forgets:
                 adopt = mirror.difference(event.now)
         finally:
             if adopt is None:  # nothing was changed, or nonsense was put in

@@ -22,7 +22,7 @@ from playhouse.pool import PoolConnection
 
 from pool import heap
 from pool.events import Adopt, AdoptIdle, AdoptLease
-from pool.state import State
+from pool.state import Fields, State
 
 if TYPE_CHECKING:
     from pool.runtime import Runtime
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 class Mirror:
     """A state as playhouse would show it. Belongs to the database; changed by its user."""
 
-    def __init__(self, state: State, conn_key: Callable[[Any], Any]) -> None:
-        self.state = state
+    def __init__(self, fields: Fields, conn_key: Callable[[Any], Any]) -> None:
+        self.fields = fields
+        state = State._make(fields)
         idle = [
             (item.entry.key, (item.entry.created, item.seq, item.entry.connection))
             for item in sorted(heap.items(state.idle))

@@ -32,6 +32,7 @@ from tests.integration.drivers import (
     Thrown,
     assert_sound,
     lent,
+    newborn,
     settle,
     until,
     watch,
@@ -61,7 +62,7 @@ def pinging(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(autouse=True)
 def stormy() -> Iterator[None]:
-    with weather():
+    with weather(forgiven=newborn):
         yield
 
 
