@@ -270,14 +270,7 @@ class Pool(Generic[Connection]):
         check_seconds("timeout", timeout, "to wait for ever")
         runtime = self._runtime
         runtime.apply(Shutdown(runtime.clock()))
-
-        def is_done() -> bool:
-            state = runtime.state
-            helpers = runtime.helpers
-            under_way = state.opening + len(runtime.jobs) + (helpers.closing if helpers else 0)
-            return not (state.in_use or under_way)
-
-        return runtime.onlookers.wait(runtime.sync, is_done, timeout)
+        return runtime.onlookers.wait(runtime.sync, runtime.is_at_rest, timeout)
 
     def listen(self, kind: Kind, function: Listener) -> None:
         """Call `function` with a `Notice` whenever this happens: see `Notice.kind`."""

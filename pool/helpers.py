@@ -152,7 +152,6 @@ class Helpers:
             with self._lock:
                 self.closing -= 1
             self.nudge()
-            runtime.onlookers.notify()  # again: who waits for the end of all closes counts this one
 
 
 class _Question:

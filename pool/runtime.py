@@ -36,6 +36,7 @@ import logging
 import random
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -104,6 +105,8 @@ class Runtime:
         self.on_close: Callable[[Close], None] = _do_nothing
         self.on_fork: Callable[[], None] = _do_nothing
         self.jobs: dict[int, Effect] = {}
+        self.closing: weakref.WeakSet[_Closing] = weakref.WeakSet()
+        """Closes under way. Weak, as one whose end is struck counts until its frame is gone."""
         self._tickets = itertools.count(1)
         self.set_lock(sync.lock())
         self._current: tuple[Fields, tuple[Effect, ...]] = (initial(limits), ())
@@ -152,6 +155,13 @@ class Runtime:
         """Those of the state: the same object until the state changes."""
         return self._current[0]
 
+    def is_at_rest(self) -> bool:
+        """Whether nothing is lent, being opened, to be done, or being closed."""
+        # In the order in which work moves on, so that none is missed between two of these.
+        fields, undelivered = self._current
+        state = State._make(fields)
+        return not (state.in_use or state.opening or undelivered or self.jobs or self.closing)
+
     # ------------------------------------------------------------ callers
 
     def acquire(
@@ -172,20 +182,19 @@ class Runtime:
         try:
             for _ in self.turnstile:
                 try:
-                    state, left_undelivered = self._current
-                    if left_undelivered:
+                    # No name here for the state: a caller who waits would keep an old one alive.
+                    if self._current[1]:
                         self._deliver()
                     # Drawn under the lock, so that tickets grow from event to event.
                     handle.ticket = ticket = next(self._tickets)
                     waits = timeout != 0
-                    taken = self._shortcuts.acquire(state, now, ticket, waits, owner)
+                    taken = self._shortcuts.acquire(self._current[0], now, ticket, waits, owner)
                     if taken is not None:  # nobody else is concerned
-                        state, key, connection, rested = taken
-                        self._current = (state, ())
+                        fields, key, connection, rested = taken
+                        self._current = (fields, ())
                     else:
-                        event = Acquire(now, ticket, waits, owner)
-                        self._current = outcome = self.step(self.state, event)
-                        effects = outcome[1]
+                        self._current = self.step(self.state, Acquire(now, ticket, waits, owner))
+                        effects = self._current[1]
                         cell = self._await(Cell(ticket))
                         self._deliver()
                 finally:
@@ -222,6 +231,7 @@ class Runtime:
                     left = deadline - self._monotonic() if deadline else timeout
                     return self.acquire(left, owner, handle)
                 handle.key = 0
+                taken = fields = None
                 _, key, connection, rested = self._follow(cell, deadline, timeout)
         except BaseException:
             try:
@@ -440,16 +450,10 @@ class Runtime:
 
     def perform(self, effect: Effect) -> None:
         """Do this job, unless somebody else has it (RUN-4)."""
-        if self.jobs.pop(id(effect), None) is None:
-            return
         if type(effect) is Close:
-            logger.debug("closing connection %s: %s", effect.key, effect.reason)
-            try:
-                self.driver.close(effect.connection)
-            except Exception:
-                logger.warning("closing connection %s failed", effect.key, exc_info=True)
-            self.on_close(effect)
-            self.onlookers.notify()
+            self._close(effect)
+        elif self.jobs.pop(id(effect), None) is None:
+            return
         elif type(effect) is Leaked:
             try:
                 self.on_leak(effect)
@@ -458,6 +462,22 @@ class Runtime:
             self.onlookers.notify()
         else:
             self._connect(None)
+
+    def _close(self, effect: Close) -> None:
+        closing = _Closing()
+        self.closing.add(closing)  # first: it is always on one of the two lists
+        try:
+            if self.jobs.pop(id(effect), None) is None:
+                return
+            logger.debug("closing connection %s: %s", effect.key, effect.reason)
+            try:
+                self.driver.close(effect.connection)
+            except Exception:
+                logger.warning("closing connection %s failed", effect.key, exc_info=True)
+            self.on_close(effect)
+        finally:
+            self.closing.discard(closing)
+            self.onlookers.notify()
 
     def _connect(self, ticket: int | None) -> None:
         """Connect for this ticket, or for nobody, and report the outcome (RUN-5)."""
@@ -482,6 +502,7 @@ class Runtime:
         keep_for_ever(self.state, (*self._current[1], *self.jobs.values()))
         self._inbox.clear()
         self.jobs = {}
+        self.closing = weakref.WeakSet()
         self._orphans = False
         self.onlookers = Onlookers()
         self._current = (self.state, ())
@@ -489,6 +510,10 @@ class Runtime:
         if self.helpers:
             self.helpers = Helpers(self)
         self.on_fork()
+
+
+class _Closing:
+    """A close under way."""
 
 
 class _NoShortcuts:

@@ -80,7 +80,7 @@ def statistics_of(runtime: Runtime, name: str | None) -> Statistics:
         in_use=len(state.in_use),
         opening=state.opening,
         waiting=waiters.size(state.waiters),
-        closing=runtime.helpers.closing if runtime.helpers else 0,
+        closing=len(runtime.closing),
         closes_waiting=sum(type(job) is Close for job in list(runtime.jobs.values())),
         requests=state.issued,
         granted=state.granted,

@@ -63,9 +63,11 @@ def insert(queue: Queue, ticket: int, owner: Any) -> Waiting:
             before, after = after, links[after].next
     links = links.set(ticket, Link(before, after, owner))
     if before:
-        links = links.set(before, links[before]._replace(next=ticket))
+        previous, _, theirs = links[before]
+        links = links.set(before, Link(previous, ticket, theirs))
     if after:
-        links = links.set(after, links[after]._replace(previous=ticket))
+        _, next_, theirs = links[after]
+        links = links.set(after, Link(ticket, next_, theirs))
     return Waiting(links, first if before else ticket, last if after else ticket)
 
 
@@ -77,9 +79,11 @@ def remove(queue: Waiting, ticket: int) -> Queue:
         return None
     links = links.delete(ticket)
     if before:
-        links = links.set(before, links[before]._replace(next=after))
+        previous, _, theirs = links[before]
+        links = links.set(before, Link(previous, after, theirs))
     if after:
-        links = links.set(after, links[after]._replace(previous=before))
+        _, next_, theirs = links[after]
+        links = links.set(after, Link(before, next_, theirs))
     return Waiting(links, first if before else after, last if after else before)
 
 

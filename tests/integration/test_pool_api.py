@@ -243,6 +243,23 @@ def test_a_lost_lease_is_the_waiters_at_once() -> None:
         waiter.result().release()
 
 
+def test_those_who_wait_keep_nothing_of_others_alive() -> None:
+    """Neither the state in which they began to wait, nor through it the holders of then, whose
+    end would be taken for a loss: work for everybody."""
+    notes: list[Any] = []
+    with Pool(Transactional, max_size=1, timeout=PATIENCE) as pool:
+        pool._runtime.lost = notes.append
+        lease = pool.acquire()
+        waiters = [park(pool, pool.acquire) for _ in range(2)]
+        lease.release()
+        del lease
+        with waiters[0].result():
+            assert notes == []
+        with waiters[1].result():
+            pass
+    assert notes == []
+
+
 def test_a_dead_thread_is_reclaimed() -> None:
     """What a thread held when it ended, by an error or not, comes back."""
 

@@ -631,6 +631,31 @@ def test_suspend_and_resume() -> None:
 # ---------------------------------------------------------------- watching it
 
 
+@pytest.mark.parametrize("opener", ["background", "caller"])
+def test_a_close_under_way_is_waited_for(opener: Any) -> None:
+    """Also one that another caller performs, and one whose driver raises."""
+    gate = Gate()
+
+    def close(connection: Any) -> None:
+        gate()
+        raise OSError("the wire is cut")
+
+    with scripted(1, opener=opener) as pool:
+        lease = pool.acquire()
+        assert pool.close(0) is False
+        pool.driver.on_close = close
+        returning = Call(lease.release)
+        until(lambda: gate.standing == 1)
+        assert (pool.statistics().closing, pool.statistics().closes_waiting) == (1, 0)
+        assert pool.close(0) is False
+        closing = Call(pool.close, PATIENCE)
+        until(lambda: len(pool.runtime.onlookers) == 1)
+        gate.open()
+        assert closing.result() is True
+        assert returning.result() is True
+        assert pool.statistics().closing == 0
+
+
 def test_statistics() -> None:
     """A frozen picture of one instant."""
     gate = Gate()

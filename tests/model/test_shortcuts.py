@@ -123,7 +123,7 @@ RELEASES: list[tuple[str, dict[str, Any], Event]] = [
     ("suspended", {"phase": "suspended"}, Release(5, 4, 3)),
     ("closed", {"phase": "closed"}, Release(5, 4, 3)),
     ("backing off", {"retry_at": 9.0}, Release(5, 4, 3)),
-    ("min_idle", {"limits": Limits(**BACKGROUND, min_idle=3)}, Release(5, 4, 3)),
+    ("min_idle", {"limits": Limits(**BACKGROUND, min_idle=4)}, Release(5, 4, 3)),
     ("retired", {"retire_before": 10.0}, Release(5, 4, 3)),
     ("expired", {"limits": Limits(max_lifetime=1)}, Release(5, 4, 3)),
     ("surplus", {"limits": Limits(max_size=2)}, Release(5, 4, 3)),
@@ -137,6 +137,33 @@ def test_a_release_that_is_not_ordinary(why: str, change: dict[str, Any], event:
     run(Acquire(4, 4))  # key 3
     assert compare(run.state, Release(5, 4, 3))
     assert not compare(run.state._replace(**change), event)
+
+
+MADE_GOOD: list[tuple[str, dict[str, Any], bool]] = [
+    ("a connect begins", {"min_idle": 5}, True),
+    ("there is no room", {"min_idle": 3, "max_size": 3}, False),
+    ("there is room", {"min_idle": 3, "max_size": 4}, True),
+    ("one is under way", {"min_idle": 3, "opening": 1}, False),
+    ("one is under way where two are needed", {"min_idle": 4, "opening": 1}, True),
+    ("as many as may are under way", {"min_idle": 5, "max_opening": 1, "opening": 1}, False),
+    ("one more may", {"min_idle": 5, "max_opening": 2, "opening": 1}, True),
+    ("those under way fill it", {"min_idle": 5, "max_size": 5, "opening": 2}, False),
+]
+
+
+@pytest.mark.parametrize(("why", "limits", "begins"), MADE_GOOD, ids=[r[0] for r in MADE_GOOD])
+def test_a_pool_that_lacks_idle_ones(why: str, limits: dict[str, Any], begins: bool) -> None:
+    """Its events are ordinary where no connect can begin: it is full, or enough are under way."""
+    given = {**BACKGROUND, "max_size": 8, "max_opening": None, **limits}
+    opening = given.pop("opening", 0)
+    run = resting()
+    changed = {"limits": Limits(**given)}
+    state = run.state._replace(**changed, opening_background=opening)
+    assert compare(state, Acquire(5, 4)) is not begins
+    run(Acquire(4, 4))  # key 3
+    run(Acquire(4, 5))  # key 2
+    state = run.state._replace(**changed, opening_background=opening)
+    assert compare(state, Release(5, 4, 3)) is not begins
 
 
 def test_a_release_that_somebody_waits_for_is_not_ordinary() -> None:
