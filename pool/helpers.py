@@ -72,7 +72,7 @@ class Helpers:
         by the deadline, a `PoolTimeout`. The connection is then closed, but not before the
         driver came back."""
         runtime = handle.runtime
-        question = _Question(self, runtime, handle.key, handle.connection)
+        question = _Question(self, runtime, handle.key, handle.held)
         self._asked[handle.key] = question
         try:
             _start(self._sync, question, "check")

@@ -20,20 +20,13 @@ from pool.handles import Handle
 
 if TYPE_CHECKING:
     from pool.api import Pool
+    from pool.runtime import Runtime
 
 Connection = TypeVar("Connection")
 
 _IN_ORDER = (Exception, GeneratorExit, SystemExit)
 """What ends a block between two calls of the driver. Anything else (`KeyboardInterrupt`, a
 `gevent.Timeout`) may have come in the middle of one, with half an answer still to be read."""
-
-
-class _Ended:
-    """Found where a lease has no connection any more. (An attribute of its own comes first, and
-    costs a turn less than a property.)"""
-
-    def __get__(self, lease: object, kind: object) -> Any:
-        raise LeaseEnded("this lease has ended: its connection may be somebody else's by now")
 
 
 class Lease(Handle, Generic[Connection]):
@@ -43,13 +36,19 @@ class Lease(Handle, Generic[Connection]):
     committed; it never commits. Keep a reference to it as long as the connection is in use.
     """
 
-    ended = True  # until it has been given to an acquire
+    __slots__ = ()
 
-    if TYPE_CHECKING:
-        connection: Connection
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.ended = True  # until it has been given to an acquire, which sets the rest
+
+    @property
+    def connection(self) -> Connection:
         """The driver's own connection object. Raises `LeaseEnded` after its release."""
-    else:
-        connection = _Ended()
+        if self.ended:
+            raise LeaseEnded("this lease has ended: its connection may be somebody else's by now")
+        connection: Connection = self.held
+        return connection
 
     def release(self) -> bool:
         """Give the connection back: roll back what is open, reset, and lend it to the next.
@@ -67,19 +66,18 @@ class Lease(Handle, Generic[Connection]):
         if self.ended or self.ticket < driver.first_ticket:
             return self._forget()
         discarded = self.runtime.discard(self)
-        del self.connection
+        self.held = None
         return discarded
 
     def _give_back(self, driver: Any) -> bool:
         if driver.listeners.by_kind["checkin"]:
             driver.listeners.tell("checkin", connection=self.connection)
         released = self.runtime.release(self)
-        del self.connection
+        self.held = None
         return released
 
     def _forget(self) -> bool:
-        self.ended = True
-        self.__dict__.pop("connection", None)
+        self.ended, self.held = True, None
         return False
 
     def __enter__(self) -> Lease[Connection]:
@@ -106,16 +104,20 @@ class Borrowing(Lease[Connection]):
 
     May be used again, but not within itself."""
 
+    __slots__ = ("_pool", "_timeout")
+
     def __init__(self, pool: Pool[Connection], timeout: float | None) -> None:
         self.runtime = pool._runtime
         self._pool = pool
         self._timeout = timeout
+        self.ended = True
 
     def __enter__(self) -> Connection:  # type: ignore[override]  # a block is about that
         if not self.ended:
             raise RuntimeError("this block holds a connection: ask the pool for another one")
         self._pool._fill(self, self._timeout)
-        return self.connection
+        connection: Connection = self.held
+        return connection
 
     def __exit__(
         self,
@@ -127,7 +129,7 @@ class Borrowing(Lease[Connection]):
         if error is not None:
             super().__exit__(kind, error, traceback)
         elif not self.ended and self.ticket >= driver.first_ticket:
-            connection = self.connection
+            connection = self.held
             try:
                 clean = driver.commit(connection)
             except BaseException as failure:
@@ -138,6 +140,6 @@ class Borrowing(Lease[Connection]):
                 driver.listeners.tell("checkin", connection=connection)
                 clean = False  # who was told may have used it
             self.runtime.release(self, clean)
-            del self.connection
+            self.held = None
         else:
             self._forget()

@@ -175,8 +175,7 @@ class Runtime:
         """
         if handle is None:
             handle = Handle(self)
-        else:
-            handle.ticket, handle.key, handle.ended = 0, 0, False
+        handle.ticket, handle.key, handle.ended = 0, 0, False
         effects: tuple[Effect, ...] = ()
         now = self.clock()
         try:
@@ -203,13 +202,13 @@ class Runtime:
             if self.jobs or self._inbox:
                 self._leave(effects)
             if taken is not None and rested < self.check_after:
-                handle.key, handle.connection = key, connection
+                handle.key, handle.held = key, connection
                 return handle
             deadline = self._monotonic() + timeout if timeout else None
             if taken is None:
                 _, key, connection, rested = self._follow(cell, deadline, timeout)
             while True:
-                handle.key, handle.connection = key, connection
+                handle.key, handle.held = key, connection
                 if rested is None or rested < self.check_after:
                     return handle
                 try:
@@ -265,7 +264,7 @@ class Runtime:
             return self._refuse(handle)
         try:
             try:
-                reusable = clean or self.driver.reset(handle.connection)
+                reusable = clean or self.driver.reset(handle.held)
             except Exception:
                 logger.debug("connection %s cannot be reset", handle.key, exc_info=True)
                 reusable = False

@@ -121,7 +121,7 @@ class _Session:
 
     def drop(self, handle: Handle) -> None:
         """Without a word to the pool."""
-        handle.ended, handle.connection = True, None
+        handle.ended, handle.held = True, None
         self.others = {key: other for key, other in self.others.items() if other is not handle}
 
 
@@ -250,7 +250,7 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
                 self._close(state.conn)
         except BaseException as error:
             for handle in session.handles():
-                if handle.connection is state.conn:  # interrupted before it was given back
+                if handle.held is state.conn:  # interrupted before it was given back
                     self._runtime.lose(handle)
                     session.drop(handle)
             _errors.__exit__(type(error), error, error.__traceback__)
@@ -289,8 +289,8 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         except PoolForked:  # `dispose()` wakes those who wait: they begin again
             return self._connect()
         if handle is not session.first:
-            session.others[self.conn_key(handle.connection)] = handle
-        return handle.connection
+            session.others[self.conn_key(handle.held)] = handle
+        return handle.held
 
     def _open(self) -> Any:
         """A new connection of the driver's."""
@@ -299,12 +299,12 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
     def _close(self, conn: Any, close_conn: bool = False) -> None:
         session = self._session.mine
         handle: Handle | None = session.first
-        if session.first.connection is not conn or session.first.ended:
+        if session.first.held is not conn or session.first.ended:
             handle = session.others.pop(self.conn_key(conn), None)
         ended = False
         if handle is not None:
             ended = self._runtime.discard(handle) if close_conn else self._runtime.release(handle)
-            handle.connection = None  # it may be kept for the next turn, the connection is not
+            handle.held = None  # it may be kept for the next turn, the connection is not
         if not ended:
             ended = self._end_lease_of_another(conn, close_conn)
             if close_conn and not ended:
@@ -319,7 +319,7 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
             if self.conn_key(lease.entry.connection) == key:
                 handle = Handle(runtime)
                 handle.ticket, handle.key = lease.ticket, lease.entry.key
-                handle.connection = conn
+                handle.held = conn
                 return runtime.discard(handle) if close_conn else runtime.release(handle)
         return False
 

@@ -432,7 +432,7 @@ def test_a_ticket_fences(make: Make) -> None:
     new = runtime.acquire(0)
     assert new.connection is connection
     stale = Handle(runtime)
-    stale.ticket, stale.key, stale.connection = ticket, key, connection
+    stale.ticket, stale.key, stale.held = ticket, key, connection
     assert runtime.release(stale) is False
     assert lent(runtime) == [connection]
     assert runtime.release(new) is True
