@@ -17,9 +17,10 @@ from benchmarks.peers import Database, Peer, installed, pretended
 PLAYHOUSE = "playhouse.pool"
 PLAIN, BLOCK = "acquire + release", "with block"
 RIVALS = {PLAIN: ["SQLAlchemy"], BLOCK: ["psycopg_pool", "SQLAlchemy"]}
-"""Whom a turn must not cost more than with. psycopg_pool's `getconn` and `putconn` are reported
-only, as DBUtils is: they do not find a connection that was lost, and two transitions, a lock
-and a finalizer already take what they take (2.7 us). Its documentation gives the block."""
+"""Whom a turn must not cost more than with. psycopg_pool's documentation gives the block. Its
+`getconn` and `putconn` are reported only, as DBUtils is, and cost less than our `acquire` and
+`release`: they do not find a connection that was lost, nor know who holds one; to know that takes
+an object per turn, with a finalizer and a weak reference, and two transitions more than a deque."""
 
 
 def timed(turn: Callable[[], Any], times: int) -> Callable[[], float]:
