@@ -181,7 +181,8 @@ class Runtime:
         try:
             for _ in self.turnstile:
                 try:
-                    # No name here for the state: a caller who waits would keep an old one alive.
+                    # Whoever is going to wait has no name for the state: it would keep alive what
+                    # others held at that time, and their end would look like a loss.
                     if self._current[1]:
                         self._deliver()
                     # Drawn under the lock, so that tickets grow from event to event.
@@ -230,7 +231,7 @@ class Runtime:
                     left = deadline - self._monotonic() if deadline else timeout
                     return self.acquire(left, owner, handle)
                 handle.key = 0
-                taken = fields = None
+                taken = fields = None  # as above
                 _, key, connection, rested = self._follow(cell, deadline, timeout)
         except BaseException:
             try:
