@@ -2,8 +2,7 @@
 
 Theory.  PEP 249 gives a connection `commit`, `rollback` and `close`, and no way to ask it
 anything.  Each driver answers in its own way, and the answers are worth having: where a driver
-knows that no transaction is open, a return costs no round trip; nor does one after a commit, with
-any driver.  So there is one recipe per
+knows that no transaction is open, a return costs no round trip.  So there is one recipe per
 driver, found by the module of the connection's class; no driver is imported here.  An
 unknown one gets `Recipe`, which assumes as little as it can.
 
@@ -36,11 +35,11 @@ class Recipe:
         return getattr(connection, "autocommit", False) is True
 
     def commit(self, connection: Any) -> bool:
-        """Commit what is open; nothing in autocommit. Whether `reset` would find nothing to do."""
-        if self.in_autocommit(connection):
-            return False  # a transaction may have been begun by hand
-        connection.commit()
-        return True
+        """Commit what is open; nothing in autocommit. Whether `reset` would find nothing to do:
+        as the driver knows, for that it did not complain means nothing."""
+        if not self.in_autocommit(connection):
+            connection.commit()
+        return False
 
     def reset(self, connection: Any) -> bool:
         """Roll back what is open; whether it can be lent again."""
@@ -86,11 +85,19 @@ class Sqlite3(Recipe):
 
     def in_autocommit(self, connection: Any) -> bool:
         # `autocommit` came with Python 3.12; -1 there says that `isolation_level` decides.
-        return connection.isolation_level is None or getattr(connection, "autocommit", -1) is True
+        autocommit = getattr(connection, "autocommit", -1)
+        return autocommit is True or (autocommit == -1 and connection.isolation_level is None)
+
+    def commit(self, connection: Any) -> bool:
+        super().commit(connection)
+        return not connection.in_transaction
 
     def reset(self, connection: Any) -> bool:
         if connection.in_transaction:
-            connection.rollback()
+            if getattr(connection, "autocommit", -1) is True:  # one begun by hand
+                connection.execute("rollback")  # of which the method knows nothing
+            else:
+                connection.rollback()
         return True
 
 
@@ -98,7 +105,9 @@ class Psycopg(Recipe):
     """psycopg 3."""
 
     def commit(self, connection: Any) -> bool:
-        return connection.pgconn.transaction_status == IDLE or super().commit(connection)
+        if connection.pgconn.transaction_status != IDLE:
+            super().commit(connection)
+        return bool(connection.pgconn.transaction_status == IDLE)
 
     def is_alive(self, connection: Any) -> bool:
         return _ask(connection, lambda: connection.execute(""))
@@ -115,7 +124,9 @@ class Psycopg2(Recipe):
     """psycopg2."""
 
     def commit(self, connection: Any) -> bool:
-        return connection.get_transaction_status() == IDLE or super().commit(connection)
+        if connection.get_transaction_status() != IDLE:
+            super().commit(connection)
+        return bool(connection.get_transaction_status() == IDLE)
 
     def is_alive(self, connection: Any) -> bool:
         def ask() -> None:
@@ -165,6 +176,12 @@ class PyMySQL(Recipe):
 
     def in_autocommit(self, connection: Any) -> bool:
         return bool(connection.get_autocommit())
+
+    def commit(self, connection: Any) -> bool:
+        if connection.get_autocommit():
+            return False  # as nobody asks the server, an unread result may still be there
+        connection.commit()
+        return not connection.server_status & self.IN_TRANSACTION
 
     def reset(self, connection: Any) -> bool:
         result = getattr(connection, "_result", None)

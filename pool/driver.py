@@ -42,6 +42,9 @@ class Sync:
     monotonic = staticmethod(time.monotonic)
     """The clock that waits are measured on."""
 
+    ident: Callable[[], Any] = staticmethod(threading.get_ident)
+    """Which thread this is."""
+
     @staticmethod
     def start(target: Callable[[], object], name: str) -> None:
         """Start a helper's thread."""

@@ -91,6 +91,8 @@ class Recorder:
         holder, name = _innermost(runtime)
         self._plain: Step = getattr(holder, name)
         setattr(holder, name, self._record)
+        # A state that later ones can be compared with: the runtime may have had its fields only.
+        runtime._current = (runtime.state, runtime._current[1])
         return _named_state(runtime.state)
 
     def stop(self) -> None:

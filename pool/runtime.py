@@ -105,8 +105,8 @@ class Runtime:
         self.on_close: Callable[[Close], None] = _do_nothing
         self.on_fork: Callable[[], None] = _do_nothing
         self.jobs: dict[int, Effect] = {}
-        self.closing: weakref.WeakSet[_Closing] = weakref.WeakSet()
-        """Closes under way. Weak, as one whose end is struck counts until its frame is gone."""
+        self.closing: dict[weakref.ref[_Closing], Any] = {}
+        """Closes under way, and whose. One whose end is struck counts until its frame is gone."""
         self._tickets = itertools.count(1)
         self.set_lock(sync.lock())
         self._current: tuple[Fields, tuple[Effect, ...]] = (initial(limits), ())
@@ -156,11 +156,18 @@ class Runtime:
         return self._current[0]
 
     def is_at_rest(self) -> bool:
-        """Whether nothing is lent, being opened, to be done, or being closed."""
+        """Whether nothing is lent, being opened, to be done, or being closed by other threads:
+        a hook of ours that waited for its own end would wait in vain."""
         # In the order in which work moves on, so that none is missed between two of these.
         fields, undelivered = self._current
-        state = State._make(fields)
-        return not (state.in_use or state.opening or undelivered or self.jobs or self.closing)
+        state, me = State._make(fields), self.sync.ident()
+        return not (
+            state.in_use
+            or state.opening
+            or undelivered
+            or self.jobs
+            or any(closer != me for closer in list(self.closing.values()))
+        )
 
     # ------------------------------------------------------------ callers
 
@@ -225,13 +232,15 @@ class Runtime:
                 if alive:
                     return handle
                 cell = Cell(ticket)
+                taken = fields = connection = None  # as above
+                handle.held = None
                 effects = self.apply(Dead(self.clock(), ticket, handle.key, timeout != 0), cell)
-                if type(effects[-1]) is Ignored:  # somebody closed it while we looked
+                ignored, effects = type(effects[-1]) is Ignored, ()
+                if ignored:  # somebody closed it while we looked
                     self.lose(handle)  # nobody waits at that cell
                     left = deadline - self._monotonic() if deadline else timeout
                     return self.acquire(left, owner, handle)
                 handle.key = 0
-                taken = fields = None  # as above
                 _, key, connection, rested = self._follow(cell, deadline, timeout)
         except BaseException:
             try:
@@ -465,7 +474,8 @@ class Runtime:
 
     def _close(self, effect: Close) -> None:
         closing = _Closing()
-        self.closing.add(closing)  # first: it is always on one of the two lists
+        mark = weakref.ref(closing, self._closed)
+        self.closing[mark] = self.sync.ident()  # first: it is always on one of the two lists
         try:
             if self.jobs.pop(id(effect), None) is None:
                 return
@@ -476,8 +486,11 @@ class Runtime:
                 logger.warning("closing connection %s failed", effect.key, exc_info=True)
             self.on_close(effect)
         finally:
-            self.closing.discard(closing)
-            self.onlookers.notify()
+            self._closed(mark)
+
+    def _closed(self, mark: weakref.ref[_Closing]) -> None:
+        self.closing.pop(mark, None)
+        self.onlookers.notify()
 
     def _connect(self, ticket: int | None) -> None:
         """Connect for this ticket, or for nobody, and report the outcome (RUN-5)."""
@@ -502,7 +515,7 @@ class Runtime:
         keep_for_ever(self.state, (*self._current[1], *self.jobs.values()))
         self._inbox.clear()
         self.jobs = {}
-        self.closing = weakref.WeakSet()
+        self.closing = {}
         self._orphans = False
         self.onlookers = Onlookers()
         self._current = (self.state, ())
@@ -513,7 +526,7 @@ class Runtime:
 
 
 class _Closing:
-    """A close under way."""
+    """A close under way: as long as its frame has this."""
 
 
 class _NoShortcuts:

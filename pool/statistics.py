@@ -69,8 +69,8 @@ class Statistics:
 
 def statistics_of(runtime: Runtime, name: str | None) -> Statistics:
     """The numbers right now."""
-    state, counts = runtime.state, runtime.state.counters
-    error = state.last_error
+    state = runtime.state
+    counts, error = state.counters, state.last_error
     return Statistics(
         name=name,
         phase=state.phase,

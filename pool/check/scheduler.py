@@ -150,6 +150,9 @@ class World:
     def lock(self) -> Lock:
         return Lock(self)
 
+    def ident(self) -> Any:
+        return self.current
+
     def monotonic(self) -> float:
         return self.now
 

@@ -7,8 +7,10 @@ and a clean one costs no round trip.  All drivers are held to the same tests.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -275,7 +277,61 @@ def test_unread_rows(request: pytest.FixtureRequest) -> None:
                 assert execute(lease.connection, "select 1") == [(1,)]
 
 
+@pytest.mark.database
+@pytest.mark.parametrize("statement", ["insert into {} values ('lost')", "select nonsense"])
+def test_a_commit_that_does_nothing(statement: str, request: pytest.FixtureRequest) -> None:
+    """psycopg2 believes that no transaction is open, and does not tell the server to commit."""
+    with Place("psycopg2", request) as place, Pool(place.connect, max_size=1) as pool:
+        with pool.connection() as connection:
+            connection.autocommit = True
+            execute(connection, "begin")
+            with contextlib.suppress(Exception):
+                execute(connection, statement.format(place.table))
+            connection.autocommit = False
+        with pool.connection() as connection:
+            assert execute(connection, "select 1") == [(1,)]
+        assert place.words() == []
+
+
 # ---------------------------------------------------------------- sqlite3
+
+
+def test_a_class_of_sqlite3_whose_commit_does_nothing() -> None:
+    class Mine(sqlite3.Connection):
+        def commit(self) -> None:
+            pass
+
+    def connect() -> Mine:
+        return sqlite3.connect(":memory:", check_same_thread=False, factory=Mine)
+
+    with Pool(connect, max_size=1, timeout=PATIENCE) as pool:
+        with pool.connection() as connection:
+            connection.execute("create table note (word)")
+            connection.execute("insert into note values ('lost')")
+        with pool.connection() as connection:
+            assert connection.execute("select * from note").fetchall() == []
+
+
+@pytest.mark.parametrize("isolation_level", [None, "DEFERRED"])
+@pytest.mark.parametrize("autocommit", [False, True] if sys.version_info >= (3, 12) else [None])
+def test_the_autocommit_of_sqlite3(autocommit: bool | None, isolation_level: Any) -> None:
+    """That of Python 3.12: where it is given, it decides."""
+    given: dict[str, Any] = {} if autocommit is None else {"autocommit": autocommit}
+    given["isolation_level"] = isolation_level
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(":memory:", check_same_thread=False, **given)
+
+    with Pool(connect, max_size=1, timeout=PATIENCE) as pool:
+        with pool.connection() as connection:
+            connection.execute("create table note (word)")
+            connection.execute("insert into note values ('kept')")
+        with pool.acquire() as lease:
+            if autocommit or (autocommit is None and isolation_level is None):
+                lease.connection.execute("begin")
+            lease.connection.execute("insert into note values ('lost')")
+        with pool.connection() as connection:
+            assert connection.execute("select * from note").fetchall() == [("kept",)]
 
 
 def test_sqlite(tmp_path: Any) -> None:

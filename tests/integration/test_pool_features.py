@@ -24,6 +24,7 @@ from pool import (
     TooManyWaiting,
     heap,
 )
+from pool.runtime import Runtime
 from tests.integration.drivers import (
     FOR_EVER,
     PATIENCE,
@@ -654,6 +655,49 @@ def test_a_close_under_way_is_waited_for(opener: Any) -> None:
         assert closing.result() is True
         assert returning.result() is True
         assert pool.statistics().closing == 0
+
+
+@pytest.mark.parametrize("opener", ["background", "caller"])
+def test_a_close_does_not_wait_for_itself(opener: Any) -> None:
+    """Who closes the pool when told of a close would wait in vain."""
+    done: list[bool] = []
+    with scripted(1, opener=opener) as pool:
+        pool.listen("close", lambda _: done.append(pool.close(PATIENCE)))
+        pool.acquire().discard()
+        until(lambda: done == [True])
+
+
+def test_a_struck_close_is_told_to_those_who_wait() -> None:
+    """Struck on its last step it counts until its frame is gone, and then they hear of it."""
+
+    class Strike(BaseException):
+        pass
+
+    gate = Gate()
+    strikes = [Strike()]
+
+    def discard() -> None:
+        try:
+            lease.discard()
+        except Strike:  # which has the frame
+            gate()
+
+    def closed(mark: Any) -> None:
+        if strikes:
+            raise strikes.pop()
+        Runtime._closed(pool.runtime, mark)
+
+    with scripted(1, opener="caller") as pool:
+        lease = pool.acquire()
+        pool.runtime._closed = closed
+        discarding = Call(discard)
+        until(lambda: gate.standing == 1)
+        closing = Call(pool.close, PATIENCE)
+        until(lambda: len(pool.runtime.onlookers) == 1)
+        assert closing.is_alive()
+        gate.open()
+        discarding.result()
+        assert closing.result() is True
 
 
 def test_statistics() -> None:

@@ -428,6 +428,14 @@ def test_a_step_that_raises_is_named(recorded: Any, monkeypatch: pytest.MonkeyPa
     assert str(found).startswith("Step does not hold at event 1: Opened(")
 
 
+def test_states_can_be_compared_from_the_first(database: Any) -> None:
+    """The runtime may have had no more than the fields of one, after ordinary turns."""
+    runtime = database._runtime
+    turns(database, 1, 1)
+    with Recorder(runtime):
+        assert runtime.state is runtime.state
+
+
 def test_a_state_changed_behind_its_back_is_found(database: Any) -> None:
     """Nobody may change the state but by an event: whoever does is found at the end."""
     runtime = database._runtime
