@@ -94,8 +94,8 @@ class Sqlite3(Recipe):
 
     def reset(self, connection: Any) -> bool:
         if connection.in_transaction:
-            if getattr(connection, "autocommit", -1) is True:  # one begun by hand
-                connection.execute("rollback")  # of which the method knows nothing
+            if self.in_autocommit(connection):  # begun by hand: the method may know nothing of it
+                connection.execute("rollback")
             else:
                 connection.rollback()
         return True

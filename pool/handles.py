@@ -51,6 +51,7 @@ class Handle:
 
     @property
     def connection(self) -> Any:
+        """What is held, under the name that a lease gives it."""
         return self.held
 
     def __del__(self) -> None:

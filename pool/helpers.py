@@ -52,7 +52,7 @@ class Helpers:
         self._watching = False
         self._asked: dict[int, _Question] = {}
         self.closing = 0
-        """Closes under way."""
+        """Threads that close something, or are about to: those that `max_size` bounds."""
 
     # ------------------------------------------------------------ for the runtime
 

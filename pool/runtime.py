@@ -282,10 +282,10 @@ class Runtime:
             now, ticket, key = self.clock(), handle.ticket, handle.key
             for _ in self.turnstile:
                 try:
-                    state, left_undelivered = self._current
+                    fields, left_undelivered = self._current
                     if left_undelivered:
                         self._deliver()
-                    outcome = self._shortcuts.release(state, now, ticket, key, reusable)
+                    outcome = self._shortcuts.release(fields, now, ticket, key, reusable)
                     if outcome is None:
                         outcome = self.step(self.state, Release(now, ticket, key, reusable))
                     self._current = outcome
