@@ -7,48 +7,47 @@ file gets no control codes, and that who presses Ctrl-C is left with nothing to 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import benchmarks.__main__ as bench
 from benchmarks import demo
-from benchmarks.claims import Row, at_most
+from benchmarks.claims import Claim, Plan, Row, at_most
 from benchmarks.measure import Turn, percentile, wakeups
 from pool import Release
 from pool.record import Recorder
-from tests.integration.drivers import PATIENCE, ROOT, until
+from tests.integration.drivers import ROOT, until
+from tests.integration.processes import SECONDS, process
+from tests.integration.processes import run as run_process
 
 SMALL = ("--seconds", "0.2", "--rounds", "1", "--threads", "8", "--connections", "2")
 
 
-def start(module: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", module, *arguments],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-    )
+def command(module: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-W", "error", "-m", module, *arguments]
+
+
+def finish(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run_process(command(module, *arguments), cwd=ROOT, env={**os.environ, **environment})
 
 
 def run(module: str, *arguments: str, **environment: str) -> str:
     """What it printed; it must end well."""
-    process = start(module, *arguments, **environment)
-    out, err = process.communicate(timeout=50)
-    assert process.returncode == 0, err
-    return out
+    done = finish(module, *arguments, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 # ---------------------------------------------------------------- make run
@@ -87,16 +86,27 @@ def test_the_demo_for_programs() -> None:
     assert result["history"]["events"] == sum(result["history"]["kinds"].values()) > 0
 
 
+def has_rows(file: Path) -> bool:
+    """Whether a turn was done: the round is under way."""
+    with (
+        contextlib.suppress(sqlite3.OperationalError),  # no table yet, or no file any more
+        contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection,
+    ):
+        return bool(connection.execute("select count(*) from orders").fetchone()[0])
+    return False
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
 def test_the_demo_interrupted(tmp_path: Path, signal_: signal.Signals) -> None:
     """One line, nothing left behind, and the exit status that shells expect."""
-    process = start("benchmarks.demo", "--seconds", "60", TMPDIR=str(tmp_path))
-    until(lambda: list(tmp_path.glob("purepool-*/*.db")))
-    time.sleep(0.2)
-    process.send_signal(signal_)
-    _, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 128 + signal_
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    long = command("benchmarks.demo", "--seconds", str(2 * SECONDS))
+    with process(long, cwd=ROOT, env=environment) as running:
+        until(lambda: any(map(has_rows, tmp_path.glob("purepool-*/*.db"))), SECONDS)
+        running.send_signal(signal_)
+        _, err = running.communicate(timeout=SECONDS)
+    assert running.returncode == 128 + signal_
     assert err.splitlines() == ["interrupted; nothing is left behind"]
     assert list(tmp_path.iterdir()) == []
 
@@ -149,29 +159,72 @@ def test_the_benchmarks_have_help() -> None:
 
 @pytest.mark.slow
 def test_one_claim_as_a_table() -> None:
-    out = run("benchmarks", "--quick", "--only", "peewee-turn")
-    assert "verdict" in out
-    assert "targets met" in out
-    assert "\x1b" not in out
+    done = finish("benchmarks", "--quick", "--only", "peewee-turn")
+    assert "verdict" in done.stdout
+    assert "targets met" in done.stdout
+    assert "\x1b" not in done.stdout
+    # Whether it is met depends on what else the machine does; what is said then does not.
+    missed = re.search(r"\bmissed\b", done.stdout) is not None
+    assert done.returncode == missed
+    assert ("--only peewee-turn" in done.stderr) == missed
 
 
 @pytest.mark.slow
 def test_one_claim_for_programs() -> None:
-    result = json.loads(run("benchmarks", "--quick", "--json", "--only", "cold-start"))
-    rows = result["cold-start"]["rows"]
+    done = finish("benchmarks", "--quick", "--json", "--only", "cold-start")
+    rows = json.loads(done.stdout)["cold-start"]["rows"]
     assert len(rows) == 2
     for row in rows:
-        # twenty slow connects or checks side by side, with a tenfold bound: never one by one
-        assert row["figures"]["purepool"] < 0.5
+        assert row["figures"]["purepool"] > 0
         assert row["verdict"] in ("met", "missed")
+    assert done.returncode == any(row["verdict"] == "missed" for row in rows)
+
+
+def claim(name: str, *verdicts: bool | None) -> Claim:
+    """Measures nothing, with these results."""
+
+    def measure(_: Plan) -> list[Row]:
+        return [Row(name, "s", {"purepool": 1.0}, met=met) for met in verdicts]
+
+    return Claim(name, name, name, measure)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+@pytest.mark.parametrize(
+    ("only", "status", "said"),
+    [
+        ([], 1, "1 of 3 targets met."),
+        (["good"], 0, "1 of 1 targets met."),
+        (["reported"], 0, "0 of 0 targets met."),
+        (["bad"], 1, "0 of 2 targets met."),
+    ],
+)
+def test_a_missed_target_fails(
+    only: list[str],
+    status: int,
+    said: str,
+    options: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    claims = [claim("good", True, None), claim("reported", None), claim("bad", False, False)]
+    monkeypatch.setattr(bench, "all_claims", lambda: {one.name: one for one in claims})
+    arguments = [word for name in only for word in ("--only", name)]
+    assert bench.main([*arguments, *options]) == status
+    out, err = capsys.readouterr()
+    assert ("-m benchmarks --only bad\n" in err) == (status == 1)
+    assert ("takes about 5 minutes" in err) == (not only)
+    if options:
+        assert len(json.loads(out)) == len(only or claims)
+    else:
+        assert said in out
 
 
 def test_an_unknown_claim_is_refused() -> None:
-    process = start("benchmarks", "--only", "everything")
-    _, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 2
-    assert "'everything'" in err
-    assert "fairness" in err
+    done = finish("benchmarks", "--only", "everything")
+    assert done.returncode == 2
+    assert "'everything'" in done.stderr
+    assert "fairness" in done.stderr
 
 
 # ---------------------------------------------------------------- the arithmetic
