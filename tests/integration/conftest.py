@@ -33,7 +33,9 @@ from tests.integration.drivers import ROOT
 from tests.integration.porting import Cli, command_line, find_node
 from tests.integration.servers import MariaDB, Postgres, Server, Unavailable, Workplace
 
-FIXTURES = {"postgres", "mariadb", "postgres_with", "mariadb_with"}
+SERVERS = {"postgres", "mariadb", "postgres_with", "mariadb_with"}
+FIXTURES = SERVERS | {"place"}
+"""Those that start a server; `place` of `test_pool_drivers.py` asks for one when it runs."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,6 +46,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             names.update(value for value in item.callspec.params.values() if isinstance(value, str))
         if names & FIXTURES:
             item.add_marker(pytest.mark.database)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> None:
+    """What is not marked runs where nobody expects a server: on every core, each with its own."""
+    item = request._pyfuncitem
+    if fixturedef.argname in SERVERS and item.get_closest_marker("database") is None:
+        pytest.fail(f"{item.nodeid} uses {fixturedef.argname} without the marker `database`")
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +108,7 @@ def servers_of_one_test(kind: type[Any], workplace: Workplace) -> Iterator[Calla
 
     yield make
     for server in made:
-        server.stop(abruptly=True)
+        server.close()
 
 
 def without(reason: Unavailable) -> BaseException:

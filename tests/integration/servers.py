@@ -38,8 +38,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.integration.drivers import until
+
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
-START_SECONDS = 30.0
+START_SECONDS = 300.0
+"""Until a server is given up that does not start, or end. Never what that takes."""
 
 # A Debian user's PATH often lacks sbin, which is where the server is.
 SEARCH_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin:/usr/libexec"
@@ -91,7 +94,7 @@ class Workplace:
     def close(self) -> None:
         """End the servers, and remove everything."""
         for server in self.servers:
-            server.stop(abruptly=True)
+            server.close()
         self._reaper.communicate()
 
     def new_directory(self, name: str) -> Path:
@@ -145,7 +148,8 @@ class Server(ABC):
         self.data = self.directory / "data"
         self.log = self.directory / "log"
         self.log.touch()
-        self.port = free_port()
+        self._port = a_port_of_ones_own()
+        self.port = int(self._port.getsockname()[1])
         self._environment = {**os.environ, **environment, "TMPDIR": str(self.directory)}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -156,6 +160,10 @@ class Server(ABC):
     @abstractmethod
     def connect(self) -> Any:
         """A new connection in autocommit, of no pool."""
+
+    @abstractmethod
+    def end(self, number: int) -> None:
+        """End a connection, by the server's number for it; back when it is gone."""
 
     @property
     def running(self) -> bool:
@@ -211,6 +219,11 @@ class Server(ABC):
             self._process.wait()
         self._process = None
         (self.directory / "process").unlink()
+
+    def close(self) -> None:
+        """Stop it for good."""
+        self.stop(abruptly=True)
+        self._port.close()
 
     def last_lines(self) -> str:
         """The end of the server's log."""
@@ -290,6 +303,11 @@ class Postgres(Server):
 
         return psycopg.connect(**self.parameters, autocommit=True)
 
+    def end(self, number: int) -> None:
+        self.run(f"select pg_terminate_backend({number})")
+        query = f"select count(*) from pg_stat_activity where pid = {number}"
+        until(lambda: self.run(query) == [(0,)])
+
 
 class MariaDB(Server):
     """MariaDB, with `settings` (`max_connections=20`, ...) over those that make it fast."""
@@ -367,11 +385,23 @@ class MariaDB(Server):
 
         return pymysql.connect(**self.parameters, autocommit=True)
 
+    def end(self, number: int) -> None:
+        self.run(f"kill {number}")
+        query = f"select count(*) from information_schema.processlist where id = {number}"
+        until(lambda: self.run(query) == [(0,)])
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((Server.host, 0))
-        return int(probe.getsockname()[1])
+
+def a_port_of_ones_own() -> socket.socket:
+    """A socket that holds a port as long as it is open, for a server to listen on.
+
+    Bound and not listening, it is in nobody's way who uses addresses again, as servers do. But no
+    outgoing connection is given this port: not while the server's data are made, which takes a
+    while on a busy machine, and not while the server is down, when a client of it could be given
+    it, and find itself there."""
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind((Server.host, 0))
+    return holder
 
 
 def postgres_programs() -> Path:

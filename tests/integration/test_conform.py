@@ -11,7 +11,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -28,9 +27,12 @@ from pool.events import Acquire, Discard, Opened, Release, Tick
 from pool.limits import Limits
 from tests.integration.drivers import ROOT
 from tests.integration.porting import ADAPTER, JAVASCRIPT, Cli, bad, find_node
+from tests.integration.processes import SECONDS, run
 
 pytestmark = pytest.mark.slow
 
+PATIENT = {"timeout": SECONDS, "shrinking": SECONDS}
+"""That the port has the time on a busy machine, too, and a history is as short as it can be."""
 PAGE = (ROOT / "docs" / "porting.md").read_text("utf-8")
 FAULTS = (
     "youngest-first",
@@ -51,9 +53,7 @@ FAULTS = (
 
 def test_its_own_tests(node: str) -> None:
     files = sorted(map(str, (JAVASCRIPT / "test").glob("*.test.mjs")))
-    done = subprocess.run(
-        [node, "--test", *files], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run([node, "--test", *files])
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -61,14 +61,8 @@ def test_where_there_is_no_node_on_the_path(tmp_path: Path) -> None:
     """The one that the extra `porting` brings does as well."""
     brought = find_node(path=str(tmp_path))
     assert brought != shutil.which("node")
-    done = subprocess.run(
-        [brought, "--test", *sorted(map(str, (JAVASCRIPT / "test").glob("*.test.mjs")))],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={"PATH": str(tmp_path)},
-    )
+    files = sorted(map(str, (JAVASCRIPT / "test").glob("*.test.mjs")))
+    done = run([brought, "--test", *files], env={"PATH": str(tmp_path)})
     assert done.returncode == 0, done.stdout + done.stderr
     assert conform.conform([brought, str(ADAPTER)], seconds=0).conforms
 
@@ -81,7 +75,7 @@ def test_it_conforms(node: str, cli: Cli) -> None:
 
 def judge(node: str, *arguments: str, seconds: float = 0, directory: Path | None = None) -> Verdict:
     command = [node, str(ADAPTER), *arguments]
-    return conform.conform(command, seconds=seconds, directory=directory)
+    return conform.conform(command, seconds=seconds, directory=directory, **PATIENT)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -99,14 +93,14 @@ def test_a_planted_fault_is_caught(node: str, fault: str) -> None:
 def test_every_fault_is_tried(node: str) -> None:
     module = (JAVASCRIPT / "faults.mjs").as_uri()
     script = f"import('{module}').then(({{FAULTS}}) => console.log(Object.keys(FAULTS).join()))"
-    done = subprocess.run([node, "-e", script], capture_output=True, text=True, check=True)
+    done = run([node, "-e", script])
     assert tuple(done.stdout.strip().split(",")) == FAULTS
 
 
 @pytest.mark.parametrize("fault", ["youngest-first", "lost-wakeup", "cancel-loses-connection"])
 def test_random_histories_alone_catch_it(node: str, fault: str, tmp_path: Path) -> None:
     shutil.copy(vectors_directory() / "limits.jsonl", tmp_path)
-    verdict = judge(node, "--fault", fault, seconds=30, directory=tmp_path)
+    verdict = judge(node, "--fault", fault, seconds=SECONDS, directory=tmp_path)
     found = verdict.divergence
     assert found is not None
     assert found.where == "histories"
@@ -118,7 +112,7 @@ def test_random_histories_alone_catch_it(node: str, fault: str, tmp_path: Path) 
 def test_the_same_seed_gives_the_same_histories(node: str, tmp_path: Path) -> None:
     shutil.copy(vectors_directory() / "limits.jsonl", tmp_path)
     one, other = (
-        judge(node, "--fault", "no-fence", seconds=30, directory=tmp_path).divergence
+        judge(node, "--fault", "no-fence", seconds=SECONDS, directory=tmp_path).divergence
         for _ in range(2)
     )
     assert one is not None
@@ -186,7 +180,7 @@ def test_the_third_step_of_the_walk_through(node: str, cli: Cli) -> None:
 
 def test_the_fifth_step_of_the_walk_through(node: str, cli: Cli) -> None:
     """A handler that returns without serving."""
-    options = ("--seconds", "0", "--shrink", "60")  # that it has the time on a busy machine, too
+    options = ("--seconds", "0", "--shrink", "300")  # that it has the time on a busy machine, too
     fault = ("--fault", "failed-connect-strands")
     status, out, _ = cli(*options, "--", node, str(ADAPTER), *fault)
     assert status == 1

@@ -7,6 +7,7 @@ the processes of these tests find, and is taken out by not naming its directory.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import pytest
 
 from pool.check.cli import main
 from pool.check.machines import MACHINES, machine, run_machine
+from tests.integration.processes import SECONDS, process
 
 COMMANDS = Path(sys.executable).parent
 FAULT = """
@@ -42,19 +44,12 @@ class Shell:
         self.fault.mkdir()
         (self.fault / "sitecustomize.py").write_text(FAULT)
 
-    def start(self, command: str, faulty: bool) -> subprocess.Popen[str]:
+    def start(
+        self, command: str, faulty: bool
+    ) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
         path = os.pathsep.join([str(COMMANDS), os.environ["PATH"]])
         environment = {**os.environ, "PATH": path, "PYTHONPATH": str(self.fault) if faulty else ""}
-        return subprocess.Popen(
-            command,
-            shell=True,
-            cwd=self.place,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        return process(command, shell=True, cwd=self.place, env=environment)
 
     def kept(self) -> list[Path]:
         """What Hypothesis keeps."""
@@ -62,10 +57,10 @@ class Shell:
         return [path for path in place.rglob("*") if path.is_file()]
 
     def __call__(self, command: str, *, faulty: bool = True) -> tuple[int, str]:
-        process = self.start(command, faulty)
-        out, err = process.communicate(timeout=300)
+        with self.start(command, faulty) as running:
+            out, err = running.communicate(timeout=SECONDS)
         assert not err, err
-        return process.returncode, out
+        return running.returncode, out
 
 
 @pytest.fixture
@@ -74,7 +69,6 @@ def shell(tmp_path: Path) -> Shell:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_fault_is_found_kept_tried_first_and_seen_again(shell: Shell) -> None:
     status, out = shell("purepool fuzz --seconds 60 --machine step --json a.json --junit a.xml")
     assert status == 1
@@ -115,14 +109,14 @@ def test_a_fault_is_found_kept_tried_first_and_seen_again(shell: Shell) -> None:
     assert len(shell.kept()) < before
 
 
-@pytest.mark.timeout(600)
 def test_ctrl_c_ends_it_with_what_there_is(shell: Shell) -> None:
-    process = shell.start("exec purepool fuzz --seconds 600 --json part.json", faulty=False)
-    assert process.stdout is not None
-    assert "seed" in process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "")
+    command = "exec purepool fuzz --seconds 600 --json part.json"
+    with shell.start(command, faulty=False) as running:
+        assert running.stdout is not None
+        assert "seed" in running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=SECONDS)
+    assert (running.returncode, err) == (130, "")
     assert "stopped" in out
     report = json.loads((shell.place / "part.json").read_text())
     assert report["stopped"]

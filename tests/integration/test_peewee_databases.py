@@ -26,6 +26,7 @@ from peewee import (
 )
 
 import pool.peewee as drop_in
+from tests.integration.drivers import FOR_EVER, PATIENCE
 from tests.integration.servers import MariaDB, Postgres
 
 Make = Callable[..., Any]
@@ -116,7 +117,7 @@ def test_lent_returned_and_lent_again(make: Make, driver: str, kind: str) -> Non
 
 @pytest.mark.parametrize(("driver", "kind"), ALL)
 def test_a_connection_serves_one_thread_after_another(make: Make, driver: str, kind: str) -> None:
-    database = make(driver, kind, max_connections=1, timeout=30)
+    database = make(driver, kind, max_connections=1, timeout=FOR_EVER)
     number = model_of(database, "one_after_another")
     database.close()
     seen: list[Any] = []
@@ -130,7 +131,7 @@ def test_a_connection_serves_one_thread_after_another(make: Make, driver: str, k
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert len(seen) == 6
     assert len({id(connection) for connection in seen}) == 1, "the one connection was lent to all"
     with database.connection_context():
@@ -164,18 +165,7 @@ def backend_of(database: Any, kind: str) -> int:
 
 def kill(request: pytest.FixtureRequest, kind: str, backend: int) -> None:
     """From a connection of the server's own; back when the backend is gone."""
-    server = request.getfixturevalue(kind)
-    if kind == "postgres":
-        server.run("select pg_terminate_backend(%s, 10000)", (backend,))
-        return
-    server.run(f"kill {backend}")
-    for _ in range(10_000):
-        left = server.run(
-            "select count(*) from information_schema.processlist where id = %s", (backend,)
-        )
-        if left == [(0,)]:
-            return
-    raise AssertionError("the backend did not go")
+    request.getfixturevalue(kind).end(backend)
 
 
 @pytest.mark.parametrize(("driver", "kind"), SERVERS)
@@ -201,7 +191,7 @@ def test_a_backend_killed_while_in_use(
     make: Make, request: pytest.FixtureRequest, driver: str, kind: str
 ) -> None:
     """Its holder sees the error; the next one gets a connection that works."""
-    database = make(driver, kind, max_connections=1, timeout=30)
+    database = make(driver, kind, max_connections=1, timeout=FOR_EVER)
     database.connect()
     backend = backend_of(database, kind)
     kill(request, kind, backend)
@@ -211,7 +201,7 @@ def test_a_backend_killed_while_in_use(
     results: list[int] = []
     thread = threading.Thread(target=lambda: results.append(next_turn(database, kind)))
     thread.start()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert results
     assert results != [backend]
 
@@ -232,7 +222,7 @@ def test_waiters_get_the_room_of_a_killed_backend(
     make: Make, request: pytest.FixtureRequest, driver: str, kind: str
 ) -> None:
     """Four threads over one connection whose backend dies each time it rests: all are served."""
-    database = make(driver, kind, max_connections=1, timeout=30)
+    database = make(driver, kind, max_connections=1, timeout=FOR_EVER)
     backends: list[int] = []
 
     def turn() -> None:
@@ -244,5 +234,5 @@ def test_waiters_get_the_room_of_a_killed_backend(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
     assert len(set(backends)) == 4

@@ -19,6 +19,7 @@ from playhouse import db_url
 from playhouse.flask_utils import FlaskDB
 
 import pool.peewee as drop_in
+from tests.integration.drivers import FOR_EVER, PATIENCE
 
 
 @pytest.fixture
@@ -38,11 +39,11 @@ def database_setting(request: pytest.FixtureRequest, tmp_path: Path, registered:
             "name": str(path),
             "engine": "pool.peewee.PooledSqliteDatabase",
             "max_connections": 4,
-            "timeout": 30,
+            "timeout": FOR_EVER,
         }
     if request.param == "url":
-        return f"sqlite+pool:///{path}?max_connections=4&timeout=30"
-    return drop_in.PooledSqliteDatabase(str(path), max_connections=4, timeout=30)
+        return f"sqlite+pool:///{path}?max_connections=4&timeout={FOR_EVER}"
+    return drop_in.PooledSqliteDatabase(str(path), max_connections=4, timeout=FOR_EVER)
 
 
 def application(setting: Any) -> tuple[Flask, FlaskDB, list[Any], threading.Barrier]:
@@ -67,7 +68,7 @@ def application(setting: Any) -> tuple[Flask, FlaskDB, list[Any], threading.Barr
     @app.route("/together")
     def meet() -> str:
         connections.append(flask_database.database.connection())
-        together.wait(20)
+        together.wait(PATIENCE)
         return "met"
 
     @app.route("/fail")
@@ -97,7 +98,7 @@ def test_requests_at_once_have_one_each(database_setting: Any) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert answers == ["met"] * 4
     assert len({id(connection) for connection in connections}) == 4
     assert not flask_database.database._in_use

@@ -65,7 +65,7 @@ import playhouse.pool
 import pytest
 
 import pool.peewee
-from tests.integration.drivers import PATIENCE, Call
+from tests.integration.drivers import FOR_EVER, PATIENCE, Call
 
 POOLS = {"playhouse": playhouse.pool, "purepool": pool.peewee}
 
@@ -406,7 +406,7 @@ def test_the_timeout_is_waited_for(kind: type[Any]) -> None:
 
 
 def test_a_returned_connection_wakes_who_waits(kind: type[Any]) -> None:
-    database = kind(max_connections=1, timeout=30)
+    database = kind(max_connections=1, timeout=FOR_EVER)
     assert database.connection() == 1
     call = Call(connect_again, database)
     database.close()  # before the other asks, or while it waits: it gets this one either way
@@ -418,7 +418,7 @@ def test_a_timeout_of_zero_is_for_ever(kind: type[Any]) -> None:
 
 
 def test_close_all_wakes_who_waits(kind: type[Any]) -> None:
-    database = kind(max_connections=1, timeout=30)
+    database = kind(max_connections=1, timeout=FOR_EVER)
     assert database.connection() == 1
     call = Call(connect_again, database)
     call.join(0.01)  # so that it usually waits; what follows holds in any case

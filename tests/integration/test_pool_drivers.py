@@ -67,10 +67,7 @@ class Place:
 
     def kill(self, number: int) -> None:
         """End a connection on the server."""
-        if self.name == "pymysql":
-            self.server.run(f"kill {number}")
-        else:
-            self.server.run(f"select pg_terminate_backend({number})")
+        self.server.end(number)
 
 
 def execute(connection: Any, statement: str) -> list[Any]:
@@ -86,12 +83,6 @@ def execute(connection: Any, statement: str) -> list[Any]:
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     with Place(request.param, request) as place:
         yield place
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Mark what needs a server, as conftest.py does for those who name their fixture."""
-    if "place" in metafunc.fixturenames:
-        metafunc.definition.add_marker(pytest.mark.database)
 
 
 @pytest.fixture

@@ -1,15 +1,14 @@
 """Every feature that `docs/features.md` lists, shown with a scripted driver.
 
 Theory.  Order is made, not hoped for: who waits is known to stand in the queue, who connects
-stands at a gate, and time passes where the test's own clock says so.  Where a bound in seconds is
-part of the claim it is asserted tenfold.
+stands at a gate, and time passes where the test's own clock says so.  That a wait ends with its
+timeout is seen where everything else it could end with never comes.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +33,7 @@ from tests.integration.drivers import (
     idle,
     lent,
     park,
+    soon,
     switching_often,
     until,
     waiting,
@@ -142,13 +142,14 @@ def test_wait_says_why_not() -> None:
 
 def test_timeout_per_call() -> None:
     """The pool's own, or that of the call; 0 does not wait, None waits for ever."""
+    with scripted(1, timeout=FOR_EVER) as pool, pool.acquire():
+        for timeout in (0.02, 0):
+            with soon(), pytest.raises(PoolTimeout):
+                pool.acquire(timeout)
     with scripted(1, timeout=0.02) as pool:
         lease = pool.acquire()
-        began = time.monotonic()
-        for function in (pool.acquire, lambda: pool.acquire(0.02), lambda: pool.acquire(0)):
-            with pytest.raises(PoolTimeout):
-                function()
-        assert time.monotonic() - began < 10 * 0.04
+        with soon(), pytest.raises(PoolTimeout):
+            pool.acquire()
         waiter = park(pool, turn, pool, None)
         for _ in range(3):
             with pytest.raises(PoolTimeout):
@@ -332,7 +333,7 @@ def test_no_io_under_the_lock() -> None:
 def test_callers_block_only_on_the_pool(where: str) -> None:
     """A database that hangs, in a connect or in a check: acquire keeps its timeout."""
     gate = Gate()
-    with scripted(1) as pool:
+    with scripted(1, check_timeout=FOR_EVER) as pool:
         if where == "connect":
             pool.driver.on_connect = gate
         else:
@@ -341,10 +342,8 @@ def test_callers_block_only_on_the_pool(where: str) -> None:
             clock.now += FAR
             pool.driver.on_alive = gate
         for _ in range(2):
-            began = time.monotonic()
-            with pytest.raises(PoolTimeout):
+            with soon(), pytest.raises(PoolTimeout):
                 pool.acquire(0.1)
-            assert time.monotonic() - began < 10 * 0.11
             if where == "check":  # it is closed when the driver comes back, and its room is free
                 until(lambda: pool.statistics().in_use == 0)
                 pool.driver.on_connect = gate
@@ -437,10 +436,11 @@ def test_back_off() -> None:
         for pause, longest in zip(pauses, [0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0, 1.0], strict=True):
             assert longest / 2 < pause <= longest + 1e-6
         assert len(set(pauses[4:])) > 1  # jitter
-        began = time.monotonic()
-        with pytest.raises(PoolTimeout, match="the last connect failed: ConnectionRefusedError"):
+        with (
+            soon(),
+            pytest.raises(PoolTimeout, match="the last connect failed: ConnectionRefusedError"),
+        ):
             pool.acquire(0.05)
-        assert time.monotonic() - began < 10 * 0.05
         lease.release()
         waiter.result()  # served by what came back, all the same
         pool.driver.on_connect = lambda: None
@@ -450,13 +450,18 @@ def test_back_off() -> None:
 
 
 def test_a_timeout_has_the_databases_refusal_as_cause() -> None:
-    with scripted(2) as pool, pool.acquire():
+    with scripted(2) as pool:
+        lease = pool.acquire()
         pool.driver.on_connect = fail
+        waiter = park(pool, turn, pool)
+        until(lambda: pool.statistics().last_error)
         with pytest.raises(PoolTimeout) as caught:
-            pool.acquire(0.1)
+            pool.acquire(0.01)
         assert isinstance(caught.value.__cause__, ConnectionRefusedError)
         assert caught.value.__cause__.__traceback__ is None
         pool.driver.on_connect = lambda: None
+        lease.release()
+        waiter.result()
 
 
 # ---------------------------------------------------------------- coming back
@@ -590,9 +595,8 @@ def test_close_comes_back_with_the_last_close() -> None:
         for _ in range(200):
             pool = Scripted(2)
             fill(pool, 2)
-            began = time.monotonic()
-            assert pool.close(PATIENCE)
-            assert time.monotonic() - began < PATIENCE / 2
+            with soon():
+                assert pool.close(PATIENCE)
 
 
 def test_the_block_of_a_pool_closes_it() -> None:

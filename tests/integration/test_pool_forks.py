@@ -87,7 +87,6 @@ def test_a_lease_stays_the_parents(pool: Pool[Any]) -> None:
     assert pool.statistics().closed == 0
 
 
-@pytest.mark.timeout(300)
 def test_connects_in_flight(postgres: Any) -> None:
     """Twenty times, from a parent full of threads, each time with connects half done: the child
     works, the parent's connects arrive, its sessions go on."""

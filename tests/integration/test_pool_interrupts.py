@@ -172,7 +172,6 @@ def test_what_is_forgiven() -> None:
 
 
 @pytest.mark.parametrize("opener", ["background", "caller"])
-@pytest.mark.timeout(600)
 def test_signals_at_random_microseconds(opener: str) -> None:
     """A handler that raises, as that of Ctrl-C does. After each seed's share of the hits the full
     capacity can be lent."""
@@ -220,7 +219,6 @@ def suffer(pool: Scripted, dice: random.Random, thrown: list[int], hits: int) ->
 
 
 @pytest.mark.parametrize("opener", ["background", "caller"])
-@pytest.mark.timeout(600)
 def test_storms_over_threads(opener: str) -> None:
     """`PyThreadState_SetAsyncExc` against eight threads at once, on a pool too small for them, so
     that most of them wait. (No checks: one that strikes in `Thread.start` may hit the newborn.)"""

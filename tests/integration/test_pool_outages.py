@@ -23,7 +23,16 @@ import psycopg
 import pytest
 
 from pool import Pool, PoolError, PoolTimeout
-from tests.integration.drivers import PATIENCE, Call, Gate, until, waiting
+from tests.integration.drivers import (
+    FOR_EVER,
+    PATIENCE,
+    Call,
+    Gate,
+    park,
+    soon,
+    until,
+    waiting,
+)
 from tests.integration.pools import is_whole, scripted
 
 THREADS = 32
@@ -33,7 +42,7 @@ class Ledger:
     """Connections of PostgreSQL, counted where they are made, used and closed."""
 
     def __init__(self, parameters: dict[str, Any]) -> None:
-        self.parameters = {"connect_timeout": 5, **parameters}
+        self.parameters = {"connect_timeout": round(PATIENCE), **parameters}
         self.opened = 0
         self.closing = 0
         self.most = 0
@@ -141,8 +150,8 @@ def test_the_server_stops_and_starts_under_load(
     postgres_with: Callable[..., Any], abruptly: bool
 ) -> None:
     """32 threads, 8 connections: nobody waits past its deadline, everything works within 2 s of the
-    server's return, never more than 8 are open, none is with two, and at rest the server counts
-    what the pool counts."""
+    server's return (asserted tenfold, both of them), never more than 8 are open, none is with two,
+    and at rest the server counts what the pool counts."""
     server = postgres_with()
     ledger = Ledger(server.parameters)
     timeout = 1.0
@@ -154,12 +163,10 @@ def test_the_server_stops_and_starts_under_load(
             refused = load.refused
             until(lambda refused=refused: load.refused > refused + THREADS)
             server.start()
-            back = time.monotonic()
             load.served.clear()
-            until(lambda: len(load.served) == THREADS)
-            assert time.monotonic() - back < 2.0 * 3  # a busy machine
+            until(lambda: len(load.served) == THREADS, 10 * 2.0)
         load.stop()
-        assert load.longest < timeout * 1.1 * 5
+        assert load.longest < 10 * timeout
         assert ledger.mistakes == []
         assert ledger.most <= 8
         is_whole(pool, 8)
@@ -180,14 +187,15 @@ def test_a_server_with_fewer_connections(postgres_with: Callable[..., Any]) -> N
         with contextlib.ExitStack() as stack:
             for _ in range(5):
                 stack.enter_context(pool.acquire())
+            waiters = [park(pool, pool.acquire) for _ in range(3)]
+            until(lambda: pool.statistics().last_error)
             with pytest.raises(
                 PoolTimeout, match=r"too many clients|remaining connection"
             ) as caught:
-                pool.acquire(0.5)
+                pool.acquire(0.05)
             assert isinstance(caught.value.__cause__, psycopg.OperationalError)
             assert caught.value.__cause__.__traceback__ is None
-            waiters = [Call(pool.acquire) for _ in range(3)]
-            until(lambda: waiting(pool) == 3)
+            assert waiting(pool) == 3
         for waiter in waiters:
             waiter.result().release()
         load = Load(pool, ledger, PATIENCE)
@@ -208,7 +216,7 @@ def test_backends_are_killed_under_load(postgres: Any) -> None:
             query = "select pid from pg_stat_activity where backend_type = 'client backend'"
             victims = [row[0] for row in postgres.run(query + " and pid <> pg_backend_pid()")]
             if victims:
-                postgres.run(f"select pg_terminate_backend({dice.choice(victims)})")
+                postgres.end(dice.choice(victims))
         load.stop()
         assert load.refused == 0
         assert ledger.mistakes == []
@@ -301,16 +309,14 @@ def test_half_open_connections(postgres: Any, proxy: Proxy) -> None:
     replaced and the caller served; one whose deadline is sooner is told in time."""
     ledger = Ledger({**postgres.parameters, "port": proxy.port})
     with Pool(
-        ledger.connect, max_size=3, check_after=0.0, check_timeout=0.2, timeout=PATIENCE
+        ledger.connect, max_size=3, check_after=0.0, check_timeout=0.2, timeout=FOR_EVER
     ) as pool:
         is_whole(pool, 3)
         proxy.go_silent()
-        began = time.monotonic()
-        with pytest.raises(PoolTimeout, match="did not answer a check in time"):
+        with soon(), pytest.raises(PoolTimeout, match="did not answer a check in time"):
             pool.acquire(0.05)
-        with pool.acquire() as lease:
+        with soon(), pool.acquire() as lease:
             assert lease.connection.execute("select 1").fetchone() == (1,)
-        assert time.monotonic() - began < 10 * 0.5
         proxy.close_silent()
         is_whole(pool, 3)
 
@@ -318,19 +324,19 @@ def test_half_open_connections(postgres: Any, proxy: Proxy) -> None:
 def test_a_connect_that_hangs(postgres: Any, proxy: Proxy) -> None:
     """The server accepts and says nothing: acquire keeps its timeout, others go on with what is
     there, and once the driver gives up everything is as before."""
-    ledger = Ledger({**postgres.parameters, "port": proxy.port, "connect_timeout": 2})
+    ledger = Ledger({**postgres.parameters, "port": proxy.port, "connect_timeout": round(FOR_EVER)})
     with Pool(ledger.connect, max_size=2, max_opening=1, timeout=PATIENCE) as pool:
         lease = pool.acquire()
         proxy.deaf = True
-        began = time.monotonic()
-        with pytest.raises(PoolTimeout):
+        with soon(), pytest.raises(PoolTimeout):
             pool.acquire(0.1)
-        assert time.monotonic() - began < 10 * 0.11
         lease.release()
         for _ in range(10):
             with pool.connection() as connection:
                 assert connection.execute("select 1").fetchone() == (1,)
+        until(lambda: proxy.silent)
         proxy.deaf = False
+        proxy.close_silent()
         is_whole(pool, 2)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import sysconfig
 import zipfile
@@ -22,24 +21,17 @@ from pool.check import tlc
 from pool.check.configurations import CONFIGURATIONS
 from pool.check.machines import MACHINES
 from tests.integration.drivers import ROOT
+from tests.integration.processes import run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 
 def call(*command: object, cwd: Path) -> str:
     """What it printed; it must end well."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
+    done = run([str(word) for word in command], cwd=cwd, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return str(done.stdout)
 
 
 @pytest.fixture(scope="module")

@@ -93,20 +93,17 @@ def reached() -> Counter[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_every_goal_is_reached(reached: Counter[str]) -> None:
     assert GOALS - set(reached) == set()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", DIFFERENCES)
 def test_each_intended_difference_is_seen(name: str, reached: Counter[str]) -> None:
     assert reached[name]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", DIFFERENCES)
 def test_each_intended_difference_is_missed_when_left_out(name: str) -> None:
     with pytest.raises(Different):
@@ -306,7 +303,6 @@ FAULTY: list[Patch] = [
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("fault", FAULTY)
 def test_a_planted_fault_is_found(fault: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     fault(monkeypatch)

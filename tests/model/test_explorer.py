@@ -261,7 +261,6 @@ def test_a_choice_that_there_is_not_is_named(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_every_line_and_branch_of_step_is_reached(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--coverage"]) == 0
     out = capsys.readouterr().out

@@ -35,7 +35,6 @@ def test_a_mutant_of_the_code_is_found(mutant: Mutant) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["lifo_waiters", "cancel_removes_another"])
 def test_a_mutant_of_the_specification_is_found(name: str) -> None:
     assert set(MUTANTS[name].specification) <= set(found_in_specification(MUTANTS[name]))

@@ -33,7 +33,6 @@ from tests.model.rounds import run
 TestRuntime = pytest.mark.timeout(3600)(RuntimeMachine.TestCase)  # `nightly` takes its time
 TestRuntime.settings = settings(phases=set(Phase) - {Phase.explain})
 
-pytestmark = pytest.mark.timeout(600)
 
 GOALS = {
     "acquire",

@@ -37,8 +37,6 @@ from tests.model.faults import (
     wakes_before_it_answers,
 )
 
-pytestmark = pytest.mark.timeout(600)  # seconds each, on a machine that does nothing else
-
 # ---------------------------------------------------------------- what is true
 
 

@@ -145,14 +145,12 @@ def _as_dump(graph: PythonGraph) -> tlc.Dump:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_the_graphs_are_one() -> None:
     result = equality_task(CONFIGURATIONS["strangers"]).run()
     assert result.passed, result.message
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -177,7 +175,6 @@ def test_a_change_of_the_specification_alone_fails(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_module_that_does_not_parse_gets_one_message(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
