@@ -30,6 +30,7 @@ from pool.limits import IdleOrder, Limits, Opener
 from pool.listeners import Kind, Listener, Listeners
 from pool.runtime import Runtime
 from pool.statistics import Statistics, statistics_of
+from pool.text import kind_of, text_of
 
 Connection = TypeVar("Connection")
 
@@ -48,7 +49,8 @@ class Pool(Generic[Connection]):
 
     * `max_size`: most connections idle, in use and being opened; None for no limit.
     * `min_idle`: idle connections to keep ready; needs `opener="background"`.
-    * `timeout`: how long `acquire` waits; None for ever, 0 not at all.
+    * `timeout`: how long `acquire` waits; None for ever, 0 not at all (with `"background"`, for the
+      check of a connection that rested at most a tenth of a second).
     * `max_lifetime`: a connection of this age is replaced (up to a tenth earlier, so that those
       made together do not end together); None never.
     * `max_idle`: idle connections above `min_idle` are closed after it; None never.
@@ -198,7 +200,7 @@ class Pool(Generic[Connection]):
                 self._driver.explain(error, self.name)
                 self._listeners.tell("refuse", error=error)
             elif self._connects and isinstance(error, Exception):
-                failed = OpenError(f"the database could not be reached: {error}")
+                failed = OpenError(f"the database could not be reached: {text_of(error)}")
                 self._driver.explain(failed, self.name)
                 self._listeners.tell("refuse", error=failed)
                 raise failed from error
@@ -291,6 +293,14 @@ class Pool(Generic[Connection]):
             runtime.apply(Tick(now))
             pause = next_look(runtime.state, now)
             self._next_look = now + min(LOOK_EVERY, pause or LOOK_EVERY)
+
+    def __reduce__(self) -> Any:
+        """For `copy`, `deepcopy` and `pickle`."""
+        raise TypeError(
+            f"a {kind_of(self)} cannot be copied or pickled: it stands for connections of this "
+            "process; share the object between threads, and make one in each process that is "
+            "started anew (after a fork the child's begins empty by itself)"
+        )
 
     def __enter__(self) -> Pool[Connection]:
         return self

@@ -7,23 +7,20 @@ its name, with its value and what is allowed, always as a `ValueError`, as in `p
 from __future__ import annotations
 
 import inspect
-import math
 from typing import Any
+
+from pool.limits import is_finite
+from pool.text import repr_of
 
 
 def refuse(name: str, value: object, allowed: str) -> ValueError:
     """The error that says what is wrong with an argument."""
-    return ValueError(f"{name}={value!r}: allowed is {allowed}")
+    return ValueError(f"{name}={repr_of(value)}: allowed is {allowed}")
 
 
 def is_seconds(value: object) -> bool:
     """Whether this is a finite number, at least 0."""
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and value >= 0
-    )
+    return is_finite(value) and value >= 0  # type: ignore[operator]  # a number
 
 
 def check_seconds(name: str, value: object, none: str) -> None:

@@ -23,9 +23,9 @@ from pool import heap
 from pool.arguments import check_connect, check_hook
 from pool.dbapi import Recipe, recipe_for
 from pool.effects import Close, Leaked
-from pool.errors import OpenError, PoolError
+from pool.errors import OpenError, PoolError, failure_of
 from pool.holders import Holder
-from pool.state import Failure
+from pool.text import kind_of, text_of
 
 if TYPE_CHECKING:
     from pool.listeners import Listeners
@@ -97,6 +97,8 @@ class Callables:
         except Exception as error:
             if self._keeps_errors:  # its traceback is dropped, but not one that a caller gets
                 self.last_error = error
+            elif isinstance(error, PoolError):  # of another pool: not how this one refuses
+                raise ConnectionError(f"{kind_of(error)}: {text_of(error)}") from error
             raise
         self.listeners.tell("connect", connection=connection, seconds=time.monotonic() - began)
         return connection
@@ -178,7 +180,7 @@ class Callables:
         if failure is None:
             return
         cause: Exception | None = self.last_error
-        if cause is None or Failure(type(cause).__name__, str(cause)) != failure:
+        if cause is None or failure_of(cause) != failure:
             cause = OpenError(f"{failure.kind}: {failure.text}")
         error.__cause__ = cause
 

@@ -15,6 +15,7 @@ from pool import heap, waiters
 from pool.effects import Refuse, RefuseReason
 from pool.holders import describe_holders
 from pool.state import Failure, State
+from pool.text import kind_of, text_of
 
 
 class PoolError(Exception):
@@ -65,7 +66,7 @@ _CLASSES: dict[RefuseReason, tuple[type[PoolError], str]] = {
 
 def describe(state: State, now: float) -> str:
     """What is going on, in one line."""
-    most = "no limit" if state.limits.max_size is None else str(state.limits.max_size)
+    most = "no limit" if state.limits.max_size is None else text_of(state.limits.max_size)
     numbers = (
         f"max {most}, in use {len(state.in_use)}, idle {heap.size(state.idle)}, "
         f"opening {state.opening}, waiting {waiters.size(state.waiters)}"
@@ -73,10 +74,20 @@ def describe(state: State, now: float) -> str:
     return "; ".join(filter(None, (numbers, describe_holders(state, now))))
 
 
+def failure_of(error: BaseException) -> Failure:
+    """What the machine is told of an error: text, and not too much of it."""
+    return Failure(kind_of(error), text_of(error))
+
+
 def error_for(refusal: Refuse, state: State, timeout: float | None, now: float) -> PoolError:
     """The exception that tells a caller of its refusal, at this time on the clock of events."""
     kind, text = _CLASSES[refusal.reason]
     return error_of(kind, text.format(timeout=timeout or 0.0), state, now, refusal.error)
+
+
+def unanswered(state: State, now: float) -> PoolError:
+    """For a caller whose deadline passed while its connection was asked whether it is alive."""
+    return error_of(PoolTimeout, "the database did not answer a check in time", state, now, None)
 
 
 def error_of(

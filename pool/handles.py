@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pool import waiters
 from pool.effects import Grant, Open, Refuse
 from pool.state import State
+from pool.text import kind_of
 
 if TYPE_CHECKING:
     from pool.runtime import Runtime
@@ -48,6 +49,13 @@ class Handle:
         self.held: Any = None
         """The connection."""
         self.ended = False
+
+    def __reduce__(self) -> Any:
+        """For `copy`, `deepcopy` and `pickle`. When a copy went, it would be a loss."""
+        raise TypeError(
+            f"a {kind_of(self)} cannot be copied or pickled: it is the one claim to its "
+            "connection; pass on the object itself, or acquire another"
+        )
 
     @property
     def connection(self) -> Any:

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from pool.effects import Close
-from pool.errors import PoolTimeout, describe
-from pool.events import Tick
+from pool.events import Cancel, Discard, Tick
 from pool.state import State, expires_at
 from pool.transition import wake_at
 
@@ -37,6 +37,9 @@ logger = logging.getLogger("pool")
 RETRY_AFTER = 1.0
 """Seconds until the watch tries again after the system refused it a thread."""
 
+AT_ONCE = 0.1
+"""Seconds that a check may take for a caller that does not wait: far more than a round trip."""
+
 CLOSES_WITHOUT_LIMIT = 8
 """Closes at once for a pool without `max_size`."""
 
@@ -51,6 +54,7 @@ class Helpers:
         self._lock = runtime.sync.lock()  # for the two counts below; no I/O under it either
         self._watching = False
         self._asked: dict[int, _Question] = {}
+        self._left: dict[int, _Question] = {}  # those whose callers are gone
         self.closing = 0
         """Threads that close something, or are about to: those that `max_size` bounds."""
 
@@ -67,10 +71,10 @@ class Helpers:
         if not self._watching:
             _start(self._sync, self._keep_watch, "watch")
 
-    def is_alive(self, handle: Handle, deadline: float | None) -> bool:
-        """Ask the driver on a thread of its own. No answer within `check_timeout` is a no; none
-        by the deadline, a `PoolTimeout`. The connection is then closed, but not before the
-        driver came back."""
+    def is_alive(self, handle: Handle, deadline: float | None, waits: bool = True) -> bool | None:
+        """Ask the driver on a thread of its own. No answer within `check_timeout` is a no: the
+        connection is to be closed, but that waits until the driver came back. None: no answer by
+        the deadline; or, for a caller that does not wait, within `AT_ONCE`."""
         runtime = handle.runtime
         question = _Question(self, runtime, handle.key, handle.held)
         self._asked[handle.key] = question
@@ -79,15 +83,36 @@ class Helpers:
         except BaseException:  # the system has no thread for us, or we were interrupted
             question.withdraw()
             raise
-        left = None if deadline is None else max(0.0, deadline - runtime.sync.monotonic())
-        waits = [seconds for seconds in (left, runtime.check_timeout) if seconds is not None]
-        question.done.acquire(True, min(waits, default=-1.0))
-        if question.answer is None and (left is None or left > min(waits)):
+        now = runtime.sync.monotonic()
+        left = AT_ONCE if not waits else None if deadline is None else max(0.0, deadline - now)
+        patience = runtime.check_timeout
+        question.done.acquire(True, _pause(_least(left, patience)))
+        if question.answer is None and (left is None or (patience is not None and patience < left)):
             return False
-        if question.answer is None:
-            reason = "the database did not answer a check in time"
-            raise PoolTimeout(f"{reason} ({describe(runtime.state, runtime.clock())})")
+        if question.answer is None and patience is not None:
+            self._leave(question, handle, now + patience)
         return question.answer
+
+    def _leave(self, question: _Question, handle: Handle, until: float) -> None:
+        """Its caller is gone: leave the claim to the watch. A slow database must not
+        cost a good connection, and the connects that follow, for each caller in a hurry."""
+        question.claim, question.until = (handle.ticket, handle.key), until
+        question.handle = handle  # what is collected counts as lost
+        self._left[handle.key] = question
+        handle.ticket = handle.key = 0
+        self.wake()
+
+    def _look_after_left(self, runtime: Runtime) -> float | None:
+        """Connections whose callers did not wait for the answer: those that live go to the
+        next, the others are closed. The seconds until the next of them is to be given up."""
+        now = runtime.sync.monotonic()
+        for key, question in list(self._left.items()):
+            ticket, answer = question.claim[0], question.answer
+            if answer is not None or now >= question.until:
+                at = runtime.clock()
+                runtime.apply(Cancel(at, ticket) if answer else Discard(at, ticket, key))
+                del self._left[key]
+        return min((question.until - now for question in list(self._left.values())), default=None)
 
     # ------------------------------------------------------------ the watch
 
@@ -99,11 +124,15 @@ class Helpers:
             self._watching = True
         try:
             while (runtime := self._runtime()) is not None and runtime.helpers is self:
-                pause = self._look(runtime)
+                try:
+                    pause = self._look(runtime)
+                except Exception:  # nobody else would notice, and nobody be served
+                    logger.exception("the watch of a pool failed; it goes on")
+                    pause = RETRY_AFTER
                 if pause is None and runtime.state.phase == "closed" and not runtime.jobs:
                     break
                 del runtime  # so that a pool nobody uses can be collected meanwhile
-                self._signal.acquire(True, -1 if pause is None else pause)
+                self._signal.acquire(True, _pause(pause))
         finally:
             self._watching = False
         if runtime is not None and runtime.jobs:  # of somebody who saw this watch still there
@@ -117,11 +146,12 @@ class Helpers:
         except RuntimeError:  # the system has no thread for us
             logger.warning("cannot start a helper thread", exc_info=True)
             return RETRY_AFTER
+        left = self._look_after_left(runtime)
         now = runtime.clock()
         due = wake_at(runtime.state)
         if due is not None and now >= due:
             runtime.apply(Tick(now))
-        return next_look(runtime.state, now)
+        return _least(left, next_look(runtime.state, now))
 
     def _begin(self, runtime: Runtime, effect: Effect) -> None:
         if type(effect) is not Close:
@@ -134,7 +164,7 @@ class Helpers:
             self.closing += 1
         try:
             _start(self._sync, lambda: self._close(runtime, effect), "close")
-        except RuntimeError:
+        except BaseException:
             with self._lock:
                 self.closing -= 1
             raise
@@ -163,6 +193,10 @@ class _Question:
         self.key = key
         self.connection = connection
         self.answer: bool | None = None
+        self.claim = (0, 0)
+        self.until = 0.0
+        """For who comes to look after it when its caller is gone."""
+        self.handle: Handle | None = None
         self.done = runtime.sync.lock()
         self.done.acquire()
         self._turn = [True]  # whoever takes it out asks, or sees to it that nobody does
@@ -206,6 +240,16 @@ def next_look(state: State, now: float) -> float | None:
         ends = (expires_at(limits, lease.entry) for lease in state.in_use.values())
         waits += [end - now for end in ends if end is not None and end > now]
     return min(waits, default=None)
+
+
+def _least(one: float | None, other: float | None) -> float | None:
+    """The smaller of two waits; None: for ever."""
+    return other if one is None else one if other is None else min(one, other)
+
+
+def _pause(seconds: float | None) -> float:
+    """As a lock wants it, which cannot wait for more than some 292 years."""
+    return -1.0 if seconds is None else min(seconds, threading.TIMEOUT_MAX)
 
 
 def _start(sync: Any, target: Callable[[], None], what: str) -> None:

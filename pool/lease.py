@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pool.errors import LeaseEnded
 from pool.handles import Handle
+from pool.text import repr_of
 
 if TYPE_CHECKING:
     from pool.api import Pool
@@ -95,7 +96,7 @@ class Lease(Handle, Generic[Connection]):
             self.discard()
 
     def __repr__(self) -> str:
-        return "<Lease: ended>" if self.ended else f"<Lease: {self.connection!r}>"
+        return "<Lease: ended>" if self.ended else f"<Lease: {repr_of(self.connection)}>"
 
 
 class Borrowing(Lease[Connection]):

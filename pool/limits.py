@@ -13,16 +13,26 @@ from typing import Any, Literal, get_args
 
 import attrs
 
+from pool.text import repr_of
+
 IdleOrder = Literal["oldest", "lifo", "fifo"]
 Opener = Literal["caller", "background"]
 
 
 def _refuse(name: str, value: object, allowed: str) -> ValueError:
-    return ValueError(f"{name}={value!r}: allowed is {allowed}")
+    return ValueError(f"{name}={repr_of(value)}: allowed is {allowed}")
 
 
 def _is_number(value: object, kinds: tuple[type, ...]) -> bool:
     return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+def is_finite(value: object) -> bool:
+    """Whether this is a number of seconds: a whole one may be too large to be one."""
+    try:
+        return _is_number(value, (int, float)) and math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return False
 
 
 def _whole(least: int, *, optional: bool) -> Any:
@@ -43,7 +53,7 @@ def _seconds(*, optional: bool) -> Any:
     def check(limits: Limits, attribute: attrs.Attribute[Any], value: Any) -> None:
         if optional and value is None:
             return
-        if not _is_number(value, (int, float)) or not math.isfinite(value) or value <= 0:
+        if not is_finite(value) or value <= 0:
             raise _refuse(attribute.name, value, allowed)
 
     return check
@@ -53,7 +63,7 @@ def _one_of(values: tuple[str, ...]) -> Any:
     allowed = "one of " + ", ".join(map(repr, values))
 
     def check(limits: Limits, attribute: attrs.Attribute[Any], value: object) -> None:
-        if value not in values:
+        if not isinstance(value, str) or value not in values:
             raise _refuse(attribute.name, value, allowed)
 
     return check

@@ -44,7 +44,7 @@ from typing import Any
 from pool import forks, shortcuts
 from pool.driver import Driver, Sync
 from pool.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
-from pool.errors import PoolTimeout, error_for
+from pool.errors import error_for, failure_of, unanswered
 from pool.events import (
     Acquire,
     Cancel,
@@ -130,6 +130,9 @@ class Runtime:
         in twice the time."""
         self.lock = lock
         self.turnstile = turnstile or iter(lock.acquire, None)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a running pool cannot be copied or pickled: it has a lock; share it")
 
     @property
     def step(self) -> Step:
@@ -219,18 +222,18 @@ class Runtime:
                 handle.key, handle.held = key, connection
                 if rested is None or rested < self.check_after:
                     return handle
+                alive: bool | None = False
                 try:
                     if self.helpers is not None:
-                        alive = self.helpers.is_alive(handle, deadline)
-                    else:
-                        alive = self.driver.is_alive(connection)
-                except PoolTimeout:
-                    raise
+                        alive = self.helpers.is_alive(handle, deadline, timeout != 0)
+                        if alive:
+                            return handle
+                    elif self.driver.is_alive(connection):
+                        return handle
                 except Exception:
                     logger.debug("connection %s is dead", handle.key, exc_info=True)
-                    alive = False
-                if alive:
-                    return handle
+                if alive is None:
+                    raise unanswered(self.state, self.clock())
                 cell = Cell(ticket)
                 taken = fields = connection = None  # as above
                 handle.held = None
@@ -499,11 +502,15 @@ class Runtime:
             connection = self.driver.connect()
         except BaseException as error:
             if ticket is None or isinstance(error, Exception):  # else it is a Cancel
-                failure = Failure(type(error).__name__, str(error))
-                self.apply(OpenFailed(self.clock(), ticket, failure, self.jitter() / 2))
-            if ticket is not None or not isinstance(error, Exception):
+                failure = Failure("Exception", "")  # if it cannot even be made text
+                try:
+                    failure = failure_of(error)
+                finally:
+                    self.apply(OpenFailed(self.clock(), ticket, failure, self.jitter() / 2))
+            if ticket is not None:
                 raise
-            error.__traceback__ = None  # the driver may keep the error, but not these frames
+            # The driver may keep the error, but not these frames; and it may forbid to set this.
+            BaseException.with_traceback(error, None)
             logger.info("connect failed: %s: %s", *failure)
         else:
             self.apply(Opened(self.clock(), ticket, connection, began, self.jitter() / 10))

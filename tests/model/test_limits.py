@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from decimal import Decimal
 from typing import Any
 
 import attrs
@@ -14,6 +16,7 @@ from pool import Configure, Limits, Tick, initial, step
 
 BAD_WHOLE: list[Any] = [-1, 1.0, 1.5, "3", True, math.nan, math.inf]
 BAD_SECONDS: list[Any] = [0, 0.0, -1, -0.5, math.nan, math.inf, -math.inf, "3", True, 1j]
+BAD_SECONDS += [10**400, -(10**400), Decimal(3), Decimal("NaN")]  # the first is no float
 
 BAD = [
     *(("max_size", bad, "at least 1") for bad in [0, *BAD_WHOLE]),
@@ -28,6 +31,24 @@ BAD = [
     *(("idle_order", bad, "'oldest', 'lifo', 'fifo'") for bad in ["LIFO", "", None, 1]),
     *(("opener", bad, "'caller', 'background'") for bad in ["thread", "", None, 1]),
 ]
+
+
+class Hostile:
+    """A value that cannot be compared, nor shown."""
+
+    def __eq__(self, *_: object) -> Any:
+        raise LookupError
+
+    __hash__ = __bool__ = __repr__ = __lt__ = __float__ = __index__ = __eq__  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("field", [field.name for field in attrs.fields(Limits)])
+def test_a_value_that_can_be_asked_nothing_is_refused(field: str) -> None:
+    """LIM-1: without what it raises."""
+    value: Any = Hostile()
+    shown = re.escape(f"{field}=<Hostile that cannot be made text: LookupError>: allowed is ")
+    with pytest.raises(ValueError, match=shown):
+        Limits(**{field: value})
 
 
 @pytest.mark.parametrize(("field", "value", "allowed"), BAD)

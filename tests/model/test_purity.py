@@ -28,6 +28,7 @@ PURE = {
     "limits",
     "shortcuts",
     "state",
+    "text",
     "transition",
     "values",
     "waiters",
