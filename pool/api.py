@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from threading import get_ident
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -24,7 +23,7 @@ from pool.effects import Ignored
 from pool.errors import OpenError, PoolClosed, PoolError, PoolTimeout, describe, error_of
 from pool.events import Configure, Event, Resume, Retire, Shutdown, Suspend, Tick
 from pool.helpers import next_look
-from pool.holders import Holder, Holding, TracedHolder, holdings, lines_here
+from pool.holders import Holder, Holding, TracedHolder, here, holdings, introduce, lines_here
 from pool.lease import Borrowing, Lease
 from pool.limits import IdleOrder, Limits, Opener
 from pool.listeners import Kind, Listener, Listeners
@@ -148,6 +147,7 @@ class Pool(Generic[Connection]):
         runtime.on_leak = self._driver.report_leak
         runtime.on_close = self._driver.report_close
         self._next_look = 0.0
+        self._watch()
 
     # ------------------------------------------------------------ borrowing
 
@@ -176,24 +176,30 @@ class Pool(Generic[Connection]):
             timeout = self._timeout
         elif timeout is not None and not is_seconds(timeout):
             check_seconds("timeout", timeout, "to wait for ever")
-        runtime = self._runtime
-        began = 0.0
+        runtime, watched, began = self._runtime, self._watched, 0.0
         try:
             if self._connects:
                 self._look()
-            if self._heard["checkout"]:
+            if watched:
                 began = time.monotonic()
-            if self._tracks:
+            if watched and self._tracks:
                 holder: Holder = TracedHolder(lease, runtime.lost)
                 holder.lines = lines_here()
             else:
                 holder = Holder(lease, runtime.lost)
-            holder.thread = get_ident()
+            try:
+                thread = here.thread
+            except AttributeError:
+                thread = introduce()
+            holder.taker = taker = thread.taker
+            if taker.name is not thread.known._name:
+                holder.taker = thread.rename()
             runtime.acquire(timeout, holder, lease)
-            if began:
+            if watched and self._heard["checkout"]:
                 waited = time.monotonic() - began
                 self._listeners.tell("checkout", connection=lease.connection, seconds=waited)
         except BaseException as error:
+            thread = None  # the traceback must not keep it: it is gone when the thread has ended
             if not lease.ended:
                 runtime.lose(lease)
             if isinstance(error, PoolError):
@@ -277,6 +283,11 @@ class Pool(Generic[Connection]):
     def listen(self, kind: Kind, function: Listener) -> None:
         """Call `function` with a `Notice` whenever this happens: see `Notice.kind`."""
         self._listeners.add(kind, function)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Find out once, not in every turn, whether somebody wants to know of each acquire."""
+        self._watched = self._tracks or bool(self._heard["checkout"])
 
     def _apply(self, event: Event) -> None:
         effects = self._runtime.apply(event)

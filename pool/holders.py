@@ -5,6 +5,11 @@ reference to the lease that knows its thread.  With leak tracking it also knows 
 that led to the acquire: code objects and line numbers, not frames, for a frame keeps alive all
 that its function holds.  Text is made of it only when somebody reads it.
 
+A thread is known by a `Thread` of our own, made when it first asks for a connection, and by the
+name that it had when it took this one.  Not by its number: the system gives that of a thread that
+has ended to the next one, who would be blamed.  And not by looking for it when a message is made:
+that would be a walk over all threads for each name, in the middle of a storm of refusals.
+
 It is a weak reference for the sake of one instant.  A lease that is lost says so in its finalizer;
 an exception that strikes on the first step of that, a second misfortune, ends it unsaid.  But then
 the interpreter calls the weak reference's callback, which is the append of the runtime's
@@ -36,16 +41,69 @@ MOST = 5
 _HERE = str(Path(__file__).parent) + os.sep
 
 
-class Holder(weakref.ref[Any]):
-    """A weak reference to a lease, which knows the thread that took it. Thread-safe."""
+class Taker:
+    """Who takes connections: a thread, by the name that it has then. Immutable."""
 
-    __slots__ = ("thread",)
+    __slots__ = ("name", "thread")
 
-    thread: int
-    lines: tuple[tuple[CodeType, int], ...] = ()
+    def __init__(self, name: str, thread: weakref.ref[Thread]) -> None:
+        self.name = name
+        self.thread = thread
 
     def __repr__(self) -> str:
-        return thread_name(self.thread)
+        text = f"thread {self.name!r}"
+        return text if self.thread() else f"{text} (a thread that has ended)"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is the thread that asks."""
+        return self.thread is introduce().reference
+
+
+class Thread:
+    """A thread, of whatever kind, that takes connections. Only its own locals refer to this, so
+    that it is gone when the thread has ended."""
+
+    __slots__ = ("__weakref__", "known", "reference", "taker")
+
+    def __init__(self) -> None:
+        known: Any = threading.current_thread()
+        # What `name` gives, in a third of the time, for this is read in every turn.
+        self.known = known if isinstance(getattr(known, "_name", None), str) else _Nameless()
+        self.reference = weakref.ref(self)
+        self.rename()
+
+    def rename(self) -> Taker:
+        """It has a new name."""
+        self.taker = Taker(self.known._name, self.reference)
+        return self.taker
+
+
+class _Nameless:
+    """In the place of a thread whose `threading` does not keep the name where ours does."""
+
+    @property
+    def _name(self) -> str:
+        return str(threading.current_thread().name)
+
+
+here = threading.local()
+"""Its `thread` is the `Thread` that asks, once that was introduced."""
+
+
+def introduce() -> Thread:
+    """The thread that asks. Others may ask meanwhile on the same thread: a signal handler does."""
+    mine = here.__dict__
+    return mine.get("thread") or mine.setdefault("thread", Thread())  # type: ignore[no-any-return]
+
+
+class Holder(weakref.ref[Any]):
+    """A weak reference to a lease, which knows who took it. Thread-safe."""
+
+    __slots__ = ("taker",)
+
+    taker: Taker
+    lines: tuple[tuple[CodeType, int], ...] = ()
 
     @property
     def line(self) -> str | None:
@@ -92,7 +150,9 @@ class Holding:
     """The pool's number for the connection."""
     connection: Any
     thread: str
-    """The name of the thread that took it, or its number if it has ended."""
+    """The thread that took it, by the name that it had then, and whether it has ended."""
+    is_here: bool = False
+    """Whether that is the thread that asks."""
     seconds: float
     """For how long."""
     line: str | None
@@ -102,35 +162,46 @@ class Holding:
 
     def __str__(self) -> str:
         place = f" at {self.line}" if self.line else ""
-        return f"{self.thread} for {self.seconds:.1f} s{place}"
+        return f"{'this ' if self.is_here else ''}{self.thread} for {self.seconds:.1f} s{place}"
 
 
 def holdings(state: State, now: float, most: int | None = None) -> list[Holding]:
-    """Who holds what, those who hold longest first."""
+    """Who holds what, those who hold longest first; before them, where only so many are asked
+    for, the thread that asks."""
     leases = [(lease.checked_out, key) for key, lease in state.in_use.items()]
-    leases = sorted(leases) if most is None else heapq.nsmallest(most, leases)
-    return [_holding(state, key, now) for _, key in leases]
+    if most is None:
+        return [_holding(state, key, now) for _, key in sorted(leases)]
+    mine = held_here(state)
+    chosen = [(key not in mine, since, key) for since, key in leases]
+    return [_holding(state, key, now) for _, _, key in heapq.nsmallest(most, chosen)]
+
+
+def held_here(state: State) -> frozenset[int]:
+    """The keys of the connections that the thread that asks has taken."""
+    me = introduce().reference
+    takers = ((key, _taker(lease.owner)) for key, lease in state.in_use.items())
+    return frozenset(key for key, taker in takers if taker is not None and taker.thread is me)
+
+
+def _taker(owner: Any) -> Taker | None:
+    if isinstance(owner, Holder):
+        return owner.taker
+    return owner if isinstance(owner, Taker) else None
 
 
 def _holding(state: State, key: int, now: float) -> Holding:
     lease = state.in_use[key]
     holder = lease.owner if isinstance(lease.owner, Holder) else None
+    taker = _taker(lease.owner)
     return Holding(
         key=key,
         connection=lease.entry.connection,
-        thread=thread_name(holder.thread if holder else lease.owner),
+        thread=repr(taker) if taker else "somebody",
+        is_here=taker is not None and taker.is_here,
         seconds=max(0.0, now - lease.checked_out),
         line=holder.line if holder else None,
         stack=holder.stack if holder else None,
     )
-
-
-def thread_name(number: Any) -> str:
-    """How people call the thread with this number."""
-    for thread in threading.enumerate():
-        if thread.ident == number:
-            return f"thread {thread.name!r}"
-    return "somebody" if number is None else f"a thread that has ended ({number})"
 
 
 def describe_holders(state: State, now: float) -> str:

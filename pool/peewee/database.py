@@ -22,7 +22,6 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from threading import get_ident
 from typing import Any
 
 import attrs
@@ -42,6 +41,7 @@ from pool.events import (
     Forked,
 )
 from pool.handles import Handle
+from pool.holders import introduce
 from pool.limits import Limits
 from pool.peewee.mirror import Mirror, PoolLock
 from pool.runtime import Runtime
@@ -100,7 +100,7 @@ class _Session:
         self.first = Handle(runtime)
         self.first.ended = not shared  # threads that share a session each need their own
         self.others: dict[Any, Handle] = {}
-        self.owner = 0 if shared else get_ident()
+        self.thread = None if shared else introduce()
         self.arriving: Handle | None = None  # that of the last `connect`, until it succeeded
         self.given = self.state = state
         if type(state) in (peewee._ConnectionLocal, peewee._ConnectionState):
@@ -280,7 +280,11 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         handle = session.first if session.first.ended else Handle(self._runtime)
         session.arriving = handle
         try:
-            self._runtime.acquire(timeout, session.owner or get_ident(), handle)
+            thread = session.thread or introduce()
+            taker = thread.taker
+            if taker.name is not thread.known._name:
+                taker = thread.rename()
+            self._runtime.acquire(timeout, taker, handle)
         except PoolTimeout as error:
             text = "Max connections exceeded, timed out attempting to connect"
             if timeout == 0:

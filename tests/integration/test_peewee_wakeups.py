@@ -492,8 +492,8 @@ def test_several_at_once_go_to_the_oldest(make: Callable[..., Any]) -> None:
     database.close_all()
     until(lambda: hold.standing == 3)
     assert waiting(database) == 2
-    owners = {lease.owner for lease in database._runtime.state.in_use.values()}
-    assert owners == {call.ident for call in calls[:3]}
+    owners = {lease.owner.name for lease in database._runtime.state.in_use.values()}
+    assert owners == {call.name for call in calls[:3]}
     hold.open()
     for call in calls:
         call.result()

@@ -486,7 +486,7 @@ def test_a_timeout_says_what_is_going_on(timeout: float, text: str) -> None:
         assert message.startswith("pool 'orders': no connection ")
         assert text in message
         assert (
-            "max 1, in use 1, idle 0, opening 0, waiting 0; held by thread 'MainThread' for "
+            "max 1, in use 1, idle 0, opening 0, waiting 0; held by this thread 'MainThread' for "
             in (message)
         )
         assert __file__ not in message  # leak tracking is off

@@ -1,0 +1,193 @@
+"""What an operator sees of a pool: who is named in an error, and what is logged.
+
+Theory.  An error is read by somebody who was not there.  So each test makes a situation that
+tempts the pool to say something wrong, or nothing, and reads what it says.
+"""
+
+from __future__ import annotations
+
+import _thread
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from pool import Lease, PoolTimeout, holders
+from tests.integration.drivers import PATIENCE, Call, Gate, until
+from tests.integration.pools import Scripted, scripted
+
+FAR = 1000.0
+TRIES = 1000
+"""Threads that are started until the system gives one the number of a thread that has ended."""
+
+
+def refused(pool: Scripted, timeout: float = 0) -> str:
+    """What the pool tells a caller who gets nothing."""
+    with pytest.raises(PoolTimeout) as caught:
+        pool.acquire(timeout)
+    return str(caught.value)
+
+
+def in_a_foreign_thread(function: Callable[[], Any]) -> int:
+    """Call it on a thread that `threading` did not start; the number of that thread."""
+    over, numbers = threading.Event(), []
+
+    def run() -> None:
+        numbers.append(threading.get_ident())
+        function()
+        over.set()
+
+    _thread.start_new_thread(run, ())
+    assert over.wait(PATIENCE)
+    return int(numbers[0])
+
+
+def in_a_thread(function: Callable[[], Any]) -> int:
+    thread = threading.Thread(target=function, name="the culprit")
+    thread.start()
+    number = thread.ident
+    thread.join(PATIENCE)
+    assert number is not None
+    return number
+
+
+# ---------------------------------------------------------------- who is named
+
+
+@pytest.mark.parametrize("start", [in_a_thread, in_a_foreign_thread])
+def test_a_number_that_is_used_again_blames_nobody(start: Callable[[Any], int]) -> None:
+    """A thread takes a connection and ends, and another one gets its number."""
+    with scripted(1) as pool:
+        leases: list[Lease[Any]] = []
+        number = start(lambda: leases.append(pool.acquire()))
+        (culprit,) = pool.holders()
+        until(lambda: "has ended" in pool.holders()[0].thread)
+        told: list[str] = []
+
+        def innocent() -> None:
+            if threading.get_ident() == number:
+                told.append(refused(pool))
+
+        for _ in range(TRIES):
+            thread = threading.Thread(target=innocent, name="the innocent")
+            thread.start()
+            thread.join(PATIENCE)
+            if told:
+                break
+        assert told, "no thread got the number"
+        assert culprit.thread in told[0]
+        assert "(a thread that has ended)" in told[0]
+        assert "the innocent" not in told[0]
+        assert "this thread" not in told[0]
+        leases[0].release()
+
+
+def test_the_name_is_that_of_the_time_when_it_was_taken() -> None:
+    """A worker that is named after its job: the job that took the connection is told."""
+    with scripted(2) as pool:
+        leases = []
+        renamed, over = threading.Event(), threading.Event()
+
+        def work() -> None:
+            thread = threading.current_thread()
+            for job in ("job 1", "job 2"):
+                thread.name = job
+                leases.append(pool.acquire())
+            thread.name = "job 3"
+            renamed.set()
+            over.wait(PATIENCE)
+
+        worker = Call(work)
+        assert renamed.wait(PATIENCE)
+        assert [holding.thread for holding in pool.holders()] == [
+            "thread 'job 1'",
+            "thread 'job 2'",
+        ]
+        over.set()
+        worker.result()
+        for lease in leases:
+            lease.release()
+
+
+def test_a_thread_without_a_name_where_it_is_expected() -> None:
+    """Whatever stands in the place of `threading`, and keeps the name somewhere else."""
+    name = threading.current_thread().name
+    assert holders._Nameless()._name == name
+
+
+def test_the_one_who_is_told_that_it_holds_it_itself() -> None:
+    """Also when it is not among those that hold longest, and so would not be named."""
+    with scripted(holders.MOST + 2) as pool, ExitStack() as stack:
+        gate = Gate()
+
+        def hold() -> None:
+            with pool.acquire():
+                gate()
+
+        others = [Call(hold) for _ in range(holders.MOST + 1)]
+        until(lambda: gate.standing == len(others))
+        stack.enter_context(pool.acquire())
+        name = threading.current_thread().name
+        assert f"held by this thread {name!r} for " in refused(pool)
+        assert [holding.is_here for holding in pool.holders()] == [False] * len(others) + [True]
+        assert "this thread" not in Call(refused, pool).result()
+        gate.open()
+        for other in others:
+            other.result()
+
+
+def test_its_line_is_told_where_it_is_known() -> None:
+    with scripted(1, leak_after=FAR) as pool, pool.acquire():
+        line = sys._getframe().f_lineno - 1
+        assert f" at {__file__}:{line} in test_its_line_is_told" in refused(pool)
+
+
+def test_a_thread_asks_while_it_is_introduced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a signal handler, for one: both are the same thread."""
+    first: list[holders.Thread] = []
+    plain = holders.Thread.__init__
+
+    def interrupted(thread: holders.Thread) -> None:
+        if not first:
+            monkeypatch.setattr(holders.Thread, "__init__", plain)
+            first.append(holders.introduce())
+        plain(thread)
+
+    monkeypatch.setattr(holders.Thread, "__init__", interrupted)
+    assert Call(holders.introduce).result() is first[0]
+    assert len(first) == 1
+
+
+@contextmanager
+def idle_threads(count: int) -> Iterator[None]:
+    over = threading.Event()
+    threads = [threading.Thread(target=over.wait, args=(PATIENCE,)) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    yield
+    over.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_what_a_refusal_costs_is_the_same_among_many_threads() -> None:
+    """In calls, which can be counted, and not in time, which depends on who else is at work."""
+
+    def cost() -> int:
+        calls: list[object] = []
+        sys.setprofile(lambda frame, event, _: calls.append(event))
+        with pytest.raises(PoolTimeout):
+            pool.acquire(0)
+        sys.setprofile(None)
+        return len(calls)
+
+    with scripted(5, opener="caller") as pool, ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(pool.acquire())
+        cost()
+        few = cost()
+        with idle_threads(100):
+            assert cost() == few
