@@ -8,15 +8,13 @@ connection for each caller in a hurry.  One that gives no answer within `check_t
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from pool import OpenError, PoolTimeout
-from pool.helpers import AT_ONCE
-from tests.integration.drivers import FOR_EVER, Call, Gate, idle, lent, park, until
+from tests.integration.drivers import FOR_EVER, Call, Gate, idle, lent, park, soon, until
 from tests.integration.pools import Scripted, is_whole, scripted
 
 IN_A_HURRY = pytest.mark.parametrize("timeout", [0, 0.01])
@@ -33,8 +31,9 @@ def left(pool: Scripted) -> Any:
 
 
 @pytest.mark.parametrize("opener", ["caller", "background"])
-def test_who_does_not_wait_gets_what_is_alive(opener: str) -> None:
-    """An answer that comes at once is no wait."""
+def test_who_does_not_wait_gets_what_is_alive(opener: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that comes at once is no wait; how soon a thread can give one is the machine's."""
+    monkeypatch.setattr("pool.helpers.AT_ONCE", FOR_EVER)
     with scripted(1, opener=opener, check_after=0.0) as pool:
         first = turn(pool)
         assert [turn(pool, 0) for _ in range(10)] == [first] * 10
@@ -47,12 +46,11 @@ def test_a_check_goes_on_without_its_caller(timeout: float) -> None:
     with scripted(1, check_after=0.0, check_timeout=FOR_EVER) as pool:
         first = turn(pool)
         gate = pool.driver.on_alive = Gate()
-        began = time.monotonic()
-        with pytest.raises(PoolTimeout, match=UNANSWERED):
+        with soon(), pytest.raises(PoolTimeout, match=UNANSWERED):
             pool.acquire(timeout)
-        assert time.monotonic() - began < 10 * AT_ONCE
         gc.collect()
-        assert (gate.standing, lent(pool), len(left(pool))) == (1, [first], 1)
+        until(lambda: gate.standing)
+        assert (lent(pool), len(left(pool))) == ([first], 1)
         pool.driver.on_alive = lambda _: None
         gate.open()
         until(lambda: idle(pool) == [first])
@@ -113,6 +111,7 @@ def test_one_that_never_answers_is_given_up(timeout: float) -> None:
         gate = pool.driver.on_alive = Gate()
         with pytest.raises(PoolTimeout, match=UNANSWERED):
             pool.acquire(timeout)
+        until(lambda: gate.standing)
         pool.driver.on_alive = lambda _: None
         assert turn(pool) is not first
         assert (gate.standing, first.closed) == (1, 0)
@@ -127,6 +126,7 @@ def test_without_a_check_timeout_it_is_given_up_at_once(timeout: float) -> None:
         gate = pool.driver.on_alive = Gate()
         with pytest.raises(PoolTimeout, match=UNANSWERED):
             pool.acquire(timeout)
+        until(lambda: gate.standing)
         pool.driver.on_alive = lambda _: None
         assert turn(pool) is not first
         assert (gate.standing, first.closed) == (1, 0)
