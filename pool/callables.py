@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
 import time
 import weakref
 from collections.abc import Callable
@@ -25,13 +24,12 @@ from pool.dbapi import Recipe, recipe_for
 from pool.effects import Close, Leaked
 from pool.errors import OpenError, PoolError, failure_of
 from pool.holders import Holder
+from pool.log import logger
 from pool.text import kind_of, text_of
 
 if TYPE_CHECKING:
     from pool.listeners import Listeners
     from pool.runtime import Runtime
-
-logger = logging.getLogger("pool")
 
 Hook = Callable[[Any], Any]
 
@@ -62,7 +60,7 @@ class Callables:
         self.listeners = listeners
         self.first_ticket = 0
         """Leases with a lower ticket are those of the process that this one was forked from."""
-        self.last_error: Exception | None = None
+        self.last_error: BaseException | None = None
         self._keeps_errors = keeps_errors
         self.recipes: dict[type, Recipe] = {}
         """By the class of the connection, for every class that was ever connected."""
@@ -94,7 +92,7 @@ class Callables:
                 with contextlib.suppress(Exception):
                     self.close(connection)
                 raise
-        except Exception as error:
+        except BaseException as error:
             if self._keeps_errors:  # its traceback is dropped, but not one that a caller gets
                 self.last_error = error
             elif isinstance(error, PoolError):  # of another pool: not how this one refuses
@@ -179,7 +177,7 @@ class Callables:
         failure = error.failure
         if failure is None:
             return
-        cause: Exception | None = self.last_error
+        cause = self.last_error
         if cause is None or failure_of(cause) != failure:
             cause = OpenError(f"{failure.kind}: {failure.text}")
         error.__cause__ = cause

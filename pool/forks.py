@@ -9,7 +9,6 @@ not collected either (RUN-9).
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import weakref
 from collections.abc import Iterable
@@ -17,12 +16,11 @@ from typing import TYPE_CHECKING
 
 from pool import heap
 from pool.effects import Close, Effect
+from pool.log import logger
 from pool.state import State
 
 if TYPE_CHECKING:
     from pool.runtime import Runtime
-
-logger = logging.getLogger("pool")
 
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 

@@ -15,13 +15,13 @@ What it refuses to know: why anything is opened or closed.
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from pool.effects import Close
 from pool.events import Cancel, Discard, Tick
+from pool.log import logger
 from pool.state import State, expires_at
 from pool.transition import wake_at
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from pool.effects import Effect
     from pool.handles import Handle
     from pool.runtime import Runtime
-
-logger = logging.getLogger("pool")
 
 RETRY_AFTER = 1.0
 """Seconds until the watch tries again after the system refused it a thread."""
@@ -127,7 +125,7 @@ class Helpers:
                 try:
                     pause = self._look(runtime)
                 except Exception:  # nobody else would notice, and nobody be served
-                    logger.exception("the watch of a pool failed; it goes on")
+                    logger.error("the watch of a pool failed; it goes on", exc_info=True)
                     pause = RETRY_AFTER
                 if pause is None and runtime.state.phase == "closed" and not runtime.jobs:
                     break
@@ -172,12 +170,16 @@ class Helpers:
     def _perform(self, runtime: Runtime, effect: Effect) -> None:
         try:
             runtime.perform(effect)
+        except BaseException:  # there is nobody on this thread to whom it could go
+            logger.warning("an exception ended a thread of a pool", exc_info=True)
         finally:
             self.nudge()
 
     def _close(self, runtime: Runtime, effect: Close) -> None:
         try:
             runtime.perform(effect)
+        except BaseException:  # as above
+            logger.warning("an exception ended a thread of a pool", exc_info=True)
         finally:
             with self._lock:
                 self.closing -= 1
@@ -207,7 +209,7 @@ class _Question:
         answer = False
         try:
             answer = bool(self.driver.is_alive(self.connection))
-        except Exception:
+        except BaseException:  # whatever it is: there is nobody else on this thread
             logger.debug("connection %s is dead", self.key, exc_info=True)
         finally:
             self.answer = answer

@@ -31,6 +31,7 @@ from typing import Any
 import attrs
 
 from pool.state import State
+from pool.text import repr_of
 
 DEEPEST = 40
 """Lines of a stack that are kept, the innermost."""
@@ -148,7 +149,7 @@ class Holding:
 
     key: int
     """The pool's number for the connection."""
-    connection: Any
+    connection: Any = attrs.field(repr=repr_of, eq=id)
     thread: str
     """The thread that took it, by the name that it had then, and whether it has ended."""
     is_here: bool = False

@@ -7,15 +7,14 @@ goes no further: a broken metric must not cost a connection.  It gets one frozen
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import attrs
 
 from pool.arguments import refuse
-
-logger = logging.getLogger("pool")
+from pool.log import logger
+from pool.text import repr_of
 
 Kind = Literal["connect", "checkout", "checkin", "close", "refuse", "leak"]
 
@@ -30,12 +29,12 @@ class Notice:
     got an error. `leak`: held for `leak_after`."""
     pool: str | None
     """The pool's name."""
-    connection: Any = None
+    connection: Any = attrs.field(default=None, repr=repr_of, eq=id)
     seconds: float | None = None
     """How long the connect took, the caller waited, or the connection has been held."""
     reason: str | None = None
     """Why it was closed."""
-    error: BaseException | None = None
+    error: BaseException | None = attrs.field(default=None, repr=repr_of, eq=id)
     """What the caller got instead of a connection. Keeping it keeps its frames."""
     where: str | None = None
     """The stack of the holder, as text."""
@@ -56,7 +55,7 @@ class Listeners:
             self.add(kind, function)
 
     def add(self, kind: Kind, function: Listener) -> None:
-        if kind not in self.by_kind:
+        if not isinstance(kind, str) or kind not in self.by_kind:  # type: ignore[redundant-expr]
             raise refuse("kind", kind, "one of " + ", ".join(map(repr, self.by_kind)))
         if not callable(function):
             raise refuse(kind, function, "a function that takes a Notice")

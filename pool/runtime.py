@@ -32,7 +32,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import logging
 import random
 import threading
 import time
@@ -61,11 +60,10 @@ from pool.forks import keep_for_ever
 from pool.handles import Cell, Handle, claims_of
 from pool.helpers import Helpers
 from pool.limits import Limits
+from pool.log import logger
 from pool.onlookers import Onlookers
 from pool.state import Failure, Fields, State, initial
 from pool.transition import step
-
-logger = logging.getLogger("pool")
 
 Step = Callable[[State, Event], tuple[State, tuple[Effect, ...]]]
 
@@ -487,7 +485,8 @@ class Runtime:
                 self.driver.close(effect.connection)
             except Exception:
                 logger.warning("closing connection %s failed", effect.key, exc_info=True)
-            self.on_close(effect)
+            finally:
+                self.on_close(effect)
         finally:
             self._closed(mark)
 
