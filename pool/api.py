@@ -8,7 +8,7 @@ pool is open, full or empty is `step`'s business, and what it answers is reporte
 
 from __future__ import annotations
 
-import threading
+import functools
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -20,14 +20,33 @@ from pool import heap
 from pool.arguments import check_seconds, is_seconds, refuse
 from pool.callables import Callables
 from pool.effects import Ignored
-from pool.errors import OpenError, PoolClosed, PoolError, PoolTimeout, describe, error_of
+from pool.errors import (
+    WITHIN,
+    OpenError,
+    PoolClosed,
+    PoolError,
+    PoolReentered,
+    PoolTimeout,
+    describe,
+    error_of,
+)
 from pool.events import Configure, Event, Resume, Retire, Shutdown, Suspend, Tick
 from pool.helpers import next_look
-from pool.holders import Holder, Holding, TracedHolder, here, holdings, introduce, lines_here
+from pool.holders import (
+    Holder,
+    Holding,
+    TracedHolder,
+    here,
+    holdings,
+    introduce,
+    is_mine,
+    lines_here,
+)
 from pool.lease import Borrowing, Lease
 from pool.limits import IdleOrder, Limits, Opener
 from pool.listeners import Kind, Listener, Listeners
-from pool.runtime import Runtime
+from pool.runtime import Made, Runtime
+from pool.state import State
 from pool.statistics import Statistics, statistics_of
 from pool.text import kind_of, text_of
 
@@ -138,7 +157,6 @@ class Pool(Generic[Connection]):
         )
         self._connects = opener == "caller"
         self._tracks = leak_after is not None
-        self._configuring = threading.Lock()
         self._runtime = runtime = Runtime(
             self._driver, limits, check_after=check_after, check_timeout=check_timeout
         )
@@ -228,6 +246,8 @@ class Pool(Generic[Connection]):
             return there >= state.limits.min_idle or state.phase == "closed"
 
         runtime.apply(Tick(runtime.clock()))  # after a fork nobody else may have begun
+        if runtime.is_within() and not is_ready():
+            raise PoolReentered(WITHIN)
         ready = runtime.onlookers.wait(runtime.sync, is_ready, timeout)
         state = runtime.state
         if ready and state.phase != "closed":
@@ -254,9 +274,13 @@ class Pool(Generic[Connection]):
         in use in surplus when it comes back. Raises `ValueError`, `PoolClosed`."""
         given: dict[str, Any] = {"max_size": max_size, "min_idle": min_idle}
         changes = {field: value for field, value in given.items() if value is not DEFAULT}
-        with self._configuring:
-            limits = attrs.evolve(self._runtime.state.limits, **changes)
-            self._apply(Configure(self._runtime.clock(), limits))
+        now = self._runtime.clock()
+
+        def configure(state: State) -> Configure:
+            return Configure(now, attrs.evolve(state.limits, **changes))
+
+        configure(self._runtime.state)  # what is not allowed is refused before the lock is taken
+        self._apply(configure)
 
     def drain(self) -> None:
         """Replace every connection: idle ones are closed now, lent ones when they come back.
@@ -274,11 +298,18 @@ class Pool(Generic[Connection]):
     def close(self, timeout: float | None = 5.0) -> bool:
         """Close the pool for ever: callers that wait get `PoolClosed`, idle connections are closed
         now, lent ones when they come back. Waits for that for `timeout` seconds (None: for ever,
-        0: not at all); whether all of it is done. May be called again, to wait again."""
+        0: not at all); whether all of it is done. May be called again, to wait again.
+
+        It does not wait for what the calling thread itself has borrowed, or is in the middle of: a
+        hook, a listener or a signal's handler that calls it gets False at once."""
         check_seconds("timeout", timeout, "to wait for ever")
         runtime = self._runtime
         runtime.apply(Shutdown(runtime.clock()))
-        return runtime.onlookers.wait(runtime.sync, runtime.is_at_rest, timeout)
+        if runtime.is_reentered():
+            return False  # it takes effect when this thread leaves the lock
+        runtime.take_over()
+        alone = functools.partial(runtime.is_at_rest, lambda lease: is_mine(lease.owner))
+        return runtime.onlookers.wait(runtime.sync, alone, timeout) and runtime.is_at_rest()
 
     def listen(self, kind: Kind, function: Listener) -> None:
         """Call `function` with a `Notice` whenever this happens: see `Notice.kind`."""
@@ -289,7 +320,7 @@ class Pool(Generic[Connection]):
         """Find out once, not in every turn, whether somebody wants to know of each acquire."""
         self._watched = self._tracks or bool(self._heard["checkout"])
 
-    def _apply(self, event: Event) -> None:
+    def _apply(self, event: Event | Made) -> None:
         effects = self._runtime.apply(event)
         if effects and type(effects[-1]) is Ignored and self._runtime.state.phase == "closed":
             error = PoolClosed("the pool is closed")

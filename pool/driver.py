@@ -39,6 +39,11 @@ class Sync:
     def lock() -> Any:
         return threading.Lock()
 
+    @staticmethod
+    def rlock() -> Any:
+        """A re-entrant one, which knows whether it is owned by the thread that asks."""
+        return threading.RLock()
+
     monotonic = staticmethod(time.monotonic)
     """The clock that waits are measured on."""
 

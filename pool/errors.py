@@ -29,6 +29,11 @@ class PoolTimeout(PoolError, TimeoutError):
     """No connection within the timeout, or none at once for a caller that does not wait."""
 
 
+class PoolReentered(PoolTimeout):
+    """An acquire from within another call of the same thread (by a signal's handler, a finalizer
+    or a hook of the pool) that would have had to wait for the thread it is on."""
+
+
 class PoolSuspended(PoolTimeout):
     """As `PoolTimeout`, while the pool is suspended."""
 
@@ -52,6 +57,11 @@ class PoolForked(PoolError):
 class LeaseEnded(PoolError):
     """A lease was asked for its connection after it had been given back."""
 
+
+WITHIN = (
+    "this thread is in the middle of another call of the pool (this one comes from a signal "
+    "handler, a finalizer or a hook), so it cannot wait"
+)
 
 _CLASSES: dict[RefuseReason, tuple[type[PoolError], str]] = {
     "timeout": (PoolTimeout, "no connection within {timeout:g} s"),

@@ -112,6 +112,10 @@ class Helpers:
                 del self._left[key]
         return min((question.until - now for question in list(self._left.values())), default=None)
 
+    def checked_by(self, ident: Any) -> set[int]:
+        """Keys of the connections that this thread is asking."""
+        return {key for key, question in list(self._asked.items()) if question.asker == ident}
+
     # ------------------------------------------------------------ the watch
 
     def _keep_watch(self) -> None:
@@ -199,6 +203,9 @@ class _Question:
         self.until = 0.0
         """For who comes to look after it when its caller is gone."""
         self.handle: Handle | None = None
+        self.ident = runtime.sync.ident
+        self.asker: Any = None
+        """The thread that asks, once it does."""
         self.done = runtime.sync.lock()
         self.done.acquire()
         self._turn = [True]  # whoever takes it out asks, or sees to it that nobody does
@@ -207,6 +214,7 @@ class _Question:
         if not self._take_turn():
             return
         answer = False
+        self.asker = self.ident()
         try:
             answer = bool(self.driver.is_alive(self.connection))
         except BaseException:  # whatever it is: there is nobody else on this thread

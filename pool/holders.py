@@ -131,6 +131,11 @@ class TracedHolder(Holder):
     __slots__ = ("lines",)
 
 
+def is_mine(owner: Any) -> bool:
+    """Whether the thread that asks took what is this owner's."""
+    return isinstance(owner, Holder) and owner.taker.is_here
+
+
 def lines_here() -> tuple[tuple[CodeType, int], ...]:
     """The lines of code that led into this package, the innermost first."""
     lines: list[tuple[CodeType, int]] = []

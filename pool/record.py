@@ -30,6 +30,7 @@ from immutables import Map
 
 from pool import heap
 from pool.effects import Close, Effect, Grant, Leaked
+from pool.errors import WITHIN, PoolReentered
 from pool.events import Acquire, Adopt, Event, Opened
 from pool.invariants import INVARIANTS, STEP_INVARIANTS
 from pool.runtime import Runtime, Step
@@ -116,6 +117,8 @@ class Recorder:
     @staticmethod
     def _hold(runtime: Runtime, do: Callable[[Runtime], Any]) -> Any:
         """Do this between two transitions."""
+        if runtime.is_reentered():
+            raise PoolReentered(WITHIN)
         try:
             with runtime.lock:
                 return do(runtime)

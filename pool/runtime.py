@@ -8,15 +8,16 @@ old state or the new one, and never loses an effect with it.
 
 * Under the lock: `step`, that assignment, and handing answers to parked callers.  No I/O,
   no hook, no callback.
-* The lock is a plain one.  With a re-entrant lock a finalizer that tries it would enter a
-  running transition.
+* A signal's handler, or a finalizer, may call the pool while its thread is inside the lock
+  (RUN-10).  It never waits for itself: what needs no answer is noted in the inbox, an `acquire` is
+  refused.  So the lock is re-entrant, only to know whose it is, and `applying` says that its owner
+  is in the middle of a transition, which nobody may enter.
 * A caller parks on a lock of its own (its `Cell`).  After a wait that timed out it
   sends `Expire` and obeys what its cell then holds: the state decides, never the result of
   the wait.
 * A caller holds a `Handle`.  When a handle is lost, for whatever reason, its finalizer puts a
   note into the inbox and tries the lock; whoever leaves the lock looks at the inbox again.
-  A finalizer does no I/O and never blocks, for it may run inside the lock, on the
-  same thread.
+  A finalizer does no I/O and never blocks.
 * Io that nobody performed (its owner was interrupted, or is a finalizer) is taken over by
   whoever leaves the lock next.
 
@@ -37,13 +38,13 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from pool import forks, shortcuts
 from pool.driver import Driver, Sync
 from pool.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
-from pool.errors import error_for, failure_of, unanswered
+from pool.errors import WITHIN, PoolReentered, error_for, failure_of, unanswered
 from pool.events import (
     Acquire,
     Cancel,
@@ -62,10 +63,17 @@ from pool.helpers import Helpers
 from pool.limits import Limits
 from pool.log import logger
 from pool.onlookers import Onlookers
-from pool.state import Failure, Fields, State, initial
+from pool.state import Failure, Fields, Lease, State, initial
 from pool.transition import step
 
 Step = Callable[[State, Event], tuple[State, tuple[Effect, ...]]]
+
+Made = Callable[[State], Event]
+"""Makes an event of the state that it is going to meet."""
+
+UnderWay = dict["weakref.ref[_Work]", Any]
+"""Calls of the driver, and the threads on which they are. One whose end is interrupted counts
+until its frame is gone."""
 
 
 class Runtime:
@@ -103,13 +111,18 @@ class Runtime:
         self.on_close: Callable[[Close], None] = _do_nothing
         self.on_fork: Callable[[], None] = _do_nothing
         self.jobs: dict[int, Effect] = {}
-        self.closing: dict[weakref.ref[_Closing], Any] = {}
-        """Closes under way, and whose. One whose end is struck counts until its frame is gone."""
+        self.closing: UnderWay = {}
+        self.connecting: UnderWay = {}
+        self.callers: set[Any] = set()
+        """Threads that wait in an acquire, or connect. An acquire on top of that, by a signal's
+        handler or a hook, does not wait: it could be for what this one gets (RUN-10)."""
         self._tickets = itertools.count(1)
-        self.set_lock(sync.lock())
+        self.set_lock(sync.rlock())
         self._current: tuple[Fields, tuple[Effect, ...]] = (initial(limits), ())
         self._cells: dict[int, Cell] = {}
         self._inbox: deque[Any] = deque()
+        """Of lost handles the ticket and key; owners, of which all is lost; events, each in a tuple
+        of its own, of whoever may not wait for the lock."""
         self.lost = self._inbox.append
         """To be the callback of a weak reference to a handle that is its owner. It is called where
         the handle's finalizer is struck on its first step, and has no step of its own."""
@@ -120,14 +133,22 @@ class Runtime:
         if self.helpers and limits.min_idle:
             self.helpers.wake()
 
-    def set_lock(self, lock: Any, turnstile: Iterable[Any] | None = None) -> None:
-        """Put this lock in the place of the one before, which the caller must hold.
+    def set_lock(self, lock: Any) -> None:
+        """Put this lock, a re-entrant one, in the place of the one before.
 
         `for _ in turnstile` takes it, in one bytecode: an asynchronous exception finds it not
         yet taken, or taken and inside the `try` that gives it back. `with` would do that too,
         in twice the time."""
         self.lock = lock
-        self.turnstile = turnstile or iter(lock.acquire, None)
+        self.turnstile = iter(lock.acquire, None)
+        self.applying = False
+        """Whoever holds the lock is in the middle of a transition. A call of its own thread that
+        comes before this is set, or after, finds nothing half done, and may pass."""
+
+    def is_reentered(self) -> bool:
+        """Whether this very thread is in the middle of a transition: it is a signal's handler, or
+        a finalizer, that asks."""
+        return bool(self.applying and self.lock._is_owned())
 
     def __reduce__(self) -> Any:
         raise TypeError("a running pool cannot be copied or pickled: it has a lock; share it")
@@ -156,19 +177,38 @@ class Runtime:
         """Those of the state: the same object until the state changes."""
         return self._current[0]
 
-    def is_at_rest(self) -> bool:
-        """Whether nothing is lent, being opened, to be done, or being closed by other threads:
-        a hook of ours that waited for its own end would wait in vain."""
+    def is_within(self) -> bool:
+        """Whether this thread is in the middle of a call that others may wait for."""
+        return self.is_reentered() or self.sync.ident() in self.callers
+
+    def is_at_rest(self, mine: Callable[[Lease], bool] | None = None) -> bool:
+        """Whether nothing is lent, being opened, to be done, or being closed by other threads.
+
+        With `mine`, which says what this thread holds: whether there is nothing but what waits
+        for this very thread. A hook that waited for its own end would never see it."""
         # In the order in which work moves on, so that none is missed between two of these.
         fields, undelivered = self._current
         state, me = State._make(fields), self.sync.ident()
+        lent: Any = state.in_use
+        opening = state.opening
+        if mine is not None:
+            checked = self.helpers.checked_by(me) if self.helpers else ()
+            leases = state.in_use.items()
+            lent = [key for key, lease in leases if not mine(lease) and key not in checked]
+            opening -= list(self.connecting.values()).count(me)
         return not (
-            state.in_use
-            or state.opening
+            lent
+            or opening > 0
             or undelivered
             or self.jobs
             or any(closer != me for closer in list(self.closing.values()))
         )
+
+    def take_over(self) -> None:
+        """Perform every job there is: who began it may be this thread, interrupted by the one who
+        asks. With helpers it is theirs."""
+        self._orphans = True
+        self._leave(())
 
     # ------------------------------------------------------------ callers
 
@@ -181,31 +221,41 @@ class Runtime:
         error. With `opener="caller"` the timeout bounds the queue, not the driver. `handle`
         is one that has ended, to be used again by an adapter that shows it to nobody.
         """
+        if self.applying and self.lock._is_owned():
+            raise PoolReentered(WITHIN)
         if handle is None:
             handle = Handle(self)
         handle.ticket, handle.key, handle.ended = 0, 0, False
         effects: tuple[Effect, ...] = ()
+        me = None
+        waits = timeout != 0 and not (self.callers and self.is_within())
         now = self.clock()
         try:
             for _ in self.turnstile:
                 try:
+                    self.applying = True
                     # Whoever is going to wait has no name for the state: it would keep alive what
                     # others held at that time, and their end would look like a loss.
                     if self._current[1]:
                         self._deliver()
                     # Drawn under the lock, so that tickets grow from event to event.
                     handle.ticket = ticket = next(self._tickets)
-                    waits = timeout != 0
                     taken = self._shortcuts.acquire(self._current[0], now, ticket, waits, owner)
                     if taken is not None:  # nobody else is concerned
                         fields, key, connection, rested = taken
                         self._current = (fields, ())
                     else:
+                        me = self.sync.ident()
+                        if me in self.callers:
+                            me = None
+                        else:
+                            self.callers.add(me)
                         self._current = self.step(self.state, Acquire(now, ticket, waits, owner))
                         effects = self._current[1]
                         cell = self._await(Cell(ticket))
                         self._deliver()
                 finally:
+                    self.applying = False
                     self.lock.release()
                 break
             if self.jobs or self._inbox:
@@ -223,7 +273,7 @@ class Runtime:
                 alive: bool | None = False
                 try:
                     if self.helpers is not None:
-                        alive = self.helpers.is_alive(handle, deadline, timeout != 0)
+                        alive = self.helpers.is_alive(handle, deadline, waits)
                         if alive:
                             return handle
                     elif self.driver.is_alive(connection):
@@ -235,11 +285,13 @@ class Runtime:
                 cell = Cell(ticket)
                 taken = fields = connection = None  # as above
                 handle.held = None
-                effects = self.apply(Dead(self.clock(), ticket, handle.key, timeout != 0), cell)
+                effects = self.apply(Dead(self.clock(), ticket, handle.key, waits), cell)
                 ignored, effects = type(effects[-1]) is Ignored, ()
                 if ignored:  # somebody closed it while we looked
                     self.lose(handle)  # nobody waits at that cell
                     left = deadline - self._monotonic() if deadline else timeout
+                    if me is not None:
+                        self.callers.discard(me)
                     return self.acquire(left, owner, handle)
                 handle.key = 0
                 _, key, connection, rested = self._follow(cell, deadline, timeout)
@@ -249,6 +301,9 @@ class Runtime:
             finally:
                 self.lose(handle)
             raise
+        finally:
+            if me is not None:
+                self.callers.discard(me)
 
     def _follow(self, cell: Cell, deadline: float | None, timeout: float | None) -> Grant:
         """Do what the cell says until it says that there is a connection, or that there is none
@@ -260,6 +315,8 @@ class Runtime:
             if type(answer) is Open:
                 self._connect(cell.ticket)
             elif type(answer) is Refuse:
+                if answer.reason == "exhausted" and timeout != 0:
+                    raise PoolReentered(f"no connection to be had at once: {WITHIN}")
                 raise error_for(answer, self.state, timeout, self.clock())
             elif deadline is None:
                 cell.parker.acquire()
@@ -281,8 +338,13 @@ class Runtime:
                 reusable = False
             # As `apply`, written out, for this is one half of every turn.
             now, ticket, key = self.clock(), handle.ticket, handle.key
+            if self.applying and self.lock._is_owned():
+                effects = self._note(Release(now, ticket, key, reusable))
+                handle.ended = True
+                return type(effects[-1]) is not Ignored if effects else True
             for _ in self.turnstile:
                 try:
+                    self.applying = True
                     fields, left_undelivered = self._current
                     if left_undelivered:
                         self._deliver()
@@ -294,6 +356,7 @@ class Runtime:
                     if effects:
                         self._deliver()
                 finally:
+                    self.applying = False
                     self.lock.release()
                 break
             if self.jobs or self._inbox or self.onlookers:
@@ -336,20 +399,28 @@ class Runtime:
 
     # ------------------------------------------------------------ transitions
 
-    def apply(self, event: Event, cell: Cell | None = None) -> tuple[Effect, ...]:
+    def apply(self, event: Event | Made, cell: Cell | None = None) -> tuple[Effect, ...]:
         """One transition (RUN-1), and the Io it asks for. `cell` is where a ticket waits for its
-        answer from now on."""
+        answer from now on.
+
+        In the place of an event may be a function that makes it of the state that it meets. If
+        this thread is in the middle of a transition, it takes effect after that (RUN-10), and the
+        effects are those it would have now."""
         try:
+            if self.applying and self.lock._is_owned():
+                return self._note(event)
             for _ in self.turnstile:
                 try:
+                    self.applying = True
                     if self._current[1]:
                         self._deliver()
-                    self._current = outcome = self.step(self.state, event)
+                    self._current = outcome = self.step(self.state, made(event, self.state))
                     if cell is not None:
                         self._await(cell)
                     if outcome[1]:
                         self._deliver()
                 finally:
+                    self.applying = False
                     self.lock.release()
                 break
             if self.jobs or self._inbox or self.onlookers:
@@ -359,15 +430,24 @@ class Runtime:
             raise
         return outcome[1]
 
+    def _note(self, event: Event | Made) -> tuple[Effect, ...]:
+        """For whoever leaves the lock; it is this thread. What it would do by now."""
+        state = self.state
+        effects = step(state, made(event, state))[1]
+        self._inbox.append((event,))
+        return effects
+
     def _abort(self) -> None:
         """An exception came in the middle: see that what was decided is delivered, that the
         inbox is looked at, and that the Io of this thread is done by somebody (RUN-4)."""
         self._orphans = True
-        if self._current[1]:
+        if self._current[1] and not self.is_reentered():
             for _ in self.turnstile:
                 try:
+                    self.applying = True
                     self._deliver()
                 finally:
+                    self.applying = False
                     self.lock.release()
                 break
         self._drain()
@@ -410,11 +490,13 @@ class Runtime:
 
     def _drain(self) -> None:
         """Apply what the inbox holds, if the lock is free; else who has it will."""
-        while self._inbox:
+        while self._inbox and not self.is_reentered():
             for _ in iter(functools.partial(self.lock.acquire, False), False):
                 try:
+                    self.applying = True
                     self._empty_inbox()
                 finally:
+                    self.applying = False
                     self.lock.release()
                 self.onlookers.notify()
                 break
@@ -425,13 +507,17 @@ class Runtime:
         """A frame of its own: from CPython 3.12 on, the jump back of a loop inside `try` is
         not covered by that `try`, and an asynchronous exception there would keep the lock."""
         while self._inbox:
-            lost = self._inbox[0]
-            for ticket, key in [lost] if type(lost) is tuple else claims_of(lost, self.state):
-                self._cells.pop(ticket, None)
-                now = self.clock()
-                if key:
-                    self._commit(Discard(now, ticket, key))
-                self._commit(Cancel(now, ticket))
+            note = self._inbox[0]
+            if type(note) is tuple and len(note) == 1:
+                with contextlib.suppress(ValueError):  # made of a state that does not allow it
+                    self._commit(made(note[0], self.state))
+            else:
+                for ticket, key in [note] if type(note) is tuple else claims_of(note, self.state):
+                    self._cells.pop(ticket, None)
+                    now = self.clock()
+                    if key:
+                        self._commit(Discard(now, ticket, key))
+                    self._commit(Cancel(now, ticket))
             self._orphans = True  # first: whoever is interrupted after it is off the list
             self._inbox.popleft()
 
@@ -474,8 +560,8 @@ class Runtime:
             self._connect(None)
 
     def _close(self, effect: Close) -> None:
-        closing = _Closing()
-        mark = weakref.ref(closing, self._closed)
+        work = _Work()
+        mark = weakref.ref(work, self._closed)
         self.closing[mark] = self.sync.ident()  # first: it is always on one of the two lists
         try:
             if self.jobs.pop(id(effect), None) is None:
@@ -490,14 +576,18 @@ class Runtime:
         finally:
             self._closed(mark)
 
-    def _closed(self, mark: weakref.ref[_Closing]) -> None:
+    def _closed(self, mark: weakref.ref[_Work]) -> None:
         self.closing.pop(mark, None)
         self.onlookers.notify()
 
     def _connect(self, ticket: int | None) -> None:
         """Connect for this ticket, or for nobody, and report the outcome (RUN-5)."""
+        work = _Work()
+        mark = weakref.ref(work, self._connected)
+        self.connecting[mark] = me = self.sync.ident()
         began = self.clock()
         try:
+            self.callers.add(me)
             connection = self.driver.connect()
         except BaseException as error:
             if ticket is None or isinstance(error, Exception):  # else it is a Cancel
@@ -513,15 +603,24 @@ class Runtime:
             logger.info("connect failed: %s: %s", *failure)
         else:
             self.apply(Opened(self.clock(), ticket, connection, began, self.jitter() / 10))
+        finally:
+            if ticket is None:
+                self.callers.discard(me)
+            self._connected(mark)
+
+    def _connected(self, mark: weakref.ref[_Work]) -> None:
+        self.connecting.pop(mark, None)
 
     def _after_fork(self) -> None:
         """In a child: a fresh lock, nothing of the parent's left to do, and its connections
         kept from being collected, which would close them on the wire."""
-        self.set_lock(self.sync.lock())
+        self.set_lock(self.sync.rlock())
         keep_for_ever(self.state, (*self._current[1], *self.jobs.values()))
         self._inbox.clear()
         self.jobs = {}
         self.closing = {}
+        self.connecting = {}
+        self.callers = set()
         self._orphans = False
         self.onlookers = Onlookers()
         self._current = (self.state, ())
@@ -531,8 +630,13 @@ class Runtime:
         self.on_fork()
 
 
-class _Closing:
-    """A close under way: as long as its frame has this."""
+class _Work:
+    """A call of the driver under way: as long as its frame has this."""
+
+
+def made(event: Event | Made, state: State) -> Event:
+    """The event, or the one that is made for this state."""
+    return event if isinstance(event, tuple) else event(state)
 
 
 class _NoShortcuts:

@@ -211,11 +211,10 @@ class RuntimeMachine(RuleBasedStateMachine):
         runtime = self.runtime = self.pool._runtime
         runtime.sync, runtime.clock, runtime._monotonic = world, world.monotonic, world.monotonic
         runtime.jitter = lambda: 0.0
-        runtime.set_lock(world.lock())
+        runtime.set_lock(world.rlock())
         runtime.step = self.step
         runtime._shortcuts = SeenShortcuts(self.step)
         self.twin.state = runtime.state  # from here on the same object
-        self.pool._configuring = world.lock()  # type: ignore[assignment]
 
     # ------------------------------------------------------------ the driver
 

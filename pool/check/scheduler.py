@@ -126,6 +126,30 @@ class Lock:
         return f"{maker}, {'held' if self.is_held else 'free'}"
 
 
+class ReentrantLock(Lock):
+    """One that its owner may take again. Nobody else can tell: it is no point of its own."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.depth = 0
+
+    def _is_owned(self) -> bool:
+        return self.is_held and self.holder is self.world.current
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if not self._is_owned() and not super().acquire(blocking, timeout):
+            return False
+        self.depth += 1
+        return True
+
+    def release(self) -> None:
+        if self.depth == 1:
+            self.depth = 0
+            super().release()
+        else:
+            self.depth -= 1
+
+
 class World:
     """Threads, their locks, and the time; and the `sync` namespace of a runtime in it.
 
@@ -149,6 +173,9 @@ class World:
 
     def lock(self) -> Lock:
         return Lock(self)
+
+    def rlock(self) -> Lock:
+        return ReentrantLock(self)
 
     def ident(self) -> Any:
         return self.current

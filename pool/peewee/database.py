@@ -43,7 +43,7 @@ from pool.events import (
 from pool.handles import Handle
 from pool.holders import introduce
 from pool.limits import Limits
-from pool.peewee.mirror import Mirror, PoolLock
+from pool.peewee.mirror import Mirror
 from pool.runtime import Runtime
 from pool.state import State
 
@@ -164,7 +164,8 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
             jitter=float,  # 0.0: a connection lives exactly as long as `stale_timeout` says
         )
         self._mirror: Mirror | None = None
-        self._facade: PoolLock | None = None
+        self.__available: tuple[Any, threading.Condition] | None = None
+        self._lock_is_known = False  # to somebody who may hold it while it connects
         self.conn_key: Callable[[Any], Any] = id
         self._max_connections = make_int(max_connections)
         self._stale_timeout = make_int(stale_timeout)
@@ -274,7 +275,7 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
             timeout = 0
         elif timeout == _INFINITY:
             timeout = None
-        if self._facade is not None and self._facade._is_owned():
+        if self._lock_is_known and self._runtime.lock._is_owned():
             timeout = 0  # who holds `_pool_lock` cannot wait: nobody could return anything
         session = self._session.mine
         handle = session.first if session.first.ended else Handle(self._runtime)
@@ -376,7 +377,6 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
     def _after_fork(self) -> None:
         if self.thread_safe:
             self._lock = threading.Lock()  # whoever held it is not in this process
-        self._facade = None
         self._forget_own()
 
     # ------------------------------------------------------------ what programs look at
@@ -475,22 +475,18 @@ class PooledDatabase(playhouse.pool.PooledDatabase):  # type: ignore[misc]  # pe
         self._mirrored().heap_counter = value
 
     @property
-    def _pool_lock(self) -> PoolLock:
-        runtime = self._runtime
-        for _ in () if self._facade else runtime.turnstile:
-            try:
-                if self._facade is None:  # two may have come at once
-                    self._facade = PoolLock(runtime)
-            finally:
-                runtime.lock.release()
-            break
-        assert self._facade is not None
-        return self._facade
+    def _pool_lock(self) -> Any:
+        """The pool's own lock, which is re-entrant: while a thread holds it, its own calls pass and
+        all others wait."""
+        self._lock_is_known = True
+        return self._runtime.lock
 
     @property
     def _pool_available(self) -> threading.Condition:
-        facade = self._pool_lock
-        return facade.available
+        lock = self._pool_lock
+        if self.__available is None or self.__available[0] is not lock:
+            self.__available = lock, threading.Condition(lock)
+        return self.__available[1]
 
 
 def _wall_clock() -> float:

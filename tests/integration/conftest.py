@@ -58,6 +58,17 @@ def pytest_fixture_setup(
         pytest.fail(f"{item.nodeid} uses {fixturedef.argname} without the marker `database`")
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """At how many instants something was tried, where each was."""
+    reports = terminalreporter.stats.get("passed", ())
+    counts = [
+        value for report in reports for name, value in report.user_properties if name == "instants"
+    ]
+    if counts:
+        text = f"{sum(counts):,} instants in {len(counts)} tests, something happening at each"
+        terminalreporter.write_line(text)
+
+
 @pytest.fixture(scope="session")
 def workplace() -> Iterator[Workplace]:
     """The temporary directory of all servers; its end is theirs."""

@@ -19,17 +19,11 @@ from types import CodeType, FrameType
 from typing import Any
 
 import pool
-from pool.peewee.mirror import PoolLock
 from tests.integration.drivers import Thrown
 
 POOL = str(Path(pool.__file__).parent)
 CALLS = {"CALL", "CALL_KW", "CALL_FUNCTION_EX", "CALL_FUNCTION", "CALL_FUNCTION_KW", "CALL_METHOD"}
 JUMPS = "JUMP_BACKWARD" if sys.version_info >= (3, 11) else "JUMP"
-SPARED = {
-    getattr(PoolLock, name).__code__
-    for name in ("__enter__", "__exit__", "release", "_is_owned", "_release_save")
-}
-"""On the way into a `with _pool_lock` and out of it: no lock written in Python is proof there."""
 EVERY = range(5000)
 """More instants than any operation has."""
 
@@ -49,7 +43,7 @@ class Instant:
 
     def __call__(self, frame: FrameType, event: str, _: object) -> Any:
         code = frame.f_code
-        if not code.co_filename.startswith(POOL) or code in SPARED:
+        if not code.co_filename.startswith(POOL):
             return None
         self.look(frame)
         before = -1
