@@ -34,6 +34,8 @@ if target == "sleeps":
     for number in map(int, ignored):
         signal.signal(number, signal.SIG_IGN)
     name = "stage" if os.fork() else "child"
+    if name == "child" and "child" in failing:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         mark(name)
         time.sleep(3600)
@@ -73,7 +75,7 @@ def test_all_pass(tmp_path: Path) -> None:
     done = run(command(tmp_path, "one two three"), cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, "")
     assert verdicts(done.stdout) == dict.fromkeys(TITLES, "passed")
-    assert done.stdout.splitlines()[-1].startswith("==> all 3 stages passed, after 0 s, with ")
+    assert re.match(r"==> all 3 stages passed, after \d+ s, with ", done.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("failing", ["one", "two", "three", "one three"])
@@ -133,6 +135,16 @@ def test_a_stage_that_does_not_listen_is_killed(grace: float, signals: int, tmp_
         out = ended(runner, sleeping)
     assert runner.returncode == 130
     assert verdicts(out) == {"sleeps": "interrupted"}
+
+
+def test_what_a_stage_leaves_behind_is_killed(tmp_path: Path) -> None:
+    """It ends by the signal, but one of its processes does not."""
+    with process(command(tmp_path, "sleeps", failing="child"), cwd=ROOT) as runner:
+        sleeping = sleeps(tmp_path)
+        runner.send_signal(signal.SIGINT)
+        ended(runner, sleeping)
+    assert runner.returncode == 130
+    assert not (tmp_path / "child cleaned up").exists()
 
 
 def pending(process: int, number: signal.Signals) -> bool:
