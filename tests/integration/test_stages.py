@@ -8,10 +8,12 @@ is printed, and from the exit status.
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,15 @@ def test_the_others_run_after_one_that_fails(failing: str, tmp_path: Path) -> No
 
 
 # ---------------------------------------------------------------- interrupted
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(tmp_path: Path) -> Iterator[None]:
+    """A stage has a session of its own: where it was not ended, the end of its runner's is none."""
+    yield
+    for mark in (tmp_path / "stage", tmp_path / "child"):
+        if mark.exists() and not is_gone(int(mark.read_text())):
+            os.kill(int(mark.read_text()), signal.SIGKILL)
 
 
 def sleeps(place: Path) -> list[int]:
