@@ -52,5 +52,20 @@ class Sync:
 
     @staticmethod
     def start(target: Callable[[], object], name: str) -> None:
-        """Start a helper's thread."""
-        threading.Thread(target=target, name=name, daemon=True).start()
+        """Start a helper's thread; `RuntimeError` if there can be none. It is a daemon but where a
+        subinterpreter has none: that waits for its threads first, then comes what is done at its
+        exit, and a thread that begins later would outlive it."""
+        try:
+            thread = threading.Thread(target=target, name=name, daemon=True)
+        except RuntimeError:
+            if is_ending():
+                raise
+            thread = threading.Thread(target=target, name=name, daemon=False)
+        thread.start()
+
+
+def is_ending() -> bool:
+    """Whether the program waits for its last threads, or has come to its exit handlers. There are
+    versions of Python (3.12.0 to 3.12.2) that start no thread any more then."""
+    # The second is for subinterpreters, whose main thread never counts as ended from 3.13 on.
+    return not threading.main_thread().is_alive() or getattr(threading, "_SHUTTING_DOWN", False)

@@ -8,7 +8,7 @@ not collected either (RUN-9).
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import os
 import weakref
 from collections.abc import Iterable
@@ -21,6 +21,9 @@ from pool.state import State
 
 if TYPE_CHECKING:
     from pool.runtime import Runtime
+
+with contextlib.suppress(ImportError):  # some subinterpreters have none; they cannot fork either
+    import ctypes
 
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 

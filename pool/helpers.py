@@ -19,6 +19,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from pool.driver import is_ending
 from pool.effects import Close
 from pool.events import Cancel, Discard, Tick
 from pool.log import logger
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 RETRY_AFTER = 1.0
 """Seconds until the watch tries again after the system refused it a thread."""
+
+LOOK_FOR_THE_END = 0.5
+"""Seconds between two looks whether the program ends, of a watch that is no daemon."""
 
 AT_ONCE = 0.1
 """Seconds that a check may take for a caller that does not wait: far more than a round trip."""
@@ -67,7 +71,13 @@ class Helpers:
         """As `nudge`, and start the watch if there is none."""
         self.nudge()
         if not self._watching:
-            _start(self._sync, self._keep_watch, "watch")
+            try:
+                _start(self._sync, self._keep_watch, "watch")
+            except RuntimeError:
+                if not is_ending():
+                    raise
+                if (runtime := self._runtime()) is not None:
+                    self._look(runtime)
 
     def is_alive(self, handle: Handle, deadline: float | None, waits: bool = True) -> bool | None:
         """Ask the driver on a thread of its own. No answer within `check_timeout` is a no: the
@@ -77,7 +87,7 @@ class Helpers:
         question = _Question(self, runtime, handle.key, handle.held)
         self._asked[handle.key] = question
         try:
-            _start(self._sync, question, "check")
+            _have_done(self._sync, question, "check")
         except BaseException:  # the system has no thread for us, or we were interrupted
             question.withdraw()
             raise
@@ -134,6 +144,10 @@ class Helpers:
                 if pause is None and runtime.state.phase == "closed" and not runtime.jobs:
                     break
                 del runtime  # so that a pool nobody uses can be collected meanwhile
+                if not threading.current_thread().daemon:  # then the end waits for this thread
+                    if is_ending():
+                        return
+                    pause = _least(pause, LOOK_FOR_THE_END)
                 self._signal.acquire(True, _pause(pause))
         finally:
             self._watching = False
@@ -157,7 +171,7 @@ class Helpers:
 
     def _begin(self, runtime: Runtime, effect: Effect) -> None:
         if type(effect) is not Close:
-            _start(self._sync, lambda: self._perform(runtime, effect), "connect")
+            _have_done(self._sync, lambda: self._perform(runtime, effect), "connect")
             return
         most = runtime.state.limits.max_size or CLOSES_WITHOUT_LIMIT
         with self._lock:
@@ -165,7 +179,7 @@ class Helpers:
                 return
             self.closing += 1
         try:
-            _start(self._sync, lambda: self._close(runtime, effect), "close")
+            _have_done(self._sync, lambda: self._close(runtime, effect), "close")
         except BaseException:
             with self._lock:
                 self.closing -= 1
@@ -264,3 +278,13 @@ def _pause(seconds: float | None) -> float:
 
 def _start(sync: Any, target: Callable[[], None], what: str) -> None:
     sync.start(target, f"purepool {what}")
+
+
+def _have_done(sync: Any, job: Callable[[], None], what: str) -> None:
+    """On a thread of its own; or here and now, where a program that ends cannot have one."""
+    try:
+        _start(sync, job, what)
+    except RuntimeError:
+        if not is_ending():
+            raise
+        job()

@@ -41,7 +41,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from pool import forks, shortcuts
+from pool import exits, forks, shortcuts
 from pool.driver import Driver, Sync
 from pool.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
 from pool.errors import WITHIN, PoolReentered, error_for, failure_of, unanswered
@@ -130,6 +130,7 @@ class Runtime:
         self.onlookers = Onlookers()
         self.helpers = Helpers(self) if limits.opener == "background" else None
         forks.expect(self)
+        exits.expect(self)
         if self.helpers and limits.min_idle:
             self.helpers.wake()
 

@@ -344,9 +344,6 @@ def test_callers_block_only_on_the_pool(where: str) -> None:
         for _ in range(2):
             with soon(), pytest.raises(PoolTimeout):
                 pool.acquire(0.1)
-            if where == "check":  # it is closed when the driver comes back, and its room is free
-                until(lambda: pool.statistics().in_use == 0)
-                pool.driver.on_connect = gate
         gate.open()
         is_whole(pool, 1)
 

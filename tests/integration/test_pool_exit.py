@@ -1,0 +1,217 @@
+"""Programs that end without a word to their pool, or with one at the last moment; subinterpreters.
+
+Theory.  Each program is an interpreter of its own, with warnings as errors, and what it leaves on
+stderr is compared with nothing at all.  Some versions of Python start no thread any more once
+exit handlers run, and some subinterpreters have no daemons and not every module: each of these is
+also made on purpose, so that every version shows it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.integration.drivers import run_script
+
+OPENERS = pytest.mark.parametrize("opener", ["caller", "background"])
+THREADS = pytest.mark.parametrize("threads", ["threads at exit", "no threads at exit"])
+
+BEGIN = """
+import atexit, sys, threading, time, warnings
+
+def at_the_very_end():  # registered before the pool's own handler, so it comes after it
+    print(*sorted(told), pool.statistics().idle)
+
+if "the end" in sys.argv:
+    atexit.register(at_the_very_end)
+
+from pool import Pool
+
+opener = sys.argv[1]
+told = []
+
+class Connection:
+    closed = False
+    def commit(self): pass
+    def rollback(self): pass
+    def close(self):
+        self.closed = True
+        told.append("closed")
+    def __del__(self):
+        if not self.closed:
+            warnings.warn(f"{self!r} was not closed", ResourceWarning)
+
+def no_threads(*_, **__):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+
+def end_of_threads():
+    for name in ("_start_new_thread", "_start_joinable_thread"):  # before Python 3.13, and since
+        if hasattr(threading, name):
+            setattr(threading, name, no_threads)
+
+pool = Pool(Connection, opener=opener, max_size=3, check_after=0.0, check=lambda _: True)
+"""
+
+
+@OPENERS
+@THREADS
+@pytest.mark.parametrize("min_idle", [0, 2])
+def test_what_is_idle_is_closed_at_exit(min_idle: int, threads: str, opener: str) -> None:
+    """Of a pool that was never closed: no driver warns of it, and nothing is opened instead."""
+    output = run_script(
+        BEGIN
+        + f"""
+if opener == "background":
+    pool.resize(min_idle={min_idle})
+leases = [pool.acquire(5) for _ in range(3)]
+for lease in leases:
+    lease.release()
+del leases, lease
+if sys.argv[2] == "no threads at exit":
+    atexit.register(end_of_threads)
+""",
+        opener,
+        threads,
+        "the end",
+    )
+    assert output == "closed closed closed 0\n"
+
+
+@OPENERS
+@THREADS
+@pytest.mark.parametrize("used", ["used", "not used before"])
+def test_a_pool_that_is_closed_at_exit(used: str, threads: str, opener: str) -> None:
+    """By a handler of the program, which may also use it once more."""
+    output = run_script(
+        BEGIN
+        + """
+def close():
+    if sys.argv[2] == "no threads at exit":
+        end_of_threads()
+    for _ in range(2):
+        leases = [pool.acquire(5), pool.acquire(0 if opener == "caller" else 5)]
+        for lease in leases:
+            lease.release()
+    began = time.monotonic()
+    assert pool.close(10)
+    assert time.monotonic() - began < 5
+    print(*told)
+
+atexit.register(close)
+if "used" in sys.argv:
+    pool.acquire(5).release()
+""",
+        opener,
+        threads,
+        used,
+    )
+    assert output == "closed closed\n"
+
+
+def test_an_exit_does_not_hang_on_a_close() -> None:
+    """Of a database that does not answer: with threads of the pool's own, for a second."""
+    output = run_script(
+        BEGIN
+        + """
+began = time.monotonic()
+atexit.register(lambda: None)
+Connection.close = lambda self: setattr(self, "closed", True) or threading.Event().wait(600)
+pool.acquire(5).release()
+print("the end")
+""",
+        "background",
+    )
+    assert output == "the end\n"
+
+
+INSIDE = """
+import sys, threading, warnings
+sys.path[:] = {path!r}
+from pool import Pool
+
+opened = []
+
+class Connection:
+    closed = False
+    def __init__(self): opened.append(self)
+    def commit(self): pass
+    def rollback(self): pass
+    def close(self): self.closed = True
+    def __del__(self):
+        if not self.closed:
+            print("not closed")
+
+def work():
+    for _ in range(20):
+        with pool.connection(5):
+            pass
+
+settings = {"min_idle": 1} if {opener!r} == "background" else {}
+settings.update(opener={opener!r}, max_size=2, check_after=0.0, check=lambda _: True)
+pool = Pool(Connection, **settings)
+threads = [threading.Thread(target=work, daemon=False) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+pool.acquire(5)  # lost
+pool.acquire(5).release()
+if {close!r}:
+    assert pool.close(10)
+print("well", flush=True)
+"""
+
+OUTSIDE = """
+import sys, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+code = sys.argv[1].replace("PATH", repr(sys.path))
+if sys.version_info >= (3, 13):
+    import _interpreters
+    interpreter = _interpreters.create("isolated")
+    failed = _interpreters.exec(interpreter, code)
+    if failed:
+        print(failed.errdisplay)
+    _interpreters.destroy(interpreter)
+else:
+    import _xxsubinterpreters
+    interpreter = _xxsubinterpreters.create(isolated=True)
+    _xxsubinterpreters.run_string(interpreter, code)
+    _xxsubinterpreters.destroy(interpreter)
+"""
+
+
+@OPENERS
+@pytest.mark.parametrize("close", [True, False], ids=["closed", "never closed"])
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python has one GIL for all before 3.12")
+def test_in_a_subinterpreter_with_a_gil_of_its_own(close: bool, opener: str) -> None:
+    """It is imported and used there, and that interpreter can end."""
+    code = INSIDE.replace("{path!r}", "PATH").replace("{opener!r}", repr(opener))
+    code = code.replace("{close!r}", repr(close))
+    assert run_script(OUTSIDE, code) == "well\n"
+
+
+@OPENERS
+def test_without_daemons_and_some_modules(opener: str) -> None:
+    """As in such an interpreter: there is no `ctypes`, the map is the one written in Python, and
+    the program waits for every thread at its end."""
+    output = run_script(
+        """
+import sys, threading
+sys.modules["_ctypes"] = sys.modules["immutables._map"] = None
+plain = threading.Thread.__init__
+
+def init(self, *arguments, daemon=None, **named):
+    if daemon:
+        raise RuntimeError("daemon threads are disabled in this (sub)interpreter")
+    plain(self, *arguments, daemon=daemon, **named)
+
+threading.Thread.__init__ = init
+exec(sys.argv[1])
+assert "ctypes" not in sys.modules
+""",
+        INSIDE.replace("{path!r}", repr(sys.path))
+        .replace("{opener!r}", repr(opener))
+        .replace("{close!r}", "False"),
+    )
+    assert output == "well\n"
