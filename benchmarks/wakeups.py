@@ -64,7 +64,7 @@ class Scene:
     def waiting(self) -> int:
         """How many wait in the queue."""
         if isinstance(self.database, pool.peewee.PooledDatabase):
-            return waiters.size(self.database._runtime.state.waiters)
+            return waiters.size(self.database._purepool.runtime.state.waiters)
         return len(self.database._pool_available._waiters)
 
     def park(self, target: Callable[[], Any], *, queue: bool = True) -> threading.Thread:

@@ -65,6 +65,15 @@ class Violation:
         )
 
 
+def runtime_of(pool: Any) -> Runtime:
+    """The runtime of a pool or a pooled database, or the runtime itself."""
+    if isinstance(pool, Runtime):
+        return pool
+    own = getattr(pool, "_purepool", None)
+    runtime: Runtime = pool._runtime if own is None else own.runtime
+    return runtime
+
+
 class Recorder:
     """Records the transitions of a running pool from now on, until `stop`. Thread-safe.
 
@@ -78,7 +87,7 @@ class Recorder:
     """
 
     def __init__(self, pool: Any) -> None:
-        runtime: Runtime = pool if isinstance(pool, Runtime) else pool._runtime
+        runtime = runtime_of(pool)
         self._runtime: Runtime | None = runtime
         self._history: list[Record] = []
         self._pending: tuple[int, Record, State] | None = None  # not yet known to have happened

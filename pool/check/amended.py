@@ -228,7 +228,7 @@ class Ours(Hooks, PooledDatabase, Scripted):
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         self.clock = Clock()
         super().__init__(*arguments, **settings)
-        self._runtime.clock = self.clock.time
+        self._purepool.runtime.clock = self.clock.time
 
 
 class Amended(_playhouse.PooledDatabase):  # type: ignore[misc,name-defined]

@@ -228,8 +228,8 @@ def view(database: Any, look: bool) -> dict[str, Any]:
     """What a program sees. `look` at `_connections` and `_in_use`, which makes our pool show
     them, and believe them afterwards; else the same from its state."""
     state = database._state
-    mirror = getattr(database, "_mirror", None)
-    runtime = getattr(database, "_runtime", None)
+    own = getattr(database, "_purepool", None)
+    mirror, runtime = (own._mirror, own.runtime) if own else (None, None)
     if runtime is None or look or (mirror is not None and mirror.fields is runtime.fields):
         in_use = database._in_use
         idle = [(entry[0], entry[2].number) for entry in sorted(database._connections)]

@@ -18,6 +18,7 @@ import playhouse.pool
 from peewee import MySQLDatabase, PostgresqlDatabase, SqliteDatabase
 from playhouse import db_url
 from playhouse.pool import MaxConnectionsExceeded, PoolConnection
+from playhouse.pool import PooledDatabase as Stock
 
 from pool.peewee.database import PooledDatabase
 
@@ -37,7 +38,7 @@ class _PooledSqliteDatabase(PooledDatabase, playhouse.pool._PooledSqliteDatabase
         """As `PooledDatabase.init`. A pooled connection serves one thread after another, so
         `sqlite3` is told not to bind it to the first one, unless told otherwise."""
         super().init(database, *arguments, **kwargs)
-        drivers = type(self).__mro__[type(self).__mro__.index(playhouse.pool.PooledDatabase) + 1 :]
+        drivers = type(self).__mro__[type(self).__mro__.index(Stock) + 1 :]
         opener = next(kind for kind in drivers if "_connect" in vars(kind))
         if opener is SqliteDatabase:
             self.connect_params.setdefault("check_same_thread", False)
@@ -138,12 +139,10 @@ def connect(
     return kind(**arguments)
 
 
-__all__ = [
-    "MaxConnectionsExceeded",
-    "MySQLDatabase",
-    "PoolConnection",
-    "PooledDatabase",
-    "PostgresqlDatabase",
-    "SqliteDatabase",
-    *sorted({"PooledSqliteDatabase", *_SCHEMES.values()} & globals().keys()),
-]
+# Whatever else a program can import from `playhouse.pool`: `make_int`, `locked`, `logger`, ...
+
+_public = {name for name in vars(playhouse.pool) if not name.startswith("_")}
+for _name in _public - globals().keys():
+    globals()[_name] = getattr(playhouse.pool, _name)
+
+__all__ = sorted(_public | {"PooledSqliteDatabase", *_SCHEMES.values()} & globals().keys())

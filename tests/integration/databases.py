@@ -44,5 +44,5 @@ def scripted(max_connections: int | None = 4, timeout: Any = FOR_EVER, **setting
     database = PooledScriptedDatabase(
         "scripted", max_connections=max_connections, timeout=timeout, **settings
     )
-    database.broken = watch(database._runtime)
+    database.broken = watch(database._purepool.runtime)
     return database

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from pool import INVARIANTS, STEP_INVARIANTS, Tick, heap, waiters
+from pool.record import runtime_of
 from pool.runtime import Runtime
 from tests.integration import processes
 
@@ -176,11 +177,6 @@ class ScriptedDriver:
     @property
     def closed(self) -> list[Connection]:
         return [connection for connection in self.opened if connection.closed]
-
-
-def runtime_of(pool: Any) -> Runtime:
-    """The runtime of a pooled database, or the runtime itself."""
-    return pool if isinstance(pool, Runtime) else pool._runtime
 
 
 def watch(runtime: Runtime) -> list[str]:

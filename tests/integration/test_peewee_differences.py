@@ -42,7 +42,7 @@ def clock() -> Clock:
 def database(clock: Clock) -> Any:
     """At most two connections, stale after ten seconds, no patience."""
     database = scripted(2, timeout=None, stale_timeout=10)
-    database._runtime.clock = clock
+    database._purepool.runtime.clock = clock
     return database
 
 
@@ -123,13 +123,13 @@ class Patient(PooledScriptedDatabase):
     """Its connections live five times as long as others."""
 
     def _is_stale(self, timestamp: float) -> bool:
-        return self._runtime.clock() - timestamp > 5 * self._stale_timeout
+        return self._purepool.runtime.clock() - timestamp > 5 * self._stale_timeout
 
 
 def test_a_verdict_that_lets_live(clock: Clock) -> None:
     """The pool closed what was older than `stale_timeout` whatever `_is_stale` said."""
     database: Any = Patient("patient", max_connections=2, stale_timeout=10)
-    database._runtime.clock = clock
+    database._purepool.runtime.clock = clock
     database.connect()
     connection = database.connection()
     clock.now += 40
@@ -144,7 +144,7 @@ def test_a_verdict_that_lets_live(clock: Clock) -> None:
 def test_a_verdict_on_a_changed_time(clock: Clock) -> None:
     """`_is_stale` was given the time from before the change."""
     database: Any = Patient("patient", max_connections=2, stale_timeout=10)
-    database._runtime.clock = clock
+    database._purepool.runtime.clock = clock
     database.connect()
     connection = database.connection()
     lease = database._in_use[id(connection)]

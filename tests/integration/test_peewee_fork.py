@@ -63,7 +63,7 @@ def look_around(database: Any) -> str:
     inherited = list(database.driver.opened)
     assert database.is_closed()
     assert (idle(database), lent(database), waiting(database)) == ([], [], 0)
-    assert database._runtime.state.opening == 0
+    assert database._purepool.runtime.state.opening == 0
     for _ in range(2):
         database._state.closed = True
         database.connect()
@@ -112,7 +112,7 @@ def test_a_pool_whose_fork_fails_does_no_harm_to_others(
 ) -> None:
     others = [scripted() for _ in range(20)]
     for other in others:
-        other._runtime.on_fork = raising(KeyError("broken"))
+        other._purepool.runtime.on_fork = raising(KeyError("broken"))
     database.connect()
 
     def child() -> str:
@@ -261,7 +261,7 @@ def test_the_lock_of_the_runtime_that_another_thread_holds(database: Any) -> Non
     hold = Gate()
 
     def work() -> None:
-        with database._runtime.lock:
+        with database._purepool.runtime.lock:
             hold()
 
     call = Call(work)
@@ -312,7 +312,7 @@ def test_dispose_forgets_and_closes_nothing(database: Any) -> None:
     assert database.is_closed()
     assert (idle(database), lent(database)) == ([], [])
     assert first.closed == 0
-    assert database._runtime.state.counters.forgotten == 1
+    assert database._purepool.runtime.state.counters.forgotten == 1
     database.connect()
     assert database.connection() is not first
     database.close()
@@ -386,7 +386,7 @@ def test_the_parents_connections_are_not_collected_in_the_child() -> None:
 
     def child() -> str:
         databases[0].connect()
-        runtime = weakref.ref(databases[0]._runtime)
+        runtime = weakref.ref(databases[0]._purepool.runtime)
         databases.clear()
         gc.collect()
         assert runtime() is None

@@ -120,7 +120,7 @@ def test_a_pushed_connection_is_lent_at_its_age(database: Any) -> None:
     assert database._in_use[id(old)].timestamp == now - 3
     assert take(database) is young
     assert take(database) is database.driver.opened[0]
-    assert database._runtime.state.counters.adopted == 2
+    assert database._purepool.runtime.state.counters.adopted == 2
 
 
 def test_a_popped_connection_is_the_programs(database: Any) -> None:
@@ -129,7 +129,7 @@ def test_a_popped_connection_is_the_programs(database: Any) -> None:
     _, _, connection = heapq.heappop(database._connections)
     assert take(database) is not connection
     assert not connection.closed
-    assert database._runtime.state.counters.forgotten == 1
+    assert database._purepool.runtime.state.counters.forgotten == 1
 
 
 def test_changed_times_are_believed(database: Any) -> None:
@@ -145,7 +145,7 @@ def test_changed_times_are_believed(database: Any) -> None:
 def test_a_changed_lease_keeps_its_owner(database: Any) -> None:
     database.connect()
     connection = database.connection()
-    [before] = database._runtime.state.in_use.values()
+    [before] = database._purepool.runtime.state.in_use.values()
     database._in_use[id(connection)] = PoolConnection(5.0, connection, 7.0)
     assert database.close_stale(age=-1000) == 0 or connection.closed
     database._state.reset()
@@ -156,7 +156,7 @@ def test_a_changed_lease_keeps_its_owner(database: Any) -> None:
     now = time.time()
     database._in_use[id(connection)] = PoolConnection(now - 9, connection, now - 8)
     database.close_idle()
-    [after] = database._runtime.state.in_use.values()
+    [after] = database._purepool.runtime.state.in_use.values()
     assert (after.entry.created, after.checked_out) == (now - 9, now - 8)
     assert (after.owner, after.ticket) == (before.owner, before.ticket + 1)
     assert database.close() is True
@@ -195,7 +195,7 @@ def test_new_lists_and_dicts(database: Any) -> None:
     third = take(database)
     assert third not in (first, second)
     assert lent(database) == [third]
-    assert database._runtime.state.counters.forgotten == 2
+    assert database._purepool.runtime.state.counters.forgotten == 2
     now = time.time()
     database._connections = [(now, 50, second)]
     database._in_use = {id(first): PoolConnection(now, first, now)}
@@ -221,7 +221,8 @@ def test_the_same_connection_pushed_twice_is_in_the_pool_once_each(database: Any
     put(database, 1.0, connection)
     put(database, 2.0, connection)
     assert take(database) is connection
-    assert [name for name, holds in INVARIANTS.items() if not holds(database._runtime.state)] == []
+    state = database._purepool.runtime.state
+    assert [name for name, holds in INVARIANTS.items() if not holds(state)] == []
 
 
 def test_a_pushed_connection_wakes_who_waits() -> None:
@@ -265,7 +266,7 @@ def test_a_stale_timeout_at_run_time(database: Any) -> None:
     database._stale_timeout = 40
     assert take(database) is not first
     database._stale_timeout = None
-    assert database._runtime.state.limits.max_lifetime is None
+    assert database._purepool.runtime.state.limits.max_lifetime is None
 
 
 def test_a_timeout_at_run_time(database: Any) -> None:
@@ -339,7 +340,7 @@ def test_a_verdict_of_ones_own() -> None:
 @pytest.mark.parametrize(("age", "stale"), [(9.999, False), (10.0, True), (10.001, True)])
 def test_stale_at_exactly_the_age(database: Any, age: float, stale: bool) -> None:
     """Both when it would be lent and when it comes back."""
-    database._runtime.clock = lambda: 1000.0 + age
+    database._purepool.runtime.clock = lambda: 1000.0 + age
     database._stale_timeout = 10
     resting = Connection(101)
     put(database, 1000.0, resting)
@@ -565,7 +566,8 @@ def test_nonsense_does_not_break_the_pool_for_ever(nonsense: str, stale_timeout:
         database._close(connection)
     database._state.reset()
     assert len(idle(database)) == 3
-    assert [name for name, holds in INVARIANTS.items() if not holds(database._runtime.state)] == []
+    state = database._purepool.runtime.state
+    assert [name for name, holds in INVARIANTS.items() if not holds(state)] == []
     assert waiting(database) == 0
     assert holder_connection.closed == 1
 

@@ -55,7 +55,7 @@ from tests.integration.drivers import (
 def database() -> Iterator[Any]:
     """A pooled peewee database, up to two connections, whose transitions nobody else watches."""
     database = scripted(2)
-    database._runtime.step = step
+    database._purepool.runtime.step = step
     yield database
     assert_sound(database)
 
@@ -81,9 +81,9 @@ def kinds(recorder: Recorder) -> list[str]:
 
 def test_off_it_is_not_there(database: Any) -> None:
     recorder = Recorder(database)
-    assert database._runtime.step is not step
+    assert database._purepool.runtime.step is not step
     recorder.stop()
-    assert database._runtime.step is step
+    assert database._purepool.runtime.step is step
     recorder.stop()
     turns(database)
     assert recorder.history == []
@@ -93,7 +93,7 @@ def test_off_it_is_not_there(database: Any) -> None:
 def test_as_a_context_manager(database: Any) -> None:
     with Recorder(database) as recorder:
         turns(database, 1, 1)
-    assert database._runtime.step is step
+    assert database._purepool.runtime.step is step
     assert kinds(recorder) == ["Acquire", "Opened", "Release"]
 
 
@@ -206,7 +206,7 @@ def test_beside_the_mirror(database: Any, when: str) -> None:
         assert database._in_use == {}
     recorder.stop()
     turns(database, 1, 2)
-    assert database._runtime.step is step
+    assert database._purepool.runtime.step is step
     assert recorder.check() == []
     assert kinds(recorder).count("Adopt") == 2
     adopted = [event for event, _ in recorder.history if isinstance(event, Adopt)]
@@ -218,7 +218,7 @@ def test_it_stays_when_the_mirror_goes(database: Any) -> None:
     assert database._connections == []
     with Recorder(database) as recorder:
         turns(database, 2, 5)
-    assert database._runtime.step is step
+    assert database._purepool.runtime.step is step
     assert kinds(recorder).count("Acquire") == 10
     assert recorder.check() == []
 
@@ -226,7 +226,7 @@ def test_it_stays_when_the_mirror_goes(database: Any) -> None:
 def test_one_who_came_later_does_not_hold_it_back(database: Any) -> None:
     """Somebody else stands in front when the recorder stops: it records no more."""
     recorder = Recorder(database)
-    broken = watch(database._runtime)
+    broken = watch(database._purepool.runtime)
     turns(database, 1, 1)
     recorder.stop()
     turns(database, 1, 1)
@@ -252,7 +252,7 @@ def test_two_recorders(database: Any) -> None:
 
 def test_an_event_that_never_took_effect_is_taken_back(database: Any) -> None:
     """As when an asynchronous exception comes between `step` and the assignment."""
-    runtime = database._runtime
+    runtime = database._purepool.runtime
     with Recorder(runtime) as recorder:
         turns(database, 1, 1)
         with runtime.lock:
@@ -266,7 +266,7 @@ def test_an_event_that_never_took_effect_is_taken_back(database: Any) -> None:
 
 
 def test_a_change_of_the_mirror_that_never_took_effect_is_taken_back(database: Any) -> None:
-    runtime = database._runtime
+    runtime = database._purepool.runtime
     with Recorder(runtime) as recorder:
         turns(database, 1, 1)
         database._connections.clear()
@@ -288,7 +288,7 @@ def test_a_run_under_asynchronous_exceptions_is_sound(database: Any) -> None:
     with weather(), Recorder(database) as recorder:
         thread = threading.Thread(target=storm.endure, args=(work,), daemon=True)
         thread.start()
-        until(lambda: database._runtime.state.issued)  # now it is where it endures
+        until(lambda: database._purepool.runtime.state.issued)  # now it is where it endures
         storm.strike(thread, 200)
         gc.collect()
         turns(database, 2, 2)
@@ -430,7 +430,7 @@ def test_a_step_that_raises_is_named(recorded: Any, monkeypatch: pytest.MonkeyPa
 
 def test_states_can_be_compared_from_the_first(database: Any) -> None:
     """The runtime may have had no more than the fields of one, after ordinary turns."""
-    runtime = database._runtime
+    runtime = database._purepool.runtime
     turns(database, 1, 1)
     with Recorder(runtime):
         assert runtime.state is runtime.state
@@ -438,7 +438,7 @@ def test_states_can_be_compared_from_the_first(database: Any) -> None:
 
 def test_a_state_changed_behind_its_back_is_found(database: Any) -> None:
     """Nobody may change the state but by an event: whoever does is found at the end."""
-    runtime = database._runtime
+    runtime = database._purepool.runtime
     with Recorder(runtime) as recorder:
         turns(database, 1, 1)
         with runtime.lock:

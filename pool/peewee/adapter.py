@@ -1,0 +1,461 @@
+"""What a pooled database has of ours, behind the one attribute `_purepool`.
+
+Theory.  A database is the program's: subclasses add attributes and methods of any name. So all that
+this pool needs is here: the runtime with what it asks of a driver, the owners of leases, who waits,
+the settings as limits, the mirror that is shown, and what is told to listeners and the log.
+
+The logger `peewee.pool` gets at DEBUG what playhouse's pool says there, word for word.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import threading
+import time
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import peewee
+import playhouse
+from playhouse.pool import PooledDatabase as Stock  # for good: others may take its name later
+
+from pool.effects import Close, Effect, Leaked
+from pool.events import (
+    Adopt,
+    CloseAll,
+    CloseIdle,
+    CloseStale,
+    Configure,
+    Event,
+    Forked,
+    Tick,
+)
+from pool.handles import Handle
+from pool.helpers import next_look
+from pool.holders import Holder, TracedHolder, introduce, lines_here
+from pool.limits import Limits
+from pool.listeners import Kind, Listener, Listeners
+from pool.peewee import settings
+from pool.peewee.arrivals import Arrivals
+from pool.peewee.leases import PLAIN, Leases, Owners
+from pool.peewee.mirror import Mirror
+from pool.runtime import Runtime
+from pool.state import State
+
+if TYPE_CHECKING:
+    from pool.peewee.database import PooledDatabase
+
+logger = logging.getLogger("peewee.pool")
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at connections that are held for long, if somebody wants to know."""
+
+LOCK_WITHIN = 0.02
+"""Seconds to wait for the lock with a look: no transition takes so long, only a user of
+`_pool_lock` does, and playhouse's attributes can be read meanwhile."""
+
+_PEEWEE = (peewee.__file__, *playhouse.__path__)
+
+
+class Driver:
+    """What the runtime asks of a database: the hooks of its class, none under a lock."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self.adapter = adapter
+        self.database = adapter.database
+
+    def connect(self) -> Any:
+        began = time.monotonic()
+        connection = super(Stock, self.database)._connect()  # type: ignore[misc]  # a subclass
+        self.adapter.log("Created new connection %s.", connection)
+        listeners = self.adapter.listeners
+        listeners.tell("connect", connection=connection, seconds=time.monotonic() - began)
+        return connection
+
+    def is_alive(self, connection: Any) -> bool:
+        if self.database._is_closed(connection):
+            self.adapter.log("Connection %s was closed, discarding.", connection)
+            return False
+        if self.adapter.stale_timeout and self.adapter.is_stale(connection):
+            self.adapter.log("Connection %s was stale, closing.", connection)
+            return False
+        return True
+
+    def reset(self, connection: Any) -> bool:
+        if self.adapter.stale_timeout and self.adapter.is_stale(connection):
+            self.adapter.log("Closing stale connection %s on check-in.", connection)
+            return False
+        if not self.database._can_reuse(connection):
+            self.adapter.log("Connection %s not reusable, closing.", connection)
+            return False
+        return True
+
+    def close(self, connection: Any) -> None:
+        self.database._close_raw(connection)
+
+
+class Adapter:
+    """The pool of one database. Thread-safe."""
+
+    def __init__(self, database: PooledDatabase) -> None:
+        self.database = database
+        self.listeners = Listeners(None, None)
+        self.runtime = Runtime(
+            Driver(self),
+            Limits(idle_order="oldest"),
+            check_after=-math.inf,  # all are asked, also when the clock was put back meanwhile
+            clock=_wall_clock,
+            jitter=float,  # 0.0: a connection lives exactly as long as `stale_timeout` says
+        )
+        self.runtime.on_close = self._report_close
+        self.runtime.on_leak = self._report_leak
+        self.owners = Owners(self.runtime)
+        self.name = self.owners.name
+        self.arrivals = Arrivals(self)
+        self.by_thread = self.arrivals.by_thread
+        self.doomed: dict[int, str] = {}
+        """By identity, connections that do not return to the pool, as their holder closes them."""
+        self._closing_all: dict[int, bool] = {}
+        """Threads in `close_all`, and whether it has come to close anything."""
+        self.max_connections: Any = None
+        self.stale_timeout: Any = None
+        self.wait_timeout: Any = None
+        self.tracks = False
+        """Whether somebody wants to know who holds connections for long."""
+        self.told = False
+        """Whether that, or a listener, makes a checkout more than ordinary."""
+        self.hears_returns = False
+        self.plain: Any = None
+        """The last `_state` that was of peewee's own classes."""
+        self.judges = type(database)._is_stale is not Stock._is_stale
+        """Whether the class decides itself what is stale; then nobody else does."""
+        self.is_lock_known = False
+        """To somebody who may hold it while connecting."""
+        self.replaced: dict[str, Any] = {}
+        """What programs put in the place of playhouse's lock and condition."""
+        self._returning: dict[int, Any] = {}
+        """By identity, what is being given back, for the log."""
+        self._available: threading.Condition | None = None
+        self._mirror: Mirror | None = None
+        self._plain_step = self.runtime.step
+        self._next_look = 0.0
+
+    # ------------------------------------------------------------ borrowing
+
+    def patience(self) -> float | None:
+        """How many seconds a caller may wait now: 0 not at all, None for ever."""
+        if self.is_lock_known and self.runtime.lock._is_owned():
+            return 0  # who holds `_pool_lock` cannot wait: nobody could return anything
+        return settings.patience(self.wait_timeout)
+
+    def handle(self, leases: Leases) -> Handle:
+        """One to borrow with."""
+        return leases.first if leases.first.ended else Handle(self.runtime)
+
+    def owner(self, handle: Handle) -> Any:
+        """Whom the machine is told: the thread, and its lines of code if somebody wants to know."""
+        thread = introduce()
+        taker = thread.taker
+        if taker.name is not thread.known._name:
+            taker = thread.rename()
+        if not self.tracks:
+            return taker
+        holder = TracedHolder(handle, self.runtime.lost)
+        holder.taker = taker
+        lines = lines_here()
+        while lines and lines[0][0].co_filename.startswith(_PEEWEE):
+            lines = lines[1:]
+        holder.lines = lines
+        return holder
+
+    def release_and_tell(self, handle: Handle | None, connection: Any, close: bool) -> None:
+        """End this lease, or the one that somebody else has of this connection, and say so to those
+        who listen. What is to be closed is closed, whoever has it."""
+        self.listeners.tell("checkin", connection=connection)
+        name = None
+        if logger.isEnabledFor(logging.DEBUG):
+            name = self._returning[id(connection)] = self.name_of(connection)
+        runtime, ended = self.runtime, False
+        if handle is not None:
+            ended = runtime.discard(handle) if close else runtime.release(handle)
+            handle.held = None  # it may be kept for the next turn, the connection is not
+        ended = ended or self.end_lease_of_another(connection, close)
+        returned = self._returning.pop(id(connection), None) is not None
+        if close and not ended:
+            self.database._close_raw(connection)
+        elif not ended:
+            self.log("Connection %s not in use, ignoring close.", connection)
+        elif returned:
+            logger.debug("Returning %s to pool.", name)
+
+    def end_lease_of_another(self, connection: Any, close: bool) -> bool:
+        """For a connection that this owner did not borrow, or whose lease was ended: another
+        did, or the user put it into `_in_use`. Whether there was such a lease."""
+        self.believe()
+        runtime, conn_key = self.runtime, self.database.conn_key
+        key = conn_key(connection)
+        for lease in runtime.state.in_use.values():
+            if conn_key(lease.entry.connection) == key:
+                handle = Handle(runtime)
+                handle.ticket, handle.key = lease.ticket, lease.entry.key
+                handle.held = connection
+                return runtime.discard(handle) if close else runtime.release(handle)
+        return False
+
+    def is_plain(self, state: Any) -> bool:
+        """Whether this is a state of peewee's own; then it is known from now on."""
+        if type(state) not in PLAIN:
+            return False
+        self.plain = state
+        return True
+
+    def is_stale(self, connection: Any) -> bool:
+        """What `_is_stale` of a subclass, or one put in its place later, says."""
+        database = self.database
+        if not self.judges and getattr(database._is_stale, "__func__", None) is Stock._is_stale:
+            return False  # the machine knows
+        self.believe()
+        leases = self.runtime.state.in_use.values()
+        created = [lease.entry.created for lease in leases if lease.entry.connection is connection]
+        return bool(created and database._is_stale(created[0]))
+
+    def give_up(self, state: Any) -> None:
+        """The owner was interrupted while it gave its connection back: have the pool take it."""
+        for leases in (self.owners.find(state), self.owners.nobody):
+            if leases is not None:
+                for handle in leases.handles():
+                    if handle.held is state.conn:
+                        leases.give_up(handle)
+
+    def give_up_arrival(self, leases: Leases, error: BaseException) -> None:
+        """A `connect` did not succeed. What it was lent goes back, unless it is the owner's by
+        now, and only what peewee does with a new connection has failed."""
+        state = self.database._state
+        if state.closed and self.told and isinstance(error, Exception):
+            self.listeners.tell("refuse", error=error)
+        if state.closed or not isinstance(error, Exception):
+            state.reset()
+            leases.give_up_arrival()
+        leases.arriving = None
+
+    def after_fork(self) -> None:
+        if self.database.thread_safe:
+            self.database._lock = threading.Lock()  # whoever held it is not in this process
+        self._available = None
+        self.doomed.clear()
+        self.by_thread.clear()
+        self._closing_all.clear()
+        self._forget_own()
+
+    # ------------------------------------------------------------ housekeeping
+
+    def close_idle(self) -> None:
+        runtime, me = self.runtime, get_ident()
+        if self._closing_all and me in self._closing_all:
+            self._closing_all[me] = True
+            runtime.apply(CloseAll(runtime.clock()))
+        else:
+            runtime.apply(CloseIdle(runtime.clock()))
+
+    def close_all(self) -> None:
+        """As playhouse, whose `close_all` calls `close` and `close_idle`. This owner's connection
+        stays lent until all are closed in one step, so that nobody gets it in between."""
+        database, runtime, me = self.database, self.runtime, get_ident()
+        state = database._state
+        connection = None if state.closed else state.conn
+        try:
+            if connection is not None:
+                self.doomed[id(connection)] = "close_all"
+            database.close()
+            self._closing_all[me] = False
+            database.close_idle()
+            if not self._closing_all[me]:  # a `close_idle` of a subclass wants to keep them
+                runtime.apply(CloseStale(runtime.clock(), math.inf))
+            self.owners.forget(state)
+        except BaseException:
+            if connection is not None and state.closed:
+                handle = self.owners.take(state, connection)
+                if handle is not None and not handle.ended:
+                    runtime.lose(handle)
+            raise
+        finally:
+            self._closing_all.pop(me, None)
+            self.doomed.pop(id(connection), None)
+
+    def dispose(self) -> None:
+        forgotten = self.runtime.state  # it may end their lives: not under the lock
+        self.runtime.apply(Forked(self.runtime.clock()))
+        self._forget_own()
+        del forgotten
+
+    def _forget_own(self) -> None:
+        """The pool has taken everything back; so have the owner and `_state`."""
+        self.owners.forget(self.database._state)
+        self.database._state.reset()
+
+    # ------------------------------------------------------------ settings
+
+    def configure_all(self, **given: Any) -> None:
+        """All of these that are not None. Raises `ValueError`; then they are as before."""
+        given = {name: settings.number(name, value) for name, value in given.items()}
+        for name, value in given.items():
+            if value is not None:
+                self.configure(name, value)
+
+    def configure(self, name: str, value: Any) -> None:
+        """Let this setting be the value, from now on. Raises `ValueError`; then it is as before.
+        `wait_timeout` is `timeout` as it is kept: where there is to be no end, infinity."""
+        value = settings.number("timeout" if name == "wait_timeout" else name, value)
+        if name == "max_connections":
+            most = settings.bound(value)
+            self._limit(name, value, max_size=None if most is None else math.ceil(most))
+            self.max_connections = value
+        elif name == "stale_timeout":
+            self._limit(name, value, max_lifetime=settings.bound(value))
+            self.stale_timeout = value
+        elif name == "leak_after":
+            self._limit(name, value, leak_after=value)
+            self.tracks = value is not None
+            self._hear()
+        else:
+            self.wait_timeout = math.inf if value == 0 and name == "timeout" else value
+
+    def _limit(self, name: str, value: Any, **changes: Any) -> None:
+        runtime = self.runtime
+        try:
+            limits = attrs.evolve(runtime.state.limits, **changes)
+        except ValueError:
+            raise settings.refused(name, value) from None
+        if self.judges:  # then the machine must not: it would close what may live on
+            limits = attrs.evolve(limits, max_lifetime=None)
+        if limits != runtime.state.limits:
+            runtime.apply(Configure(runtime.clock(), limits))
+
+    # ------------------------------------------------------------ what is shown
+
+    def mirrored(self) -> Mirror:
+        """The mirror of the state: the same until the state changes. Waits for nobody."""
+        runtime = self.runtime
+        while True:
+            mirror, fields = self._mirror, runtime.fields
+            if mirror is not None and mirror.fields is fields:
+                return mirror
+            fresh = Mirror(fields, self.database.conn_key)
+            try_lock = functools.partial(runtime.lock.acquire, True, LOCK_WITHIN)
+            for _ in iter(try_lock, False):
+                try:
+                    self._show(mirror, fresh)
+                finally:
+                    runtime.lock.release()
+                break
+            else:  # somebody holds `_pool_lock` for long: nothing happens meanwhile
+                self._show(mirror, fresh)
+
+    def _show(self, before: Mirror | None, fresh: Mirror) -> None:
+        runtime = self.runtime
+        if runtime.fields is fresh.fields and self._mirror is before:
+            if runtime.step != self._absorb:  # asked of itself: an exception may part the two
+                self._plain_step, runtime.step = runtime.step, self._absorb
+            self._mirror = fresh
+
+    def _absorb(self, state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
+        """`step`, once a mirror was handed out: first tell the machine what was changed."""
+        mirror, step = self._mirror, self._plain_step
+        adopt: Adopt | None = None
+        first: tuple[Effect, ...] = ()
+        try:
+            forgets = type(event) is Forked  # and closes nothing, not what was put in either
+            if mirror is not None and mirror.fields is self.runtime.fields and not forgets:
+                adopt = mirror.difference(event.now)
+        finally:
+            if adopt is None:  # nothing was changed, or nonsense was put in
+                self._mirror, self.runtime.step = None, step
+        if adopt is not None:
+            state, first = step(state, adopt)
+        state, then = step(state, event)
+        return state, first + then
+
+    def believe(self) -> None:
+        """Before the state is looked at: tell it what the user changed in what it showed."""
+        if self._mirror is not None:
+            self.runtime.apply(Adopt(self.runtime.clock()))
+
+    def lock(self) -> Any:
+        """The pool's own lock, which is re-entrant: while a thread holds it, its own calls pass and
+        all others wait."""
+        self.is_lock_known = True
+        return self.replaced.get("lock", self.runtime.lock)
+
+    def available(self) -> threading.Condition:
+        """A condition over it."""
+        if self._available is None:
+            self._available = threading.Condition(self.lock())
+        available: threading.Condition = self.replaced.get("available", self._available)
+        return available
+
+    # ------------------------------------------------------------ what is told
+
+    def log(self, text: str, connection: Any) -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(text, self.name_of(connection))
+
+    def label(self) -> str | None:
+        """What people call the database, if there can be no password in it."""
+        name = self.database.database
+        return name if isinstance(name, str) and "=" not in name and ":/" not in name else None
+
+    def listen(self, kind: Kind, function: Listener) -> None:
+        self.listeners.pool = self.label()
+        self.listeners.add(kind, function)
+        self._hear()
+
+    def _hear(self) -> None:
+        hear = self.listeners.by_kind
+        self.told = bool(self.tracks or hear["checkout"] or hear["refuse"])
+        self.hears_returns = bool(hear["checkin"])
+
+    def begin_checkout(self) -> float:
+        self.look()
+        return time.monotonic()
+
+    def end_checkout(self, connection: Any, began: float) -> None:
+        self.listeners.tell("checkout", connection=connection, seconds=time.monotonic() - began)
+
+    def name_of(self, connection: Any) -> Any:
+        """As playhouse's log calls it."""
+        try:
+            return self.database.conn_key(connection)
+        except Exception:  # a function of the user's, of a connection that is closed
+            return id(connection)
+
+    def look(self) -> None:
+        """Without threads of its own, the one who uses the pool looks after what is held long."""
+        if self.tracks and time.monotonic() >= self._next_look:
+            runtime, now = self.runtime, self.runtime.clock()
+            runtime.apply(Tick(now))
+            pause = next_look(runtime.state, now)
+            self._next_look = time.monotonic() + min(LOOK_EVERY, pause or LOOK_EVERY)
+
+    def _report_close(self, close: Close) -> None:
+        name = self._returning.pop(id(close.connection), None)
+        if close.reason == "lifetime" and name is not None:
+            logger.debug("Closing stale connection %s on check-in.", name)
+        elif close.reason == "lifetime":
+            self.log("Connection %s was stale, closing.", close.connection)
+        self.listeners.tell("close", connection=close.connection, reason=close.reason)
+
+    def _report_leak(self, leak: Leaked) -> None:
+        stack = leak.owner.stack if isinstance(leak.owner, Holder) else None
+        lease = self.runtime.state.in_use.get(leak.key)
+        connection = lease.entry.connection if lease else None
+        text = "Connection %s has been held for %.1f s; it was taken here:\n%s"
+        logger.warning(text, self.name_of(connection), leak.held, stack)
+        self.listeners.tell("leak", connection=connection, seconds=leak.held, where=stack)
+
+
+def _wall_clock() -> float:
+    """`time.time` as it is now, as in playhouse: test suites put another in its place."""
+    return time.time()

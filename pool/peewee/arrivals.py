@@ -1,0 +1,255 @@
+"""Waiting for a connection, outside of the hook that makes one.
+
+Theory.  `_connect` is a hook: programs put a lock around it, a limit of their own before it, a
+fallback behind it.  So it must never wait for the pool.  As in playhouse it takes what is to be
+had, or raises `MaxConnectionsExceeded`; and `connect()` queues and parks between two calls of it.
+
+A caller that may wait has a `Place` in the queue before the hook is called.  `_connect` finds it by
+the thread: what it was answered is taken (an idle connection that is asked whether it is alive, or
+the room to connect); nothing yet means that all are in use.  Who comes back without having taken
+it gives it to the next.  If `_connect` raises without having come to ours, or behind it, the program
+has a limit of its own: then it is tried again when something has changed, or after a second, as
+playhouse does; without a place, for others could need it.
+
+An `Arrival` belongs to the frame of `connect()`; all others know it by weak references.  Whatever
+happens to that frame, what it was lent comes back.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+from playhouse.pool import MaxConnectionsExceeded
+
+from pool.effects import Effect, Grant, Ignored, Open, Refuse
+from pool.errors import WITHIN, PoolReentered, PoolTimeout, error_for
+from pool.events import Acquire, Dead, Expire
+from pool.handles import Cell, Handle
+from pool.peewee.leases import ARRIVING, Leases
+
+if TYPE_CHECKING:
+    from pool.events import Event
+    from pool.peewee.adapter import Adapter
+    from pool.state import State
+
+logger = logging.getLogger("peewee.pool")
+
+LOOK_AFTER = 0.01
+LOOK_EVERY = 1.0
+"""Seconds after which a caller that a subclass refuses tries again: first, and at last."""
+
+EXCEEDED = "Exceeded maximum connections"
+TIMED_OUT = "Max connections exceeded, timed out attempting to connect"
+
+
+class Place:
+    """A place in the queue, or what it was answered."""
+
+    __slots__ = ("cell", "handle")
+
+    def __init__(self, handle: Handle) -> None:
+        self.handle = handle
+        self.cell = Cell(0)
+
+
+class Arrival:
+    """A `connect()` under way that `_connect` has to know of."""
+
+    __slots__ = ("__weakref__", "got", "leases", "place", "reached")
+
+    def __init__(self, leases: Leases) -> None:
+        self.leases = leases
+        self.place: Place | None = None
+        self.reached = False
+        """Whether a subclass has come to our `_connect`."""
+        self.got = False
+        """Whether that gave it a connection."""
+
+
+class Arrivals:
+    """The `connect()`s under way, by thread, and how they wait. Thread-safe."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._adapter = adapter
+        self._runtime = adapter.runtime
+        self.by_thread: dict[int, weakref.ref[Arrival]] = {}
+
+    def here(self) -> Arrival | None:
+        """That of this thread."""
+        arrival = self.by_thread.get(get_ident())
+        return arrival() if arrival is not None else None
+
+    def connect(self, leases: Leases) -> Any:
+        """A connection by `_connect`, waiting for it as long as the settings say.
+
+        Raises `MaxConnectionsExceeded`, or what `_connect` raises."""
+        me, arrival = get_ident(), Arrival(leases)
+        runtime, database = self._runtime, self._adapter.database
+        outer, within = self.by_thread.get(me), runtime.is_within()
+        self.by_thread[me] = weakref.ref(arrival)
+        try:
+            leases.give_up_arrival()
+            leases.arriving = ARRIVING
+            patience = self._adapter.patience()
+            if patience == 0:
+                return database._connect()
+            if within:
+                try:
+                    return database._connect()
+                except MaxConnectionsExceeded as error:
+                    raise MaxConnectionsExceeded(f"{EXCEEDED}: {WITHIN}") from error
+            runtime.callers.add(me)
+            return self._connect_in_turn(arrival, patience)
+        finally:
+            if not within:
+                runtime.callers.discard(me)
+            if outer is None:
+                self.by_thread.pop(me, None)
+            else:
+                self.by_thread[me] = outer
+
+    def _connect_in_turn(self, arrival: Arrival, patience: float | None) -> Any:
+        deadline = None if patience is None else time.monotonic() + patience
+        leases, pause = arrival.leases, LOOK_AFTER
+        try:
+            self._queue(arrival)
+            while True:
+                place, arrival.reached = arrival.place, False
+                answered = place is None or place.cell.answer is not None
+                leases.arriving = ARRIVING
+                try:
+                    return self._adapter.database._connect()
+                except MaxConnectionsExceeded:
+                    leases.give_up_arrival()  # of a hook that has refused behind ours
+                if place is not None and not answered:
+                    if not self._park(place.cell, patience, deadline):
+                        self._leave(arrival)  # `dispose()` was called: it begins again
+                        self._queue(arrival)
+                elif arrival.reached and not arrival.got:
+                    self._queue(arrival)
+                else:
+                    self._leave(arrival)
+                    self._look(pause, deadline)
+                    pause = min(pause * 2, LOOK_EVERY)
+        finally:
+            self._leave(arrival)
+
+    def _leave(self, arrival: Arrival) -> None:
+        """A place that was not taken is for the next."""
+        place, arrival.place = arrival.place, None
+        if place is not None:
+            self._runtime.lose(place.handle)
+
+    def _queue(self, arrival: Arrival) -> Place:
+        """A place in the queue, and perhaps its answer."""
+        runtime = self._runtime
+        place = Place(self._adapter.handle(arrival.leases))
+        handle, cell = place.handle, place.cell
+        owner = self._adapter.owner(handle)
+        handle.ticket, handle.key, handle.ended = 0, 0, False
+
+        def ask(_: State) -> Event:
+            # Drawn under the lock, so that tickets grow from event to event.
+            handle.ticket = cell.ticket = next(runtime._tickets)
+            return Acquire(runtime.clock(), cell.ticket, True, owner)
+
+        arrival.place = place  # first: what it is answered must find its way back
+        try:
+            runtime.apply(ask, cell)
+        except BaseException:
+            arrival.place = None
+            runtime.lose(handle)
+            raise
+        return place
+
+    def _park(self, cell: Cell, patience: float | None, deadline: float | None) -> bool:
+        """Until there is something to take. False if this has to begin anew. Raises
+        `MaxConnectionsExceeded` at the deadline."""
+        runtime, adapter = self._runtime, self._adapter
+        while cell.answer is None:
+            left = -1.0 if deadline is None else deadline - time.monotonic()
+            if deadline is not None and left <= 0:
+                runtime.apply(Expire(runtime.clock(), cell.ticket))
+                continue
+            if adapter.tracks:  # somebody has to look at those that are held for long
+                left = min(LOOK_EVERY, left) if left > 0 else LOOK_EVERY
+            cell.parker.acquire(True, min(left, threading.TIMEOUT_MAX))
+            adapter.look()
+        answer = cell.answer
+        if type(answer) is not Refuse:
+            return True
+        if answer.reason == "forked":
+            return False
+        error = error_for(answer, runtime.state, patience, runtime.clock())
+        raise MaxConnectionsExceeded(f"{TIMED_OUT}: {error}")
+
+    def _look(self, pause: float, deadline: float | None) -> None:
+        """For one whom a subclass refuses: until something has changed, or for a while."""
+        runtime = self._runtime
+        if deadline is not None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise MaxConnectionsExceeded(f"{TIMED_OUT}.")
+            pause = min(pause, left)
+        looks = iter((False,))
+        runtime.onlookers.wait(runtime.sync, lambda: next(looks, True), pause)
+
+    # ------------------------------------------------------------ within `_connect`
+
+    def take(self, arrival: Arrival) -> Handle | None:
+        """What the place of this arrival was answered, as a connection that works. None if there is
+        no place, or it was lost.
+
+        Raises `MaxConnectionsExceeded` if there is no answer yet, a `PoolError`, or what the
+        driver's connect raises."""
+        place = arrival.place
+        arrival.reached, arrival.got = True, False
+        if place is None:
+            return None
+        if place.cell.answer is None:
+            raise MaxConnectionsExceeded(f"{EXCEEDED}.")
+        arrival.place = None
+        runtime, handle, cell = self._runtime, place.handle, place.cell
+        try:
+            while True:
+                answer = cell.answer
+                if type(answer) is Open:
+                    runtime._connect(cell.ticket)
+                elif type(answer) is Grant:
+                    _, handle.key, handle.held, rested = answer
+                    if rested is None or self._is_alive(handle):
+                        arrival.leases.arriving = handle
+                        return handle
+                    handle.held = None
+                    cell = Cell(handle.ticket)
+                    effects: tuple[Effect, ...] = runtime.apply(
+                        Dead(runtime.clock(), handle.ticket, handle.key, False), cell
+                    )
+                    if effects and type(effects[-1]) is Ignored:  # closed while we looked
+                        runtime.lose(handle)  # nobody waits at that cell
+                        return None
+                    handle.key = 0
+                else:
+                    assert type(answer) is Refuse
+                    raise error_for(answer, runtime.state, 0, runtime.clock())
+        except BaseException:
+            runtime.lose(handle)
+            raise
+
+    def _is_alive(self, handle: Handle) -> bool:
+        try:
+            return self._runtime.driver.is_alive(handle.held)
+        except Exception:
+            logger.debug("connection %s is dead", handle.key, exc_info=True)
+            return False
+
+
+def exceeded(error: PoolTimeout) -> MaxConnectionsExceeded:
+    """The error of playhouse's for one that found nothing and does not wait."""
+    text = f"{EXCEEDED}: {WITHIN}" if isinstance(error, PoolReentered) else f"{EXCEEDED}: {error}"
+    return MaxConnectionsExceeded(text)

@@ -1,0 +1,157 @@
+"""Who holds what: leases that belong to whoever peewee's `_state` belongs to.
+
+Theory.  A connection is lent to the owner of a state, and a state may belong to anything: to a
+thread (peewee's own), to a request that wanders from thread to thread (FastAPI's recipe, by
+context variables), to a task, to all threads together.  Only the state knows when its owner is
+gone.  So what an owner holds is kept in the very storage where the state keeps the connection:
+when the owner goes, that storage goes, and the handles in it say so to the pool.
+
+* peewee's two classes keep it in their `__dict__`, which is one for each thread or one for all.
+* A class of somebody's own is looked at after it was given the connection: if that is now in its
+  `__dict__`, so is the owner; if not, the attribute is set as any other, which takes the way of the
+  class; and if that goes wrong, or where the connection did not go, the lease is nobody's. Then it
+  ends when it is given back and not before, as with playhouse.
+* So is a lease that somebody got by calling `_connect()` himself: no state knows of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import peewee
+
+from pool.handles import Handle
+from pool.holders import introduce
+from pool.runtime import Runtime
+
+PLAIN = (peewee._ConnectionLocal, peewee._ConnectionState)
+"""The classes of which all is known: those are changed without their methods, which is quicker."""
+
+ARRIVING: Any = object()
+"""In the place of a handle: a `connect` is under way, and waits for what `_connect` brings."""
+
+_numbers = itertools.count(1)
+
+
+class Leases:
+    """What one owner of a state holds of one database.
+
+    `first` is a handle that is used again from turn to turn; but not if threads share it. `others`
+    are those of further leases, by the identity of the connection."""
+
+    __slots__ = ("arriving", "first", "others", "thread")
+
+    def __init__(self, runtime: Runtime, shared: bool) -> None:
+        self.first = Handle(runtime)
+        self.first.ended = not shared
+        self.first.held = ARRIVING if shared else None  # is no connection
+        self.others: dict[int, Handle] = {}
+        self.arriving: Any = None
+        """The handle of the last `connect` until it succeeded, or `ARRIVING`."""
+        self.thread = None if shared else introduce()
+
+    def handles(self) -> list[Handle]:
+        """Those with a lease."""
+        first = [self.first] if self.first.ticket and not self.first.ended else []
+        return [*first, *list(self.others.values())]
+
+    def take(self, connection: Any) -> Handle | None:
+        """The handle of this connection, which is then no longer here."""
+        first = self.first
+        if first.held is connection and not first.ended:
+            return first
+        return self.others.pop(id(connection), None) if self.others else None
+
+    def keep(self, handle: Handle) -> None:
+        if handle is not self.first:
+            self.others[id(handle.held)] = handle
+
+    def give_up_arrival(self) -> None:
+        """What was lent to a `connect` that did not succeed goes back."""
+        if isinstance(self.arriving, Handle):
+            self.give_up(self.arriving)
+
+    def give_up(self, handle: Handle) -> None:
+        """Have the pool take back what it stands for."""
+        if not handle.ended:
+            handle.runtime.lose(handle)
+        self.forget(handle)
+
+    def forget(self, handle: Handle) -> None:
+        """Without a word to the pool."""
+        handle.ended = True
+        self.others = {key: other for key, other in self.others.items() if other is not handle}
+        handle.held = None
+
+
+class Owners:
+    """Finds what an owner holds, by peewee's state. Thread-safe."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.name = f"_purepool_{next(_numbers)}"
+        """Of the attribute of a state; states may be shared by databases."""
+        self.nobody = Leases(runtime, shared=True)
+
+    def find(self, state: Any) -> Leases | None:
+        """What the owner of this state holds, if it ever held anything."""
+        name = self.name
+        if type(state) in PLAIN:
+            leases = state.__dict__.get(name)
+        else:
+            leases = _attributes(state).get(name)
+            if leases is None:
+                try:
+                    leases = getattr(state, name)
+                except Exception:  # a state that looks it up elsewhere has an error of its own
+                    return None
+        return leases if type(leases) is Leases else None
+
+    def find_or_begin(self, state: Any) -> Leases:
+        """As `find`; an owner that held nothing yet begins."""
+        if leases := self.find(state):
+            return leases
+        leases = Leases(self._runtime, shared=type(state) is not peewee._ConnectionLocal)
+        if type(state) in PLAIN:
+            leases = state.__dict__.setdefault(self.name, leases)
+        return leases
+
+    def settle(self, state: Any, leases: Leases, connection: Any) -> None:
+        """Keep these leases where this state, of somebody's own class, has just put the connection."""
+        name, attributes = self.name, _attributes(state)
+        if attributes.get("conn") is connection:
+            attributes[name] = leases
+            return
+        try:
+            setattr(state, name, leases)
+            settled = getattr(state, name) is leases and name not in attributes
+        except Exception:
+            settled = False
+        if not settled:
+            attributes.pop(name, None)
+            handle = leases.take(connection)
+            if handle is not None:
+                self.nobody.keep(handle)
+
+    def take(self, state: Any, connection: Any) -> Handle | None:
+        """The handle of this connection: its owner's, or nobody's."""
+        leases = self.find(state)
+        handle = leases.take(connection) if leases else None
+        return handle or self.nobody.take(connection)
+
+    def forget(self, state: Any) -> None:
+        """The pool has taken everything of this owner back."""
+        for leases in (self.find(state), self.nobody):
+            if leases is not None:
+                for handle in leases.handles():
+                    leases.forget(handle)
+
+
+def _attributes(state: Any) -> dict[str, Any]:
+    """The `__dict__` of a state, of this thread if it has one for each."""
+    try:
+        attributes = state.__dict__
+    except Exception:
+        return {}
+    return attributes if type(attributes) is dict else {}
