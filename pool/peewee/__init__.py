@@ -15,12 +15,15 @@ from typing import Any
 from urllib.parse import urlparse
 
 import playhouse.pool
-from peewee import MySQLDatabase, PostgresqlDatabase, SqliteDatabase
+from peewee import MySQLDatabase as MySQLDatabase
+from peewee import PostgresqlDatabase as PostgresqlDatabase
+from peewee import SqliteDatabase as SqliteDatabase
 from playhouse import db_url
-from playhouse.pool import MaxConnectionsExceeded, PoolConnection
+from playhouse.pool import MaxConnectionsExceeded as MaxConnectionsExceeded
+from playhouse.pool import PoolConnection as PoolConnection
 from playhouse.pool import PooledDatabase as Stock
 
-from pool.peewee.database import PooledDatabase
+from pool.peewee.database import PooledDatabase as PooledDatabase
 
 
 class _PooledMySQLDatabase(PooledDatabase, playhouse.pool._PooledMySQLDatabase):  # type: ignore[misc]

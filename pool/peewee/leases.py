@@ -118,7 +118,7 @@ class Owners:
         return leases
 
     def settle(self, state: Any, leases: Leases, connection: Any) -> None:
-        """Keep these leases where this state, of somebody's own class, has just put the connection."""
+        """Keep these leases where this state, of somebody's own class, has put the connection."""
         name, attributes = self.name, _attributes(state)
         if attributes.get("conn") is connection:
             attributes[name] = leases

@@ -469,5 +469,5 @@ def test_impossible_settings_are_refused(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize("name", ["max_connections", "stale_timeout", "timeout"])
 def test_what_is_no_number_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="^[a-z_]+='many': allowed is "):
+    with pytest.raises(ValueError, match=r"^[a-z_]+='many': allowed is "):
         make_settings(**{name: "many"})

@@ -97,7 +97,7 @@ def application(tmp_path: Path) -> Iterator[tuple[FastAPI, Any]]:
         database._state._state.set(default.copy())
         database._state.reset()
 
-    def get_db(db_state: Any = Depends(reset_db_state)) -> Iterator[None]:
+    def get_db(db_state: Any = Depends(reset_db_state)) -> Iterator[None]:  # noqa: B008  # as there
         try:
             database.connect()
             yield

@@ -1,4 +1,4 @@
-"""A lease belongs to whoever peewee's `_state` belongs to: a thread, a request, a task, all threads.
+"""A lease belongs to whoever peewee's `_state` belongs to: a thread, a request, all threads.
 
 Theory.  Each test is made for one kind of state that people put in the place of peewee's. What it
 shows is always the same: the connection stays where the state's owner is, also if the thread that

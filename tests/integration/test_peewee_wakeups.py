@@ -1,7 +1,7 @@
 """Who waits is woken by everything that frees capacity, in order, and nobody works under a lock.
 
-Theory.  A waiter here has a timeout of five minutes and is given up on after twenty
-seconds, so a pass means that something woke it.  Order is never hoped for: a waiter is known to
+Theory.  A waiter here has a timeout of a quarter of an hour and is given up on after a minute, so
+a pass means that something woke it.  Order is never hoped for: a waiter is known to
 stand in the queue before the next one comes, and drivers stop at gates that the test opens.  That
 connects, pings and closes run side by side is shown by barriers that need all of them at once.
 
@@ -492,8 +492,8 @@ def test_several_at_once_go_to_the_oldest(make: Callable[..., Any]) -> None:
     database.close_all()
     until(lambda: hold.standing == 3)
     assert waiting(database) == 2
-    owners = {lease.owner for lease in database._purepool.runtime.state.in_use.values()}
-    assert owners == {call.ident for call in calls[:3]}
+    owners = {lease.owner.name for lease in database._purepool.runtime.state.in_use.values()}
+    assert owners == {call.name for call in calls[:3]}
     hold.open()
     for call in calls:
         call.result()

@@ -24,6 +24,7 @@ from pool import Limits, transition
 from pool.check import amended
 from pool.check.amended import DIFFERENCES
 from pool.check.differential import OPERATIONS, Different, DifferentialMachine, Pair, replay
+from pool.peewee import adapter, arrivals, leases
 from pool.peewee.mirror import Mirror
 from pool.runtime import Runtime
 from tests.conftest import PROFILE
@@ -125,7 +126,7 @@ Database = drop_in.PooledDatabase
 
 
 def lends_the_newest_first(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(drop_in, "Limits", lambda **_: Limits(idle_order="lifo"))
+    patch.setattr(adapter, "Limits", lambda **_: Limits(idle_order="lifo"))
 
 
 def close_stale_is_off_by_one(patch: pytest.MonkeyPatch) -> None:
@@ -140,7 +141,7 @@ def close_stale_counts_wrong(patch: pytest.MonkeyPatch) -> None:
 
 
 def another_class_of_error(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(drop_in, "MaxConnectionsExceeded", ValueError)
+    patch.setattr(arrivals, "MaxConnectionsExceeded", ValueError)
 
 
 def errors_of_the_driver_stay(patch: pytest.MonkeyPatch) -> None:
@@ -154,7 +155,7 @@ def discard_keeps_the_connection(patch: pytest.MonkeyPatch) -> None:
 
 def close_all_spares_ones_own(patch: pytest.MonkeyPatch) -> None:
     def close_all(self: Any) -> None:
-        self._check_may_close()
+        self.is_closed() or self.in_transaction()
         self.close_idle()
         for connection in [lease.connection for lease in self._in_use.values()]:
             if self.is_closed() or connection is not self._state.conn:
@@ -164,13 +165,13 @@ def close_all_spares_ones_own(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_maximum_is_not_live(patch: pytest.MonkeyPatch) -> None:
-    honest = Database._configure
+    honest = adapter.Adapter._limit
 
     def configure(self: Any, name: str, value: Any, **changes: Any) -> None:
-        if "_session" not in vars(self):
+        if not hasattr(self.database, "connect_params"):
             honest(self, name, value, **changes)
 
-    patch.setattr(Database, "_configure", configure)
+    patch.setattr(adapter.Adapter, "_limit", configure)
 
 
 def reuse_says_true(patch: pytest.MonkeyPatch) -> None:
@@ -182,18 +183,18 @@ def reuse_says_true(patch: pytest.MonkeyPatch) -> None:
 
 def stale_is_inverted(patch: pytest.MonkeyPatch) -> None:
     """For those that decide themselves."""
-    honest = drop_in._StaleDriver._is_stale
-    patch.setattr(drop_in._StaleDriver, "_is_stale", lambda self, it: not honest(self, it))
+    honest = adapter.Adapter.is_stale
+    patch.setattr(adapter.Adapter, "is_stale", lambda self, it: not honest(self, it))
 
 
 def stale_is_what_has_jitter(patch: pytest.MonkeyPatch) -> None:
     """As it was: lives were up to a tenth shorter than `stale_timeout`."""
-    patch.setattr(drop_in, "Runtime", runtime_with(jitter=lambda: 0.9))
+    patch.setattr(adapter, "Runtime", runtime_with(jitter=lambda: 0.9))
 
 
 def nobody_is_asked_when_the_clock_goes_back(patch: pytest.MonkeyPatch) -> None:
     """As it was."""
-    patch.setattr(drop_in, "Runtime", runtime_with(check_after=0.0))
+    patch.setattr(adapter, "Runtime", runtime_with(check_after=0.0))
 
 
 def runtime_with(**instead: Any) -> Any:
@@ -202,24 +203,24 @@ def runtime_with(**instead: Any) -> Any:
 
 def a_verdict_counts_only_for_less(patch: pytest.MonkeyPatch) -> None:
     """As it was: `_is_stale` of a subclass could not make a life longer."""
-    honest = Database._configure
+    honest = adapter.Adapter._limit
 
     def configure(self: Any, name: str, value: Any, **changes: Any) -> None:
-        self._judges, judges = False, self._judges
+        self.judges, judges = False, self.judges
         try:
             honest(self, name, value, **changes)
         finally:
-            self._judges = judges
+            self.judges = judges
 
-    patch.setattr(Database, "_configure", configure)
+    patch.setattr(adapter.Adapter, "_limit", configure)
 
 
 def a_dead_one_is_lent(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(drop_in._Driver, "is_alive", lambda self, connection: True)
+    patch.setattr(adapter.Driver, "is_alive", lambda self, connection: True)
 
 
 def what_cannot_be_reused_is(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(drop_in._Driver, "reset", lambda self, connection: True)
+    patch.setattr(adapter.Driver, "reset", lambda self, connection: True)
 
 
 def dispose_closes(patch: pytest.MonkeyPatch) -> None:
@@ -233,7 +234,7 @@ def dispose_closes(patch: pytest.MonkeyPatch) -> None:
 
 
 def closes_in_a_transaction(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Database, "_check_may_close", lambda self: None)
+    patch.setattr(Database, "in_transaction", lambda self: False, raising=False)
 
 
 def what_was_taken_out_by_hand_stays(patch: pytest.MonkeyPatch) -> None:
@@ -247,7 +248,7 @@ def what_was_taken_out_by_hand_stays(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_lease_of_another_never_ends(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Database, "_end_lease_of_another", lambda self, connection, close: False)
+    patch.setattr(adapter.Adapter, "end_lease_of_another", lambda self, connection, close: False)
 
 
 def a_failed_connect_keeps_its_place(patch: pytest.MonkeyPatch) -> None:
@@ -268,12 +269,7 @@ def the_state_of_a_failed_connect_stays(patch: pytest.MonkeyPatch) -> None:
 
 def a_state_of_ones_own_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     """As it was."""
-    honest = Database._session_of
-
-    def session_of(self: Any, state: Any) -> Any:
-        return self._session.mine if "_session" in vars(self) else honest(self, state)
-
-    patch.setattr(Database, "_session_of", session_of)
+    patch.setattr(leases.Owners, "settle", lambda self, state, leases, connection: None)
 
 
 FAULTY: list[Patch] = [
