@@ -356,7 +356,7 @@ AGES = st.sampled_from([0.0, 0.25, 1.0, 2.0, 4.0, 5.0, 20.0])
 FAULT = st.sampled_from(sorted(FAULTS))
 MAXIMA = st.sampled_from([1, 2, 3, 4, 2, 3, 0, None, 1.5, "2"])
 STALE = st.sampled_from([None, 2.0, 4.0, 2.0, 4.0, 0, "4"])
-WAIT = st.sampled_from([None, None, -1])
+WAIT = st.sampled_from([None, None, 1e-9])
 
 
 class DifferentialMachine(RuleBasedStateMachine):

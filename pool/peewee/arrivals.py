@@ -8,8 +8,8 @@ A caller that may wait has a `Place` in the queue before the hook is called.  `_
 the thread: what it was answered is taken (an idle connection that is asked whether it is alive, or
 the room to connect); nothing yet means that all are in use.  Who comes back without having taken
 it gives it to the next.  If `_connect` raises without having come to ours, or behind it, the
-program has a limit of its own: then it is tried again when something has changed, or after a second, as
-playhouse does; without a place, for others could need it.
+program has a limit of its own: then it is tried again when something has changed, or after a
+second, as playhouse does; without a place, for others could need it.
 
 An `Arrival` belongs to the frame of `connect()`; all others know it by weak references.  Whatever
 happens to that frame, what it was lent comes back.

@@ -18,8 +18,8 @@ from pool.arguments import refuse
 make_int = playhouse.pool.make_int
 
 _ALLOWED = {
-    "max_connections": "a number above 0, or 0 or None for no limit",
-    "stale_timeout": "a number of seconds above 0, or 0 or None for never",
+    "max_connections": "a number above 0, or 0 or None",
+    "stale_timeout": "a number above 0, or 0 or None",
     "timeout": "a number of seconds, at least 0, where 0 waits for ever, or None not to wait",
     "leak_after": "a finite number of seconds above 0, or None for never",
 }

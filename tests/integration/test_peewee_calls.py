@@ -3,8 +3,8 @@
 Theory.  A subclass overrides a method, and relies on when it is called and with what.  Nobody can
 list what people override; but what *can* be overridden stands in the source of `playhouse.pool` and
 `peewee.Database`: each `self.method(...)` there.  So the list is read from the source, each entry
-is made to happen in a situation with playhouse's class, and ours is put into the same situation: the
-calls, their arguments and their order have to be the same.  An entry that no situation reaches
+is made to happen in a situation with playhouse's class, and ours is put into the same situation:
+the calls, their arguments and their order have to be the same.  An entry that no situation reaches
 fails the test, so that a new release of peewee cannot bring one that is not compared.
 """
 

@@ -1,8 +1,8 @@
 """What programs of peewee's users do to playhouse's pool, done to ours.
 
 Theory.  People override its methods, put locks and limits of their own around them, switch its
-logger on by name, replace the module.  Each test is such a program, made small, with what it gets from
-playhouse as the right value.
+logger on by name, replace the module.  Each test is such a program, made small, with what it gets
+from playhouse as the right value.
 """
 
 from __future__ import annotations
