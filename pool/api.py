@@ -73,7 +73,10 @@ class Pool(Generic[Connection]):
       made together do not end together); None never.
     * `max_idle`: idle connections above `min_idle` are closed after it; None never.
     * `max_waiting`: most callers that may wait; None for no limit.
-    * `max_opening`: most connects at once while anything is idle or in use; None for no limit.
+    * `max_opening`: most connects at once while anything is idle or in use; None for no limit. An
+      empty pool connects for all its waiters at once.
+    * `max_connecting`: most connects at once, always, in an empty pool too; None for no limit. Who
+      may not connect yet waits, which counts for `timeout` and `max_waiting`.
     * `check`: function of a connection that rested for `check_after`, called before it is lent;
       False or an exception: it is closed and the caller gets another. By default what the driver
       offers. With `opener="background"` no answer within `check_timeout` (None: for ever) means
@@ -109,6 +112,7 @@ class Pool(Generic[Connection]):
         max_idle: float | None = 600.0,
         max_waiting: int | None = None,
         max_opening: int | None = 1,
+        max_connecting: int | None = None,
         check: Callable[[Connection], object] | None = None,
         check_after: float = 0.5,
         check_timeout: float | None = 5.0,
@@ -130,6 +134,7 @@ class Pool(Generic[Connection]):
             max_idle=max_idle,
             max_waiting=max_waiting,
             max_opening=max_opening,
+            max_connecting=max_connecting,
             leak_after=leak_after,
             idle_order=idle_order,
             opener=opener,

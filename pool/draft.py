@@ -90,13 +90,16 @@ class Draft:
         # tuple.__new__ takes half the time of State(...): one of the two costs of a draft
         return tuple.__new__(State, fields), (*self.wakes, *self.io)
 
+    def opening(self) -> int:
+        """Driver connects under way."""
+        return len(self.opening_tickets) + self.opening_background
+
     def size(self) -> int:
         """Connections idle, in use and being opened."""
-        opening = len(self.opening_tickets) + self.opening_background
-        return heap.size(self.idle) + len(self.in_use) + opening
+        return heap.size(self.idle) + len(self.in_use) + self.opening()
 
     def is_full(self) -> bool:
-        return self.limits.max_size is not None and self.size() >= self.limits.max_size
+        return reaches(self.size(), self.limits.max_size)
 
     def draw_seq(self) -> int:
         seq = self.next_seq
@@ -204,6 +207,11 @@ class Draft:
             return known._replace(connection=item.connection, created=item.created)
         self.adopted += 1
         return Entry(self.draw_seq(), item.connection, item.created, 0.0)
+
+
+def reaches(count: int, most: int | None) -> bool:
+    """Whether so many are as many as a limit allows. None: no limit."""
+    return most is not None and count >= most
 
 
 def idle_order(draft: Draft, entry: Entry, seq: int) -> float:

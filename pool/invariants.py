@@ -34,9 +34,11 @@ def _room(state: State) -> float:
 
 
 def _most_opening(state: State) -> float:
-    """`max_opening` where it binds: while something is idle or in use."""
-    bound = state.limits.max_opening
-    return bound if bound is not None and (state.idle or state.in_use) else float("inf")
+    """`max_connecting`, and `max_opening` where it binds: while something is idle or in use."""
+    bounds = [state.limits.max_connecting]
+    if state.idle or state.in_use:
+        bounds.append(state.limits.max_opening)
+    return min((bound for bound in bounds if bound is not None), default=float("inf"))
 
 
 def exclusive(state: State) -> bool:
@@ -112,11 +114,15 @@ def shut(state: State) -> bool:
 
 
 def bounded(before: State, event: Event, effects: tuple[Effect, ...], after: State) -> bool:
-    """Idle, in use and opening are at most `max_size`, or no more than before.
+    """Idle, in use and opening are at most `max_size`, or no more than before; and opening is at
+    most `max_connecting`, or no more than before.
 
-    `Adopt` is excepted: what an adapter put in is there, however much it is."""
+    `Adopt` may exceed `max_size`: what an adapter put in is there, however much it is."""
     most, size = after.limits.max_size, after.size
-    return most is None or size <= most or size <= before.size or isinstance(event, Adopt)
+    if most is not None and size > max(most, before.size) and not isinstance(event, Adopt):
+        return False
+    most = after.limits.max_connecting
+    return most is None or after.opening <= max(most, before.opening)
 
 
 def fifo_step(before: State, event: Event, effects: tuple[Effect, ...], after: State) -> bool:

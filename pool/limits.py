@@ -89,6 +89,8 @@ class Limits:
     """Most callers that may wait. None: no limit."""
     max_opening: int | None = attrs.field(default=None, validator=_whole(1, optional=True))
     """Most driver connects at once while anything is idle or in use. None: no limit."""
+    max_connecting: int | None = attrs.field(default=None, validator=_whole(1, optional=True))
+    """Most driver connects at once, always. None: no limit."""
     leak_after: float | None = attrs.field(default=None, validator=_seconds(optional=True))
     """A connection held so long is reported once. None: never."""
     idle_order: IdleOrder = attrs.field(default="lifo", validator=_one_of(get_args(IdleOrder)))

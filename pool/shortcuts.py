@@ -35,6 +35,7 @@ def refills(
         background < limits.min_idle - resting
         and (limits.max_size is None or resting + lent + opening < limits.max_size)
         and (limits.max_opening is None or opening < limits.max_opening)
+        and (limits.max_connecting is None or opening < limits.max_connecting)
     )
 
 

@@ -24,7 +24,7 @@ from immutables import Map
 from typing_extensions import assert_never
 
 from pool import heap, shortcuts, waiters
-from pool.draft import Draft, Outcome, by_key, expiry
+from pool.draft import Draft, Outcome, by_key, expiry, reaches
 from pool.effects import Grant, Ignored, Open, RefuseReason
 from pool.events import (
     Acquire,
@@ -152,12 +152,11 @@ def demand(draft: Draft) -> int:
 
 def may_open(draft: Draft) -> bool:
     """Whether there is room for one more driver connect (SRV-5)."""
-    limits = draft.limits
-    if draft.is_full():
+    limits, opening = draft.limits, draft.opening()
+    if draft.is_full() or reaches(opening, limits.max_connecting):
         return False
-    if limits.max_opening is None or not (draft.idle or draft.in_use):
-        return True
-    return len(draft.opening_tickets) + draft.opening_background < limits.max_opening
+    is_empty = not (draft.idle or draft.in_use)
+    return is_empty or not reaches(opening, limits.max_opening)
 
 
 # ---------------------------------------------------------------- callers

@@ -200,8 +200,8 @@ Spec == Init /\ [][Next]_vars
 
 AnyLimits ==
     [ max_size |-> 3, min_idle |-> 0, max_lifetime |-> None, max_idle |-> None,
-      max_waiting |-> None, max_opening |-> None, leak_after |-> None,
-      idle_order |-> "lifo", opener |-> "caller",
+      max_waiting |-> None, max_opening |-> None, max_connecting |-> None,
+      leak_after |-> None, idle_order |-> "lifo", opener |-> "caller",
       backoff_initial |-> 1, backoff_max |-> 2 ]
 
 BaseChoices == <<AnyLimits>>

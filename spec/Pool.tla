@@ -177,11 +177,12 @@ Lend(o, time) ==
 \* SRV-5: how many of `wanted` connects there is room for.
 RoomFor(p, wanted) ==
     LET limits == Limits(p)
-        binds  == limits.max_opening # None /\ (p.idle # <<>> \/ p.in_use # {})
+        binds  == p.idle # <<>> \/ p.in_use # {}
+        most   == {limits.max_connecting} \cup (IF binds THEN {limits.max_opening} ELSE {})
     IN  Greatest({0, Smallest(
             {wanted}
             \cup (IF limits.max_size = None THEN {} ELSE {limits.max_size - Size(p)})
-            \cup (IF binds THEN {limits.max_opening - Opening(p)} ELSE {}))})
+            \cup {bound - Opening(p) : bound \in most \ {None}})})
 
 \* SRV-3: the oldest waiters for whom there is room connect.
 CallersOpen(o) ==
@@ -581,8 +582,10 @@ Room(p) == Greatest({0, Limits(p).max_size - Len(p.idle) - Cardinality(p.in_use)
 
 MostOpening(p, wanted) ==
     LET limits == Limits(p)
+        always == IF limits.max_connecting = None THEN {} ELSE {limits.max_connecting}
         binds  == limits.max_opening # None /\ (p.idle # <<>> \/ p.in_use # {})
     IN  Smallest({wanted} \cup (IF limits.max_size = None THEN {} ELSE {Room(p)})
+                          \cup always
                           \cup (IF binds THEN {limits.max_opening} ELSE {}))
 
 Exclusive == Cardinality(Keys(pool)) = Len(pool.idle) + Cardinality(pool.in_use)
@@ -623,9 +626,12 @@ Shut ==
 (* Of every step. *)
 
 Bounded ==
-    [][ \/ last'.event.name = "Adopt"
-        \/ Limits(pool').max_size = None
-        \/ Size(pool') <= Greatest({Limits(pool').max_size, Size(pool)}) ]_vars
+    [][ LET limits == Limits(pool')
+        IN  /\ \/ last'.event.name = "Adopt"
+               \/ limits.max_size = None
+               \/ Size(pool') <= Greatest({limits.max_size, Size(pool)})
+            /\ \/ limits.max_connecting = None
+               \/ Opening(pool') <= Greatest({limits.max_connecting, Opening(pool)}) ]_vars
 
 \* In the names that tickets had before the step, so that `Shape` does no harm.
 FifoStep ==

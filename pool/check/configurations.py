@@ -354,6 +354,50 @@ CONFIGURATIONS: Mapping[str, Configuration] = MappingProxyType(
                 goals=tuple(f"{name}>Ignored" for name in TRAFFIC if name != "Opened"),
             ),
             Configuration(
+                name="connecting-caller",
+                about="one connect at a time, or two, in an empty pool too; the caller connects",
+                limits=(
+                    Limits(max_size=3, max_connecting=1),
+                    Limits(max_size=3, max_connecting=2, max_opening=1),
+                ),
+                callers=5,
+                events=(*TRAFFIC, "CloseAll", "Configure", "Suspend", "Resume"),
+                waits=(True, False),
+                reusable=(True,),
+                goals=(
+                    *_serves("Acquire", "Opened", "OpenFailed", "Dead", "Cancel", by="Open"),
+                    *_serves("CloseAll", "Configure", "Resume", by="Open"),
+                    *_serves("Acquire", "Dead", by="Refuse:exhausted"),
+                    "Release>Grant",
+                ),
+            ),
+            Configuration(
+                name="connecting-background",
+                about="one connect at a time, or two, in an empty pool too; connects are nobody's",
+                limits=tuple(
+                    Limits(
+                        max_size=3,
+                        min_idle=2,
+                        max_connecting=most,
+                        opener="background",
+                        backoff_initial=1.0,
+                        backoff_max=1.0,
+                    )
+                    for most in (1, 2)
+                ),
+                callers=5,
+                events=(
+                    *("Acquire", "Opened", "OpenFailed", "Release", "Discard", "Cancel"),
+                    *("CloseAll", "Configure", "Suspend", "Resume", "Tick"),
+                ),
+                reusable=(True,),
+                ticking=True,
+                goals=(
+                    *_serves("Acquire", "Opened", "CloseAll", by="Open"),
+                    *_serves("Configure", "Resume", "Tick", by="Open"),
+                ),
+            ),
+            Configuration(
                 name="unbounded",
                 about="no limit on size; one connect at a time",
                 limits=(Limits(max_size=None, max_opening=1, idle_order="fifo"),),
@@ -401,30 +445,44 @@ DEEP: Mapping[str, Configuration] = MappingProxyType(
 
 _LIVELY = ("Acquire", "Opened", "OpenFailed", "Dead", "Release", "Discard", "Suspend", "Resume")
 
+_LIVE_CALLER = Configuration(
+    name="live-caller",
+    about="every ticket is answered; the caller connects",
+    limits=(Limits(max_size=2),),
+    callers=4,
+    events=(*_LIVELY, "Shutdown"),
+    owners=(None, "watched"),
+    reusable=(True,),
+)
+
+_LIVE_BACKGROUND = Configuration(
+    name="live-background",
+    about="every ticket is answered; connects are nobody's, failures back off",
+    limits=(Limits(max_size=2, opener="background", backoff_initial=1.0, backoff_max=2.0),),
+    callers=4,
+    events=(*_LIVELY, "Tick", "Shutdown"),
+    owners=(None, "watched"),
+    reusable=(True,),
+    ticking=True,
+)
+
 LIVENESS: Mapping[str, Configuration] = MappingProxyType(
     {
         configuration.name: configuration
         for configuration in (
-            Configuration(
-                name="live-caller",
-                about="every ticket is answered; the caller connects",
-                limits=(Limits(max_size=2),),
-                callers=4,
-                events=(*_LIVELY, "Shutdown"),
-                owners=(None, "watched"),
-                reusable=(True,),
+            _LIVE_CALLER,
+            _LIVE_BACKGROUND,
+            attrs.evolve(
+                _LIVE_CALLER,
+                name="live-connecting-caller",
+                about="every ticket is answered; one connect at a time, the caller's",
+                limits=(Limits(max_size=2, max_connecting=1),),
             ),
-            Configuration(
-                name="live-background",
-                about="every ticket is answered; connects are nobody's, failures back off",
-                limits=(
-                    Limits(max_size=2, opener="background", backoff_initial=1.0, backoff_max=2.0),
-                ),
-                callers=4,
-                events=(*_LIVELY, "Tick", "Shutdown"),
-                owners=(None, "watched"),
-                reusable=(True,),
-                ticking=True,
+            attrs.evolve(
+                _LIVE_BACKGROUND,
+                name="live-connecting-background",
+                about="every ticket is answered; one connect at a time, nobody's",
+                limits=(attrs.evolve(_LIVE_BACKGROUND.limits[0], max_connecting=1),),
             ),
         )
     }

@@ -408,6 +408,7 @@ def limits_strategy(draw: st.DrawFn, opener: Opener | None = None) -> Limits:
         max_idle=draw(st.sampled_from([None, None, 0.5, 2.0])),
         max_waiting=draw(st.sampled_from([None, None, None, 2, 0])),
         max_opening=draw(st.sampled_from([None, 1, 2])),
+        max_connecting=draw(st.sampled_from([None, None, 1, 2])),
         leak_after=draw(st.sampled_from([None, 1.0, 4.0])),
         idle_order=draw(st.sampled_from(_ORDERS)),
         backoff_initial=initial_pause,

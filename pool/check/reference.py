@@ -210,6 +210,9 @@ class Reference:
         self.cite("SRV-5")
         if self.full():
             return False
+        most = self.limits.max_connecting
+        if most is not None and self.opening() >= most:
+            return False
         binds = self.limits.max_opening is not None and (self.idle or self.in_use)
         return not binds or self.opening() < (self.limits.max_opening or 0)
 

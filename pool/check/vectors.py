@@ -185,6 +185,22 @@ WORLDS: tuple[Configuration, ...] = (
         events=TRAFFIC,
     ),
     Configuration(
+        name="connecting-caller",
+        about="one connect at a time, even if the pool is empty; the caller connects",
+        limits=(Limits(max_size=2, max_connecting=1),),
+        callers=3,
+        events=("Acquire", "Opened", "OpenFailed", "Release"),
+        reusable=(True,),
+    ),
+    Configuration(
+        name="connecting-background",
+        about="one connect at a time, even if the pool is empty; connects are nobody's",
+        limits=(_background(max_size=2, min_idle=2, max_connecting=1),),
+        callers=2,
+        events=("Acquire", "Opened", "Release", "CloseAll"),
+        reusable=(True,),
+    ),
+    Configuration(
         name="adopt",
         about="an adapter puts in, changes and removes one connection",
         limits=(Limits(max_size=1, idle_order="oldest"),),

@@ -286,8 +286,13 @@ BAD: list[tuple[str, Any]] = [
         for name in ("max_lifetime", "max_idle", "leak_after")
         for value in NOT_SECONDS
     ),
-    *((name, 0) for name in ("max_lifetime", "max_idle", "leak_after", "max_opening")),
-    *((name, value) for name in ("max_waiting", "max_opening") for value in (-1, 1.5, "1", True)),
+    *((name, 0) for name in ("max_lifetime", "max_idle", "leak_after")),
+    *((name, 0) for name in ("max_opening", "max_connecting")),
+    *(
+        (name, value)
+        for name in ("max_waiting", "max_opening", "max_connecting")
+        for value in (-1, 1.5, "1", True)
+    ),
     *(("check_after", value) for value in [*NOT_SECONDS, None]),
     *(("check_timeout", value) for value in NOT_SECONDS),
     *((name, 3) for name in ("check", "reset", "configure", "close")),
@@ -453,6 +458,7 @@ def test_the_defaults() -> None:
         "max_idle": 600.0,
         "max_waiting": None,
         "max_opening": 1,
+        "max_connecting": None,
         "check": None,
         "check_after": 0.5,
         "check_timeout": 5.0,

@@ -103,6 +103,20 @@ BAD: dict[str, dict[str, State]] = {
             waiters=queue(5),
             opening_tickets=Map({4: None}),
         ),
+        "caller: empty, so max_connecting alone binds": state(
+            limits={"max_opening": 1, "max_connecting": 3},
+            waiters=queue(5),
+            opening_tickets=Map({3: None, 4: None}),
+        ),
+        "caller: fewer than max_connecting": state(
+            limits={"max_connecting": 2},
+            waiters=queue(5),
+            in_use=leases(1),
+            opening_tickets=Map({4: None}),
+        ),
+        "background: fewer than max_connecting": state(
+            limits={**TWO_CONNECT, "max_connecting": 2}, waiters=queue(5, 6), opening_background=1
+        ),
         "background: fewer than wait": state(
             limits=TWO_CONNECT, waiters=queue(5, 6), opening_background=1
         ),
@@ -216,6 +230,20 @@ GOOD: dict[str, dict[str, State]] = {
             waiters=queue(5),
             opening_tickets=Map({4: None}),
         ),
+        "caller: max_connecting, in an empty pool": state(
+            limits={"max_connecting": 1}, waiters=queue(5), opening_tickets=Map({4: None})
+        ),
+        "caller: the smaller of both": state(
+            limits={"max_opening": 1, "max_connecting": 2},
+            in_use=leases(1),
+            waiters=queue(5),
+            opening_tickets=Map({4: None}),
+        ),
+        "background: max_connecting, in an empty pool": state(
+            limits={**TWO_CONNECT, "min_idle": 2, "max_connecting": 1},
+            opening_background=1,
+            waiters=queue(5, 6),
+        ),
         "background: backing off": state(limits=TWO_CONNECT, waiters=queue(5), retry_at=9.0),
         "background: more than needed": state(limits=TWO_CONNECT, opening_background=2),
         "background: full": state(
@@ -280,6 +308,8 @@ Step = tuple[State, Event, tuple[Effect, ...], State]
 FULL = state(limits={"max_size": 1}, in_use=leases(1))
 GROWN = state(limits={"max_size": 1}, in_use=leases(1, 2))
 WAITING = state(waiters=queue(5, 6))
+ONE_CONNECTS = state(limits={"max_connecting": 1}, opening_tickets=Map({5: None}))
+TWO_DO = ONE_CONNECTS._replace(opening_tickets=Map({5: None, 6: None}))
 
 BAD_STEPS: dict[str, dict[str, Step]] = {
     "Bounded": {
@@ -297,6 +327,20 @@ BAD_STEPS: dict[str, dict[str, Step]] = {
             Configure(0, Limits(max_size=1)),
             (),
             state(limits={"max_size": 1}, in_use=leases(1, 2, 3)),
+        ),
+        "one connect more than max_connecting": (ONE_CONNECTS, Acquire(0, 6), (), TWO_DO),
+        "nobody's connects count": (
+            ONE_CONNECTS,
+            Acquire(0, 6),
+            (),
+            ONE_CONNECTS._replace(opening_background=1),
+        ),
+        "one more, after an adapter's change": (ONE_CONNECTS, Adopt(0), (Open(6),), TWO_DO),
+        "one more, after max_connecting was lowered": (
+            TWO_DO,
+            Configure(0, Limits(max_connecting=1)),
+            (),
+            TWO_DO._replace(opening_background=1),
         ),
     },
     "FifoStep": {
@@ -328,6 +372,13 @@ GOOD_STEPS: dict[str, dict[str, Step]] = {
             (),
             GROWN,
         ),
+        "up to max_connecting": (
+            state(limits={"max_connecting": 1}),
+            Acquire(0, 5),
+            (Open(5),),
+            ONE_CONNECTS,
+        ),
+        "no more connects than before": (TWO_DO, Acquire(0, 7), (), TWO_DO),
         "no limit": (
             state(limits={"max_size": None}),
             Acquire(0, 5),

@@ -214,6 +214,65 @@ def test_max_opening_binds_only_when_something_is_there() -> None:
     assert run(Opened(0, 2, "c2", 0)) == [Grant(2, 2, "c2", None), Open(3)]
 
 
+def test_max_connecting_binds_in_an_empty_pool() -> None:
+    """SRV-5: of those who wait the oldest connect, so many at once; whatever ends a connect is
+    the turn of the next."""
+    run = Run(max_size=9, max_connecting=2)
+    assert run(Acquire(0, 1)) == [Open(1)]
+    assert run(Acquire(0, 2)) == [Open(2)]
+    assert [run(Acquire(0, ticket)) for ticket in (3, 4, 5, 6, 7)] == [[], [], [], [], []]
+    assert run(OpenFailed(1, 1, REFUSED, 0)) == [Refuse(1, "open_failed", REFUSED), Open(3)]
+    assert run(Opened(2, 2, "c2", 2)) == [Grant(2, 1, "c2", None), Open(4)]
+    assert run(Cancel(3, 3)) == [Open(5)]
+    assert run(Release(4, 2, 1)) == [Grant(6, 1, "c2", 0)]  # what comes back needs no turn
+    assert run.opening == [4, 5]
+    assert run.waiting == [7]
+
+
+def test_max_opening_and_max_connecting_both_bind() -> None:
+    """SRV-5: an empty pool knows only the one; then the smaller holds."""
+    run = Run(max_size=9, max_opening=1, max_connecting=2)
+    assert [run(Acquire(0, ticket)) for ticket in (1, 2, 3)] == [[Open(1)], [Open(2)], []]
+    assert run(Opened(1, 1, "c1", 1)) == [Grant(1, 1, "c1", None)]  # max_opening: one, and 2 is
+    assert run(Opened(1, 2, "c2", 1)) == [Grant(2, 2, "c2", None), Open(3)]
+    run = Run(max_size=9, max_opening=2, max_connecting=1)
+    assert [run(Acquire(0, ticket)) for ticket in (1, 2, 3)] == [[Open(1)], [], []]
+    assert run(Opened(1, 1, "c1", 1)) == [Grant(1, 1, "c1", None), Open(2)]
+
+
+def test_who_may_not_wait_for_a_turn_to_connect_is_refused() -> None:
+    """SRV-5, ACQ-4, DEA-6: there is room in the pool, but not for another connect."""
+    run = Run(max_size=9, max_connecting=1)
+    run.lend(1)
+    assert run(Acquire(1, 2)) == [Open(2)]
+    assert run(Acquire(1, 3, wait=False)) == [Refuse(3, "exhausted", None)]
+    assert run(Dead(1, 1, 1, wait=False)) == [
+        Refuse(1, "exhausted", None),
+        Close(1, "c1", "dead"),
+    ]
+
+
+def test_who_found_its_connection_dead_waits_for_a_turn_in_its_place() -> None:
+    """SRV-5, DEA-5: before all who came later."""
+    run = Run(max_size=9, max_connecting=1)
+    run.lend(1)
+    assert run(Acquire(1, 2)) == [Open(2)]
+    assert run(Acquire(1, 3)) == []
+    assert run(Dead(2, 1, 1)) == [Close(1, "c1", "dead")]
+    assert run.waiting == [1, 3]
+    assert run(OpenFailed(3, 2, REFUSED, 0)) == [Refuse(2, "open_failed", REFUSED), Open(1)]
+
+
+def test_a_change_of_max_connecting_serves_at_once() -> None:
+    """SRV-5, CFG-3: more may connect now; fewer: those under way go on, and no other begins."""
+    run = Run(max_size=9, max_connecting=1)
+    assert [run(Acquire(0, ticket)) for ticket in (1, 2, 3, 4)] == [[Open(1)], [], [], []]
+    assert run(Configure(1, Limits(max_size=9, max_connecting=3))) == [Open(2), Open(3)]
+    assert run(Configure(2, Limits(max_size=9, max_connecting=2))) == []
+    assert run(Opened(3, 1, "c1", 3)) == [Grant(1, 1, "c1", None)]
+    assert run(Opened(3, 2, "c2", 3)) == [Grant(2, 2, "c2", None), Open(4)]
+
+
 # ---------------------------------------------------------------- settle, send away
 
 
@@ -1250,6 +1309,21 @@ def test_max_opening_binds_where_connects_are_nobodys() -> None:
     assert run.holders == {1: "c1"}
     assert [run(Acquire(1, ticket)) for ticket in (2, 3, 4)] == [[Open(None)], [Open(None)], []]
     assert run(Opened(2, None, "c2", 2)) == [Grant(2, 2, "c2", None), Open(None)]
+
+
+def test_max_connecting_binds_where_connects_are_nobodys() -> None:
+    """SRV-4, SRV-5: for those who wait and for min_idle, after a pause too."""
+    run = background(max_size=9, min_idle=3, max_connecting=2, backoff_initial=1, backoff_max=1)
+    assert run(Tick(0)) == [Open(None), Open(None)]
+    assert run(Acquire(0, 1)) == []
+    assert run(Opened(1, None, "c1", 1)) == [Grant(1, 1, "c1", None), Open(None)]
+    assert run(OpenFailed(2, None, REFUSED, 0)) == []
+    assert run(OpenFailed(2, None, REFUSED, 0)) == []
+    assert run(Tick(2.5)) == []
+    assert run(Tick(3)) == [Open(None), Open(None)]
+    assert run(Opened(4, None, "c2", 4)) == [Open(None)]
+    assert run(CloseAll(5)) == [Close(2, "c2", "close_all"), Close(1, "c1", "close_all")]
+    assert run.state.opening_background == 2
 
 
 def test_who_gets_a_connection_that_was_nobodys_keeps_its_owner() -> None:

@@ -147,6 +147,8 @@ MADE_GOOD: list[tuple[str, dict[str, Any], bool]] = [
     ("one is under way where two are needed", {"min_idle": 4, "opening": 1}, True),
     ("as many as may are under way", {"min_idle": 5, "max_opening": 1, "opening": 1}, False),
     ("one more may", {"min_idle": 5, "max_opening": 2, "opening": 1}, True),
+    ("max_connecting are under way", {"min_idle": 5, "max_connecting": 1, "opening": 1}, False),
+    ("max_connecting lets one more", {"min_idle": 5, "max_connecting": 2, "opening": 1}, True),
     ("those under way fill it", {"min_idle": 5, "max_size": 5, "opening": 2}, False),
 ]
 

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.slow
 
 DIRECTORY = vectors.vectors_directory()
 FILES = vectors.read()
-BYTES = 3_000_000
+BYTES = 3_100_000
 
 
 def cases() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -38,6 +38,14 @@ export const FAULTS = {
       const { limits, idle, in_use } = this.state;
       return limits.max_size !== null && idle.length + in_use.length >= limits.max_size;
     }),
+  "connects-all-at-once": () =>
+    replace("hasRoom", (hasRoom) => function () {
+      const { limits } = this.state;
+      this.state.limits = { ...limits, max_connecting: null };
+      const room = hasRoom.call(this);
+      this.state.limits = limits;
+      return room;
+    }),
   "no-fence": () =>
     replace("endLease", () => function (ticket, key) {
       const index = this.state.in_use.findIndex((lease) => lease.key === key);

@@ -30,6 +30,7 @@ const FIELDS = {
   max_idle: { ...orNone(seconds), otherwise: null },
   max_waiting: { ...orNone(whole(0)), otherwise: null },
   max_opening: { ...orNone(whole(1)), otherwise: null },
+  max_connecting: { ...orNone(whole(1)), otherwise: null },
   leak_after: { ...orNone(seconds), otherwise: null },
   idle_order: { ...oneOf("oldest", "lifo", "fifo"), otherwise: "lifo" },
   opener: { ...oneOf("caller", "background"), otherwise: "caller" },

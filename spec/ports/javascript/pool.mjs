@@ -186,9 +186,10 @@ export class Transition {
   // SRV-5
   hasRoom() {
     const { limits, idle, in_use, opening_tickets, opening_background } = this.state;
-    const binds = limits.max_opening !== NONE && idle.length + in_use.length > 0;
     const opening = opening_tickets.length + opening_background;
-    return !this.isFull() && !(binds && opening >= limits.max_opening);
+    const allows = (most) => most === NONE || opening < most;
+    const isEmpty = idle.length + in_use.length === 0;
+    return !this.isFull() && allows(limits.max_connecting) && (isEmpty || allows(limits.max_opening));
   }
 
   // SET-1
