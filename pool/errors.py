@@ -76,10 +76,12 @@ _CLASSES: dict[RefuseReason, tuple[type[PoolError], str]] = {
 
 def describe(state: State, now: float) -> str:
     """What is going on, in one line."""
-    most = "no limit" if state.limits.max_size is None else text_of(state.limits.max_size)
+    limits = state.limits
+    most = "no limit" if limits.max_size is None else text_of(limits.max_size)
+    bound = "" if limits.max_connecting is None else f" of at most {text_of(limits.max_connecting)}"
     numbers = (
         f"max {most}, in use {len(state.in_use)}, idle {heap.size(state.idle)}, "
-        f"opening {state.opening}, waiting {waiters.size(state.waiters)}"
+        f"opening {state.opening}{bound}, waiting {waiters.size(state.waiters)}"
     )
     return "; ".join(filter(None, (numbers, describe_holders(state, now))))
 
