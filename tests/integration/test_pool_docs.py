@@ -21,8 +21,9 @@ PROMISED = """
 Maximum, Minimum, Timeout, Order, Bound on waiters, Hand-off, Idle order, Lifetime, Rest,
 Validation, No I/O under the lock, Callers block only on the pool, Separate limits,
 Connection storms, Returned before new, Back-off, Reset, Leaks, Lost leases, Fencing, Resize, Drain,
-Shutdown, Suspend, Statistics, Listeners, Forks, No threads, Interrupts, Outages, Half-open connections,
-Hanging connects, Closes that fail or hang, Arguments, Useless connects, Types
+Shutdown, Suspend, Statistics, Listeners, Forks, No threads, Interrupts, Outages,
+Half-open connections, Hanging connects, Closes that fail or hang, Arguments, Useless connects,
+Types
 """
 """What a pool of this kind has to have: the names of the rows begin so."""
 
