@@ -6,6 +6,7 @@ its name, with its value and what is allowed, always as a `ValueError`, as in `p
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
@@ -33,12 +34,113 @@ def check_connect(connect: Any) -> None:
     """Refuse what cannot be called, or cannot give a connection without an event loop."""
     if not callable(connect):
         raise refuse("connect", connect, "a function without parameters that returns a connection")
-    if inspect.iscoroutinefunction(connect):
+    if _is_asynchronous(connect):
         allowed = "a plain function; this pool lends connections of blocking drivers to threads"
         raise refuse("connect", connect, allowed)
 
 
-def check_hook(name: str, function: Any) -> None:
-    """Refuse what is neither None nor a plain function."""
-    if function is not None and (not callable(function) or inspect.iscoroutinefunction(function)):
-        raise refuse(name, function, "a plain function that takes a connection, or None")
+def check_hook(name: str, function: Any, takes: str = "a connection, or None") -> None:
+    """Refuse what is neither None nor a plain function: the body of another would never run."""
+    if function is not None and (
+        not callable(function)
+        or _is_asynchronous(function)
+        or any(map(inspect.isgeneratorfunction, _bodies_of(function)))
+    ):
+        raise refuse(name, function, f"a plain function that takes {takes}")
+
+
+def check_answer(name: str, answer: Any) -> Any:
+    """What a user's function returned. Raises `TypeError` for what its body is still to run in."""
+    if answer is None or answer is True or answer is False:
+        return answer
+    if inspect.isawaitable(answer) or inspect.isgenerator(answer) or inspect.isasyncgen(answer):
+        _drop(answer)
+        raise TypeError(
+            f"{name} returned something to be awaited or iterated over, so nothing was done yet: "
+            "it has to be a plain function"
+        )
+    return answer
+
+
+def check_connection(connection: Any) -> None:
+    """Raise `TypeError` for what `connect` returned and what is no connection."""
+    if connection is None:
+        raise TypeError("connect returned None: it has to return the connection it made")
+    if inspect.isawaitable(connection) or inspect.isasyncgen(connection):
+        _drop(connection)
+        raise TypeError(
+            "connect returned something to be awaited: this pool lends connections of "
+            "blocking drivers to threads, so connect has to be a plain function"
+        )
+    why = _why_useless(connection)
+    if why is not None:
+        raise TypeError(f"connect returned {why}")
+    for name in ("close", "commit", "rollback"):
+        if inspect.iscoroutinefunction(_attribute(connection, name)):
+            raise TypeError(
+                f"connect returned a connection of an asynchronous driver (its {name} has to be "
+                "awaited): this pool lends connections of blocking drivers to threads"
+            )
+
+
+_VALUES = (str, bytes, bytearray, bool, int, float, complex, tuple, list, dict, set, frozenset)
+
+
+def _why_useless(connection: Any) -> str | None:
+    kind = type(connection)
+    if inspect.isgenerator(connection):
+        return "a generator: it has to return the connection, not yield it"
+    if issubclass(kind, type):
+        return f"a class, {connection.__name__}: it has to return an object of it"
+    if inspect.isroutine(connection) or inspect.ismodule(connection):
+        what = "module" if inspect.ismodule(connection) else "function"
+        return f"a {what}: it has to return the connection it made"
+    future = kind.__module__ == "concurrent.futures._base"
+    if kind in _VALUES or issubclass(kind, BaseException) or future:
+        return f"an object of the type {kind.__name__}: that is no connection"
+    if hasattr(kind, "__enter__") and _only_enters(connection):
+        return (
+            f"a context manager ({kind.__name__}), which has a connection only within its block: "
+            "it has to return a connection that stays open"
+        )
+    return None
+
+
+def _only_enters(manager: Any) -> bool:
+    """Whether it is a context manager and nothing else: one made by `contextlib`, a block or a
+    lease of a pool, or one without a method to be called. A lock can be more."""
+    kind = type(manager)
+    if kind.__module__ in ("contextlib", "pool.lease"):
+        return True
+    names = [name for name in dir(kind) if not name.startswith("_")]
+    names += [name for name in _attribute(manager, "__dict__") or () if not name.startswith("_")]
+    return not names and not hasattr(kind, "__getattr__")
+
+
+def _attribute(thing: Any, name: str) -> Any:
+    try:
+        return getattr(thing, name, None)
+    except Exception:
+        return None
+
+
+def _is_asynchronous(function: Any) -> bool:
+    return any(
+        inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each)
+        for each in _bodies_of(function)
+    )
+
+
+def _bodies_of(function: Any) -> list[Any]:
+    """The function, behind `functools.partial`; or the method by which an object is called."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if inspect.isroutine(function) or inspect.isclass(function):
+        return [function]
+    return [function, _attribute(type(function), "__call__")]
+
+
+def _drop(thing: Any) -> None:
+    """Nobody will run it, and Python need not warn of that."""
+    if inspect.iscoroutine(thing) or inspect.isgenerator(thing):
+        thing.close()

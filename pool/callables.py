@@ -12,14 +12,13 @@ and which tickets are those of the parent process.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import time
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pool import heap
-from pool.arguments import check_connect, check_hook
+from pool.arguments import check_answer, check_connect, check_connection, check_hook
 from pool.dbapi import Recipe, recipe_for
 from pool.effects import Close, Leaked
 from pool.errors import OpenError, PoolError, failure_of
@@ -32,6 +31,11 @@ if TYPE_CHECKING:
     from pool.runtime import Runtime
 
 Hook = Callable[[Any], Any]
+
+
+def NO_RESET(connection: Any) -> None:
+    """As `reset=`: do nothing when a connection comes back, not even roll back. For a database
+    that has no transactions, where a rollback fails or costs a round trip for nothing."""
 
 
 class Callables:
@@ -62,8 +66,9 @@ class Callables:
         """Leases with a lower ticket are those of the process that this one was forked from."""
         self.last_error: BaseException | None = None
         self._keeps_errors = keeps_errors
-        self.recipes: dict[type, Recipe] = {}
-        """By the class of the connection, for every class that was ever connected."""
+        self.recipes: dict[int, Recipe] = {}
+        """Of each connection that is not closed, by its `id`: so none is kept alive by it."""
+        self._not_refused: set[type[Recipe]] = set()
         self._runtime: Callable[[], Runtime | None] = lambda: None
 
     def belongs_to(self, runtime: Runtime) -> None:
@@ -75,6 +80,7 @@ class Callables:
         runtime = self._runtime()
         self.first_ticket = runtime.state.next_ticket if runtime else 0
         self.last_error = None
+        self.recipes = {}  # of connections that are the parent's
 
     # ------------------------------------------------------------ for the runtime
 
@@ -83,15 +89,20 @@ class Callables:
         began = time.monotonic()
         try:
             connection = self._connect()
-            self._refuse_useless(connection)
+            check_connection(connection)
+            self._refuse_again(connection)
+            recipe = recipe_for(connection)
             try:
+                self._refuse_bound(connection, recipe)
                 if self._configure is not None:
-                    self._configure(connection)
-                    self.recipes[type(connection)].commit(connection)
+                    check_answer("configure", self._configure(connection))
+                    recipe.commit(connection)
+                recipe.remember(connection)
             except BaseException:
                 with contextlib.suppress(Exception):
                     self.close(connection)
                 raise
+            self.recipes[id(connection)] = recipe
         except BaseException as error:
             if self._keeps_errors:  # its traceback is dropped, but not one that a caller gets
                 self.last_error = error
@@ -103,28 +114,36 @@ class Callables:
 
     def is_alive(self, connection: Any) -> bool:
         if self._check is not None:
-            return self._check(connection) is not False
-        return self.recipes[type(connection)].is_alive(connection)
+            return check_answer("check", self._check(connection)) is not False
+        recipe = self.recipes.get(id(connection)) or recipe_for(connection)
+        return recipe.is_alive(connection)
 
     def commit(self, connection: Any) -> bool:
         """Commit what is open. Whether `reset` would find nothing to do."""
-        return self.recipes[type(connection)].commit(connection) and self._reset is None
+        recipe = self.recipes.get(id(connection)) or recipe_for(connection)
+        return recipe.commit(connection) and self._reset is None
 
     def reset(self, connection: Any) -> bool:
-        """Roll back what is open, then the user's reset; what that opens is committed."""
-        recipe = self.recipes[type(connection)]
+        """Roll back what is open, then the user's reset; what that opens is committed, and what it
+        set is put back."""
+        recipe = self.recipes.get(id(connection)) or recipe_for(connection)
+        if self._reset is None:
+            return recipe.reset(connection)
+        if self._reset is NO_RESET:
+            return not recipe.is_closed(connection) and recipe.is_finished(
+                recipe.behind(connection)
+            )
         if not recipe.reset(connection):
             return False
-        if self._reset is not None:
-            if self._reset(connection) is False:
-                return False
-            recipe.commit(connection)
-        return True
+        if check_answer("reset", self._reset(connection)) is False:
+            return False
+        return recipe.settle(connection)
 
     def close(self, connection: Any) -> None:
+        recipe = self.recipes.pop(id(connection), None)
         if self._close is not None:
-            self._close(connection)
-        elif hasattr(connection, "close"):
+            check_answer("close", self._close(connection))
+        elif hasattr(connection, "close") and not (recipe and recipe.is_closed(connection)):
             connection.close()
 
     def report_close(self, close: Close) -> None:
@@ -142,28 +161,16 @@ class Callables:
 
     # ------------------------------------------------------------ what is known of drivers
 
-    def _refuse_useless(self, connection: Any) -> None:
-        if connection is None:
-            raise TypeError("connect returned None: it has to return the connection it made")
-        if inspect.isawaitable(connection):
-            if inspect.iscoroutine(connection):
-                connection.close()
-            raise TypeError(
-                "connect returned something to be awaited: this pool lends connections of "
-                "blocking drivers to threads, so connect has to be a plain function"
-            )
-        kind = type(connection)
-        if kind not in self.recipes:
-            recipe = recipe_for(kind)
-            try:
-                recipe.refuse(connection)
-            except ValueError:
-                with contextlib.suppress(Exception):
-                    self.close(connection)
-                raise
-            self.recipes[kind] = recipe  # only now: others may be connecting at the same time
+    def _refuse_bound(self, connection: Any, recipe: Recipe) -> None:
+        if type(recipe) not in self._not_refused:
+            recipe.refuse(connection)
+            self._not_refused.add(type(recipe))  # only now: others may connect at the same time
+
+    def _refuse_again(self, connection: Any) -> None:
         runtime = self._runtime()
-        if runtime is not None and _holds(runtime, connection):
+        # Where it was closed, or an interrupted connect lost it, the `id` may be another's by now.
+        known = id(connection) in self.recipes
+        if known and runtime is not None and _holds(runtime, connection):
             raise TypeError(
                 "connect returned a connection that the pool has already: "
                 "it has to make a new one each time"
