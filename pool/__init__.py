@@ -6,6 +6,7 @@ peewee and none of the checking tools.
 """
 
 from pool.api import Pool
+from pool.callables import NO_RESET
 from pool.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
 from pool.errors import (
     LeaseEnded,
@@ -53,6 +54,7 @@ from pool.transition import step, wake_at
 
 __all__ = [
     "INVARIANTS",
+    "NO_RESET",
     "STEP_INVARIANTS",
     "Acquire",
     "Adopt",

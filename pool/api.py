@@ -82,7 +82,8 @@ class Pool(Generic[Connection]):
       offers. With `opener="background"` no answer within `check_timeout` (None: for ever) means
       False.
     * `reset`: function of a returned connection, called after a rollback of what was open; False
-      or an exception: it is closed. What the function leaves open is committed.
+      or an exception: it is closed. What the function leaves open is committed. `pool.NO_RESET`: do
+      nothing on return, no rollback either, for a database without transactions.
     * `configure`: function of a new connection; what it leaves open is committed.
     * `close`: function that closes a connection; by default its method `close`.
     * `idle_order`: which idle connection is lent first: `"lifo"` the last returned, `"fifo"` the

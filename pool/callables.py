@@ -98,6 +98,8 @@ class Callables:
                     check_answer("configure", self._configure(connection))
                     recipe.commit(connection)
                 recipe.remember(connection)
+                taken = time.monotonic() - began
+                self.listeners.tell("connect", connection=connection, seconds=taken)
             except BaseException:
                 with contextlib.suppress(Exception):
                     self.close(connection)
@@ -109,7 +111,6 @@ class Callables:
             elif isinstance(error, PoolError):  # of another pool: not how this one refuses
                 raise ConnectionError(f"{kind_of(error)}: {text_of(error)}") from error
             raise
-        self.listeners.tell("connect", connection=connection, seconds=time.monotonic() - began)
         return connection
 
     def is_alive(self, connection: Any) -> bool:

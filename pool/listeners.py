@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 import attrs
 
-from pool.arguments import refuse
+from pool.arguments import check_answer, check_hook, refuse
 from pool.log import logger
 from pool.text import repr_of
 
@@ -59,6 +59,7 @@ class Listeners:
             raise refuse("kind", kind, "one of " + ", ".join(map(repr, self.by_kind)))
         if not callable(function):
             raise refuse(kind, function, "a function that takes a Notice")
+        check_hook(kind, function, "a Notice")
         self.by_kind[kind] += (function,)
 
     def tell(self, kind: Kind, **facts: Any) -> None:
@@ -69,6 +70,6 @@ class Listeners:
         notice = Notice(kind=kind, pool=self.pool, **facts)
         for function in functions:
             try:
-                function(notice)
+                check_answer(f"a {kind} listener", function(notice))
             except Exception:
                 logger.warning("a %s listener failed", kind, exc_info=True)

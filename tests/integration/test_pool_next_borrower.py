@@ -1,0 +1,429 @@
+"""What one borrower leaves behind, the next one does not get.
+
+Theory.  A driver's connection has a state of its own: settings, a generator that is suspended, a
+cursor with rows still to come.  Each test leaves something of it behind and looks at what the next
+holder is lent: the same connection as it was when it was new, or another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import logging
+import sqlite3
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wrapt
+from aws_xray_sdk import global_sdk_config
+from aws_xray_sdk.ext.dbapi2 import XRayTracedConn
+from opentelemetry.instrumentation.dbapi import instrument_connection
+
+from pool import NO_RESET, OpenError, Pool
+from tests.integration.drivers import PATIENCE, Call
+
+global_sdk_config.set_sdk_enabled(False)
+
+
+class Unrelated:
+    """A proxy that passes on what it is asked, and keeps the connection where nobody looks."""
+
+    __slots__ = ("__hidden",)
+
+    def __init__(self, wrapped: Any) -> None:
+        self.__hidden = wrapped
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__hidden, name)
+
+
+PROXIES: dict[str, Callable[[Any], Any]] = {
+    "getattr": Unrelated,
+    "wrapt": wrapt.ObjectProxy,
+    "opentelemetry": lambda connection: instrument_connection("x", connection, "sqlite"),
+    "xray": XRayTracedConn,
+    "two": lambda connection: Unrelated(wrapt.ObjectProxy(connection)),
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A database with an empty table."""
+    file = tmp_path / "file"
+    connection = sqlite3.connect(file)
+    connection.execute("create table note (word)")
+    connection.close()
+    return file
+
+
+@pytest.fixture
+def one(path: Path) -> Iterator[Pool[sqlite3.Connection]]:
+    connect = functools.partial(sqlite3.connect, path, check_same_thread=False, timeout=0.1)
+    with Pool(connect, max_size=1, timeout=PATIENCE, opener="caller") as pool:
+        yield pool
+
+
+def count(path: Path) -> int:
+    connection = sqlite3.connect(path, timeout=PATIENCE)
+    try:
+        return int(connection.execute("select count(*) from note").fetchone()[0])
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_behind_a_proxy(name: str, path: Path) -> None:
+    """A block commits and rolls back, and a setting that was changed below is put back."""
+
+    def connect() -> Any:
+        return PROXIES[name](sqlite3.connect(path, check_same_thread=False))
+
+    with Pool(connect, max_size=1, timeout=PATIENCE, opener="caller") as pool:
+        with pool.connection() as connection:
+            connection.cursor().execute("insert into note values ('kept')")
+        assert count(path) == 1
+        with pool.acquire() as lease:
+            lease.connection.cursor().execute("insert into note values ('lost')")
+        with pool.connection() as again:
+            assert again is connection
+            assert not again.in_transaction
+            again.rollback.__self__.isolation_level = None
+        assert count(path) == 1
+        with pool.connection() as again:
+            assert again is connection
+            assert again.isolation_level == ""
+
+
+class Committing:
+    committed = False
+
+    def commit(self) -> None:
+        self.committed = True
+
+    def rollback(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_classes_made_on_the_fly_are_collected() -> None:
+    made: list[weakref.ref[type]] = []
+
+    def connect() -> Committing:
+        kind = type("Traced", (Committing,), {})
+        made.append(weakref.ref(kind))
+        return kind()
+
+    with Pool(connect, opener="caller", timeout=PATIENCE) as pool:
+        for _ in range(20):
+            pool.acquire().discard()
+        gc.collect()
+        assert sum(kind() is not None for kind in made) <= 1
+
+
+def test_a_class_that_changes_while_lent() -> None:
+    class Changed(Committing):
+        pass
+
+    with Pool(Committing, opener="caller", timeout=PATIENCE) as pool:
+        with pool.connection() as connection:
+            connection.__class__ = Changed
+        assert connection.committed
+
+
+def test_an_unfinished_cursor(one: Pool[sqlite3.Connection]) -> None:
+    with one.connection() as connection:
+        connection.executemany("insert into note values (?)", [(n,) for n in range(1000)])
+    with one.connection() as connection:
+        cursor = connection.execute("select * from note")
+        cursor.fetchone()
+    with one.connection() as again:
+        assert again is connection
+        again.execute("drop table note")
+    with pytest.raises(sqlite3.ProgrammingError):
+        cursor.fetchone()
+
+
+def test_an_insert_that_is_not_read_to_its_end(one: Pool[sqlite3.Connection], path: Path) -> None:
+    with one.connection() as connection:
+        cursor = connection.execute("insert into note values (1), (2), (3) returning word")
+        cursor.fetchone()
+    assert count(path) == 3
+    cursor.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("isolation_level", None), ("row_factory", sqlite3.Row), ("text_factory", bytes)]
+    + (
+        [("autocommit", True), ("autocommit", False)]
+        if hasattr(sqlite3, "LEGACY_TRANSACTION_CONTROL")
+        else []
+    ),
+)
+def test_settings_of_sqlite3(
+    name: str, value: Any, one: Pool[sqlite3.Connection], path: Path
+) -> None:
+    with one.connection() as connection:
+        was = getattr(connection, name)
+        setattr(connection, name, value)
+    with contextlib.suppress(LookupError), one.connection() as again:
+        assert again is connection
+        assert getattr(again, name) == was
+        assert not again.in_transaction
+        again.execute("insert into note values ('lost')")
+        raise LookupError
+    assert count(path) == 0
+
+
+def test_an_unknown_driver_in_autocommit() -> None:
+    class Connection(Committing):
+        autocommit = False
+
+    with Pool(Connection, max_size=1, opener="caller", timeout=PATIENCE) as pool:
+        with pool.connection() as connection:
+            connection.autocommit = True
+        with pool.connection() as again:
+            assert again is connection
+            assert again.autocommit is False
+
+
+class NotSupportedError(Exception):
+    pass
+
+
+class Hive(Committing):
+    asked = 0
+
+    def rollback(self) -> None:
+        self.asked += 1
+        raise NotSupportedError("no transactions here")
+
+
+def test_a_database_without_transactions() -> None:
+    """It is asked for a rollback once, and is as good as new."""
+    with Pool(Hive, max_size=1, opener="caller", timeout=PATIENCE) as pool:
+        for _ in range(3):
+            with pool.connection() as connection:
+                pass
+        assert pool.statistics().opened == 1
+        assert connection.asked == 1
+
+
+def test_no_reset() -> None:
+    with Pool(Hive, max_size=1, opener="caller", timeout=PATIENCE, reset=NO_RESET) as pool:
+        with pool.connection() as connection:
+            pass
+        assert connection.committed
+        assert connection.asked == 0
+        assert pool.statistics().idle == 1
+
+
+def test_closed_by_its_holder(
+    one: Pool[sqlite3.Connection], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The block ends quietly; the next holder gets another one."""
+    caplog.set_level(logging.INFO, "pool")
+    with one.connection() as connection:
+        connection.close()
+    with one.connection() as another:
+        assert another.execute("select 1").fetchone() == (1,)
+    assert caplog.records == []
+
+
+def generator() -> Iterator[Any]:
+    yield None
+
+
+class Asynchronous:
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "useless",
+    [
+        generator,
+        lambda: sqlite3.Connection,
+        lambda: "postgresql://",
+        lambda: False,
+        Asynchronous,
+        lambda: Pool(Committing, opener="caller").connection(),
+        lambda: generator,
+        lambda: (1, 2),
+    ],
+)
+def test_what_is_no_connection(useless: Any) -> None:
+    with Pool(useless, opener="caller", timeout=PATIENCE) as pool:
+        with pytest.raises(OpenError, match="connect returned a") as caught:
+            pool.acquire()
+        assert isinstance(caught.value.__cause__, TypeError)
+
+
+async def asynchronous(_: Any) -> None:
+    pass
+
+
+def lazy(_: Any) -> Iterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("function", [asynchronous, lazy, functools.partial(asynchronous)])
+@pytest.mark.parametrize("hook", ["check", "reset", "configure", "close"])
+def test_hooks_that_would_never_run(hook: str, function: Any) -> None:
+    with pytest.raises(ValueError, match=f"{hook}=.*allowed is a plain function"):
+        Pool(Committing, **{hook: function})
+    with pytest.raises(ValueError, match=r"close=.*allowed is a plain function"):
+        Pool(Committing, listeners={"close": function})
+
+
+def test_a_configure_that_returns_something_to_be_awaited() -> None:
+    with (
+        Pool(Committing, opener="caller", configure=lambda it: asynchronous(it)) as pool,
+        pytest.raises(OpenError, match="configure returned something to be awaited"),
+    ):
+        pool.acquire()
+
+
+def test_opening_many() -> None:
+    """Each costs the same: the bound is far from what load does."""
+
+    def cost(size: int) -> float:
+        with Pool(Committing, max_size=size, opener="caller", timeout=PATIENCE) as pool:
+            began = time.process_time()
+            leases = [pool.acquire() for _ in range(size)]
+            return (time.process_time() - began) / len(leases)
+
+    assert cost(3000) < 8 * min(cost(100) for _ in range(5))
+
+
+# ---------------------------------------------------------------- PostgreSQL
+
+
+@pytest.fixture
+def psycopg_pool(postgres: Any) -> Iterator[Pool[Any]]:
+    psycopg = pytest.importorskip("psycopg")
+    connect = functools.partial(psycopg.connect, **postgres.parameters)
+    with Pool(connect, max_size=1, timeout=PATIENCE, opener="caller") as pool:
+        yield pool
+
+
+@pytest.mark.database
+def test_notifies_left_open(psycopg_pool: Pool[Any]) -> None:
+    with psycopg_pool.connection() as connection:
+        connection.execute("listen x")
+        connection.execute("notify x")
+        connection.commit()
+        notices = connection.notifies(timeout=5)
+        next(notices)
+
+    def use() -> Any:
+        with psycopg_pool.connection() as another:
+            return another is not connection and another.execute("select 1").fetchone()
+
+    assert Call(use).result() == (1,)
+    notices.close()
+
+
+@pytest.mark.database
+def test_a_stream_left_open(psycopg_pool: Pool[Any]) -> None:
+    """The work is not committed, and the block says so."""
+    import psycopg
+
+    kept: list[Any] = []
+
+    def use() -> None:
+        with psycopg_pool.connection() as connection:
+            kept.append(connection.cursor().stream("select generate_series(1, 100000)"))
+            next(kept[0])
+
+    with pytest.raises(psycopg.OperationalError, match="nothing was committed"):
+        Call(use).result()
+    with psycopg_pool.connection() as another:
+        assert another.execute("select 1").fetchone() == (1,)
+
+
+@pytest.mark.database
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("autocommit", True),
+        ("isolation_level", 4),
+        ("read_only", True),
+        ("deferrable", True),
+        ("prepare_threshold", 1),
+    ],
+)
+def test_settings_of_psycopg(name: str, value: Any, psycopg_pool: Pool[Any]) -> None:
+    with psycopg_pool.connection() as connection:
+        was = getattr(connection, name)
+        setattr(connection, name, value)
+    with psycopg_pool.connection() as again:
+        assert again is connection
+        assert getattr(again, name) == was
+
+
+@pytest.mark.database
+def test_a_pipeline_left_open(psycopg_pool: Pool[Any], postgres: Any) -> None:
+    """It is committed; the connection is not lent again."""
+    postgres.run("drop table if exists piped")
+    postgres.run("create table piped (n int)")
+    with psycopg_pool.connection() as connection:
+        pipeline = connection.pipeline()
+        pipeline.__enter__()
+        connection.execute("insert into piped values (1)")
+    assert postgres.run("select * from piped") == [(1,)]
+    with psycopg_pool.connection() as another:
+        assert another is not connection
+    postgres.run("drop table piped")
+
+
+@pytest.mark.database
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("autocommit", True), ("isolation_level", 3), ("readonly", True), ("deferrable", True)],
+)
+def test_settings_of_psycopg2(name: str, value: Any, postgres: Any) -> None:
+    psycopg2 = pytest.importorskip("psycopg2")
+    connect = functools.partial(psycopg2.connect, **postgres.parameters)
+    with Pool(connect, max_size=1, timeout=PATIENCE, opener="caller") as pool:
+        with pool.connection() as connection:
+            was = getattr(connection, name)
+            setattr(connection, name, value)
+        with pool.connection() as again:
+            assert again is connection
+            assert getattr(again, name) == was
+
+
+@pytest.mark.database
+def test_autocommit_of_pymysql(mariadb: Any) -> None:
+    pymysql = pytest.importorskip("pymysql")
+    connect = functools.partial(pymysql.connect, **mariadb.parameters)
+    with Pool(connect, max_size=1, timeout=PATIENCE, opener="caller") as pool:
+        with pool.connection() as connection:
+            connection.autocommit(True)
+        with pool.connection() as again:
+            assert again is connection
+            assert again.get_autocommit() is False
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_a_prepared_transaction(driver: str, postgres_with: Any) -> None:
+    module = pytest.importorskip(driver)
+    server = postgres_with(max_prepared_transactions=2)
+    connect = functools.partial(module.connect, **server.parameters)
+    with Pool(connect, max_size=1, timeout=PATIENCE, opener="caller") as pool:
+        with pool.connection() as connection:
+            connection.tpc_begin(connection.xid(1, "gtrid", "branch"))
+            connection.cursor().execute("create table prepared (n int)")
+            connection.tpc_prepare()
+        with pool.connection() as another:
+            assert another is not connection
+            another.cursor().execute("select 1")
