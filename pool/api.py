@@ -16,8 +16,8 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from pool import heap
-from pool.arguments import check_seconds, is_seconds, refuse
+from pool import heap, meant
+from pool.arguments import check_seconds, is_seconds, name_of, refuse
 from pool.callables import Callables
 from pool.effects import Ignored
 from pool.errors import (
@@ -42,13 +42,14 @@ from pool.holders import (
     is_mine,
     lines_here,
 )
+from pool.journal import Journal
 from pool.lease import Borrowing, Lease
 from pool.limits import IdleOrder, Limits, Opener
 from pool.listeners import Kind, Listener, Listeners
 from pool.runtime import Made, Runtime
 from pool.state import State
 from pool.statistics import Statistics, statistics_of
-from pool.text import kind_of, text_of
+from pool.text import kind_of
 
 Connection = TypeVar("Connection")
 
@@ -95,7 +96,7 @@ class Pool(Generic[Connection]):
     * `leak_after`: a connection held so long is reported once, with the stack of its holder; None
       for never. Also makes errors name the lines that took the connections.
     * `backoff_initial`, `backoff_max`: `"background"`: pause after a failed connect; it doubles.
-    * `name`: for messages.
+    * `name`: for messages; by default that of the function `connect`.
     * `listeners`: functions of a `Notice` by kind: `connect`, `checkout`, `checkin`, `close`,
       `refuse`, `leak`. They run outside the pool's lock; their exceptions are logged.
 
@@ -148,9 +149,11 @@ class Pool(Generic[Connection]):
             raise refuse("check_after", check_after, "a finite number of seconds, at least 0")
         if name is not None and not isinstance(name, str):
             raise refuse("name", name, "a text, or None")
-        self.name = name
+        self.name = name = name or name_of(connect)
         self._timeout = timeout
-        self._listeners = Listeners(name, listeners)
+        journal = Journal(name)
+        self._journal = journal
+        self._listeners = Listeners(journal, listeners)
         self._heard = self._listeners.by_kind
         self._driver = Callables(
             connect,
@@ -159,6 +162,7 @@ class Pool(Generic[Connection]):
             configure=configure,
             close=close,
             listeners=self._listeners,
+            journal=journal,
             keeps_errors=opener == "background",
         )
         self._connects = opener == "caller"
@@ -170,6 +174,10 @@ class Pool(Generic[Connection]):
         runtime.on_fork = self._driver.after_fork
         runtime.on_leak = self._driver.report_leak
         runtime.on_close = self._driver.report_close
+        runtime.on_lost = self._driver.report_loss
+        runtime.on_wait = self._driver.report_wait
+        runtime.number_of = self._driver.number_of
+        runtime.label = f"pool {name!r}: "
         self._next_look = 0.0
         self._watch()
 
@@ -227,24 +235,35 @@ class Pool(Generic[Connection]):
             if not lease.ended:
                 runtime.lose(lease)
             if isinstance(error, PoolError):
-                self._driver.explain(error, self.name)
-                self._listeners.tell("refuse", error=error)
+                self._refuse(error)
             elif self._connects and isinstance(error, Exception):
-                failed = OpenError(f"the database could not be reached: {text_of(error)}")
-                self._driver.explain(failed, self.name)
-                self._listeners.tell("refuse", error=failed)
+                failed = self._driver.failed(error)
+                self._refuse(failed)
                 raise failed from error
             raise
+
+    def _refuse(self, error: PoolError) -> None:
+        """Tell everybody of it but the caller."""
+        text = self._driver.explain(error, self.name)
+        self._journal.refused(error, text, self._runtime.clock())
+        self._listeners.tell("refuse", error=error)
 
     # ------------------------------------------------------------ running it
 
     def wait(self, timeout: float | None = DEFAULT) -> None:
-        """Until `min_idle` connections are there, idle or in use. Raises `PoolTimeout`,
-        `PoolClosed`. `timeout` as with `acquire`."""
+        """Until `min_idle` connections are there, idle or in use; with `min_idle=0`, until one can
+        be had: that one is acquired and given back.
+
+        `timeout` as with `acquire`. Until then failed connects are tried again (with
+        `opener="caller"` not: who connects here gets the `OpenError`). Raises `PoolTimeout`,
+        with the last connect's error as cause, or `PoolClosed`."""
         if timeout is DEFAULT:
             timeout = self._timeout
         check_seconds("timeout", timeout, "to wait for ever")
         runtime = self._runtime
+        if not runtime.state.limits.min_idle:
+            self._wait_for_one(timeout)
+            return
 
         def is_ready() -> bool:
             state = runtime.state
@@ -263,9 +282,32 @@ class Pool(Generic[Connection]):
         if not ready:
             kind, text = PoolTimeout, f"min_idle={state.limits.min_idle} not reached"
             text += f" within {timeout:g} s"
+        raise self._error(kind, text)
+
+    def _wait_for_one(self, timeout: float | None) -> None:
+        left, deadline = timeout, None if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                self.acquire(left).release()
+                return
+            except OpenError:
+                if self._connects:
+                    raise
+            except PoolTimeout:
+                if left == timeout:
+                    raise
+            if deadline is not None:
+                left = max(0.0, deadline - time.monotonic())
+                if not left:
+                    text = f"no connection could be made within {timeout:g} s"
+                    raise self._error(PoolTimeout, text)
+
+    def _error(self, kind: type[PoolError], text: str) -> PoolError:
+        runtime = self._runtime
+        state = runtime.state
         error = error_of(kind, text, state, runtime.clock(), state.last_error)
         self._driver.explain(error, self.name)
-        raise error
+        return error
 
     def statistics(self) -> Statistics:
         """The numbers of this instant, frozen."""
@@ -273,7 +315,9 @@ class Pool(Generic[Connection]):
 
     def holders(self) -> list[Holding]:
         """Who holds connections right now, those who hold longest first."""
-        return holdings(self._runtime.state, self._runtime.clock())
+        found = holdings(self._runtime.state, self._runtime.clock())
+        number_of = self._driver.number_of
+        return [attrs.evolve(one, key=number_of(one.key, one.connection)) for one in found]
 
     def resize(self, max_size: int | None = DEFAULT, min_idle: int = DEFAULT) -> None:
         """Change how many connections there may be. What is idle in surplus is closed now, what is
@@ -325,6 +369,7 @@ class Pool(Generic[Connection]):
     def _watch(self) -> None:
         """Find out once, not in every turn, whether somebody wants to know of each acquire."""
         self._watched = self._tracks or bool(self._heard["checkout"])
+        self._driver.watch()
 
     def _apply(self, event: Event | Made) -> None:
         effects = self._runtime.apply(event)
@@ -365,3 +410,12 @@ class Pool(Generic[Connection]):
         state = self._runtime.state
         name = f" {self.name!r}" if self.name else ""
         return f"<Pool{name}: {state.phase}, {describe(state, self._runtime.clock())}>"
+
+
+meant.point(
+    Pool,
+    [*meant.OF_CONNECTIONS, *meant.LENDING],
+    "it lends connections: `with pool.connection() as connection:`, or `lease = pool.acquire()`, "
+    "then `lease.connection` and `lease.release()`",
+)
+meant.point(Pool, meant.RETURNING, "a lease is given back by `lease.release()`")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from typing import Any
 
 from pool.limits import is_finite
@@ -144,3 +145,16 @@ def _drop(thing: Any) -> None:
     """Nobody will run it, and Python need not warn of that."""
     if inspect.iscoroutine(thing) or inspect.isgenerator(thing):
         thing.close()
+
+
+def name_of(connect: Any) -> str:
+    """What a pool is called that was given no name: as the function that connects for it."""
+    try:
+        while isinstance(connect, functools.partial):
+            connect = connect.func
+        if connect.__name__ == "<lambda>":
+            code = connect.__code__
+            return f"<lambda> in {os.path.basename(code.co_filename)}:{code.co_firstlineno}"
+        return str(connect.__name__)
+    except Exception:  # an object that can be called need not have a name
+        return type(connect).__name__

@@ -12,6 +12,7 @@ and which tickets are those of the parent process.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 import weakref
 from collections.abc import Callable
@@ -19,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from pool import heap
 from pool.arguments import check_answer, check_connect, check_connection, check_hook
+from pool.causes import is_unreached
 from pool.dbapi import Recipe, recipe_for
 from pool.effects import Close, Leaked
-from pool.errors import OpenError, PoolError, failure_of
+from pool.errors import NO_CONNECTION, OpenError, PoolError, failure_of
+from pool.handles import Handle
 from pool.holders import Holder
-from pool.log import logger
+from pool.journal import CONFIGURE_FAILED, CONNECT_FAILED, UNREACHED, Journal, Leak
 from pool.text import kind_of, text_of
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ class Callables:
         configure: Hook | None,
         close: Hook | None,
         listeners: Listeners,
+        journal: Journal,
         keeps_errors: bool,
     ) -> None:
         check_connect(connect)
@@ -62,9 +66,20 @@ class Callables:
         self._configure = configure
         self._close = close
         self.listeners = listeners
+        self.journal = journal
+        self._numbers = itertools.count(1)
+        self._numbered: dict[int, int] = {}
+        """Of each connection until its close, by its `id`: how many had been opened by then. The
+        machine's keys are places in an order, which are given to what is returned, too."""
+        self._leaks: dict[int, Leak] = {}
+        """By the machine's key: leases that were reported, and have not ended yet."""
+        self.watches_returns = False
+        """Whether somebody wants to know of what is given back."""
         self.first_ticket = 0
         """Leases with a lower ticket are those of the process that this one was forked from."""
         self.last_error: BaseException | None = None
+        self._words: dict[int, str] = {}
+        """What went wrong when an error was raised, by the `id` of the error."""
         self._keeps_errors = keeps_errors
         self.recipes: dict[int, Recipe] = {}
         """Of each connection that is not closed, by its `id`: so none is kept alive by it."""
@@ -81,12 +96,16 @@ class Callables:
         self.first_ticket = runtime.state.next_ticket if runtime else 0
         self.last_error = None
         self.recipes = {}  # of connections that are the parent's
+        self._words = {}
+        self._leaks = {}
+        self.journal.begin_anew()
 
     # ------------------------------------------------------------ for the runtime
 
     def connect(self) -> Any:
         """A new connection, configured. What is no use as one is refused with a reason."""
         began = time.monotonic()
+        words = ""
         try:
             connection = self._connect()
             check_connection(connection)
@@ -95,9 +114,12 @@ class Callables:
             try:
                 self._refuse_bound(connection, recipe)
                 if self._configure is not None:
+                    words = CONFIGURE_FAILED
                     check_answer("configure", self._configure(connection))
                     recipe.commit(connection)
                 recipe.remember(connection)
+                words = ""
+                self._numbered[id(connection)] = next(self._numbers)
                 taken = time.monotonic() - began
                 self.listeners.tell("connect", connection=connection, seconds=taken)
             except BaseException:
@@ -106,16 +128,27 @@ class Callables:
                 raise
             self.recipes[id(connection)] = recipe
         except BaseException as error:
+            if not (self._keeps_errors or isinstance(error, Exception)):
+                raise  # a caller who was interrupted
+            words = words or (UNREACHED if is_unreached(error) else CONNECT_FAILED)
+            self._tell_outage(self.journal.connect_failed, words, error)
             if self._keeps_errors:  # its traceback is dropped, but not one that a caller gets
-                self.last_error = error
-            elif isinstance(error, PoolError):  # of another pool: not how this one refuses
+                self.last_error, self._words = error, {id(error): words}
+                raise
+            if isinstance(error, PoolError):  # of another pool: not how this one refuses
                 raise ConnectionError(f"{kind_of(error)}: {text_of(error)}") from error
+            self._words[id(error)] = words
             raise
+        self._tell_outage(self.journal.connected)
         return connection
 
     def is_alive(self, connection: Any) -> bool:
         if self._check is not None:
-            return check_answer("check", self._check(connection)) is not False
+            try:
+                return check_answer("check", self._check(connection)) is not False
+            except Exception as error:
+                self.journal.hook_failed("check", error, connection)
+                raise
         recipe = self.recipes.get(id(connection)) or recipe_for(connection)
         return recipe.is_alive(connection)
 
@@ -136,11 +169,17 @@ class Callables:
             )
         if not recipe.reset(connection):
             return False
-        if check_answer("reset", self._reset(connection)) is False:
+        try:
+            answer = check_answer("reset", self._reset(connection))
+        except Exception as error:
+            self.journal.hook_failed("reset", error, connection)
+            raise
+        if answer is False:
             return False
         return recipe.settle(connection)
 
     def close(self, connection: Any) -> None:
+        self._numbered.pop(id(connection), None)
         recipe = self.recipes.pop(id(connection), None)
         if self._close is not None:
             check_answer("close", self._close(connection))
@@ -150,15 +189,63 @@ class Callables:
     def report_close(self, close: Close) -> None:
         self.listeners.tell("close", connection=close.connection, reason=close.reason)
 
+    # ------------------------------------------------------------ what is told
+
+    def number_of(self, key: int, connection: Any) -> int:
+        """Which of the connections that were opened this is; the machine's key if it is gone."""
+        return self._numbered.get(id(connection), key)
+
+    def watch(self) -> None:
+        """Find out once, not in every turn, whether anybody wants to know of what comes back."""
+        self.watches_returns = bool(self._leaks or self.listeners.by_kind["checkin"])
+
+    def returned(self, lease: Handle) -> bool:
+        """Tell those who want to know of what is given back. Whether nobody had it in hand."""
+        self.end_leak(lease.key)
+        if not self.listeners.by_kind["checkin"]:
+            return True
+        self.listeners.tell("checkin", connection=lease.connection)
+        return False
+
     def report_leak(self, leak: Leaked) -> None:
         stack = leak.owner.stack if isinstance(leak.owner, Holder) else None
-        name = f"pool {self.listeners.pool!r}: " if self.listeners.pool else ""
-        text = "%sconnection %s has been held for %.1f s; it was taken here:\n%s"
-        logger.warning(text, name, leak.key, leak.held, stack)
         runtime = self._runtime()
         lease = runtime.state.in_use.get(leak.key) if runtime else None
         connection = lease.entry.connection if lease else None
+        number = self.number_of(leak.key, connection) if lease else "?"
+        self.journal.leaked(number, leak.held, stack)
         self.listeners.tell("leak", connection=connection, seconds=leak.held, where=stack)
+        if runtime is None:
+            return
+        self._leaks[leak.key] = Leak(number, runtime.clock() - leak.held)
+        self.watch()
+        lease = runtime.state.in_use.get(leak.key)
+        if lease is None or lease.ticket != leak.ticket:  # it came back meanwhile
+            self.end_leak(leak.key)
+
+    def end_leak(self, key: int) -> None:
+        """This lease has ended, in whatever way; it may have been reported."""
+        leak, runtime = self._leaks.pop(key, None), self._runtime()
+        if leak is not None and runtime is not None:
+            self.watch()
+            self.journal.leak_ended(leak, runtime.clock())
+
+    def report_loss(self, close: Close, owner: Any, held: float) -> None:
+        runtime = self._runtime()
+        if runtime is not None:
+            number = self.number_of(close.key, close.connection)
+            self.journal.lost(number, owner, held, runtime.clock())
+        self.end_leak(close.key)
+
+    def report_wait(self) -> None:
+        """A caller is going to wait, on this thread."""
+        if (runtime := self._runtime()) is not None:
+            self.journal.waits(runtime.state)
+
+    def _tell_outage(self, tell: Callable[..., None], *what: Any) -> None:
+        runtime = self._runtime()
+        if runtime is not None:
+            tell(*what, runtime.state.counters.refused, runtime.clock())
 
     # ------------------------------------------------------------ what is known of drivers
 
@@ -177,18 +264,24 @@ class Callables:
                 "it has to make a new one each time"
             )
 
-    def explain(self, error: PoolError, name: str | None) -> None:
+    def explain(self, error: PoolError, name: str) -> str:
         """Give the error of a refused caller the pool's name, and the driver's own error as
-        its cause."""
-        if name is not None:
-            error.args = (f"pool {name!r}: {error}",)
-        failure = error.failure
-        if failure is None:
-            return
-        cause = self.last_error
-        if cause is None or failure_of(cause) != failure:
-            cause = OpenError(f"{failure.kind}: {failure.text}")
-        error.__cause__ = cause
+        its cause. Its text without the name."""
+        text, failure = str(error), error.failure
+        if failure is not None:
+            cause = self.last_error
+            if cause is None or failure_of(cause) != failure:
+                cause = OpenError(f"{failure.kind}: {failure.text}")
+            elif words := self._words.get(id(cause)):
+                text = text.replace(NO_CONNECTION, words, 1)
+            error.__cause__ = cause
+        error.args = (f"pool {name!r}: {text}",)
+        return text
+
+    def failed(self, error: Exception) -> OpenError:
+        """For the caller whose connect raised this."""
+        words = self._words.pop(id(error), CONNECT_FAILED)
+        return OpenError(f"{words}: {text_of(error)}")
 
 
 def _holds(runtime: Runtime, connection: Any) -> bool:

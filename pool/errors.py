@@ -63,12 +63,15 @@ WITHIN = (
     "handler, a finalizer or a hook), so it cannot wait"
 )
 
+NO_CONNECTION = "no connection could be made"
+"""Where somebody else tried to. Who knows what went wrong says that instead."""
+
 _CLASSES: dict[RefuseReason, tuple[type[PoolError], str]] = {
     "timeout": (PoolTimeout, "no connection within {timeout:g} s"),
     "exhausted": (PoolTimeout, "no connection to be had without waiting"),
     "suspended": (PoolSuspended, "the pool is suspended"),
     "too_many_waiting": (TooManyWaiting, "too many callers wait already"),
-    "open_failed": (OpenError, "the database could not be reached"),
+    "open_failed": (OpenError, NO_CONNECTION),
     "closed": (PoolClosed, "the pool is closed"),
     "forked": (PoolForked, "this process was forked while the caller waited"),
 }

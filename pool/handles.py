@@ -68,6 +68,7 @@ class Handle:
         except AttributeError:  # struck before it was made
             return
         if lost:
+            self.runtime.collected.add(self.key)
             self.runtime.lose(self)
 
 

@@ -139,7 +139,7 @@ class Helpers:
                 try:
                     pause = self._look(runtime)
                 except Exception:  # nobody else would notice, and nobody be served
-                    logger.error("the watch of a pool failed; it goes on", exc_info=True)
+                    logger.error("%sthe watch failed; it goes on", runtime.label, exc_info=True)
                     pause = RETRY_AFTER
                 if pause is None and runtime.state.phase == "closed" and not runtime.jobs:
                     break
@@ -160,7 +160,7 @@ class Helpers:
             for effect in list(runtime.jobs.values()):
                 self._begin(runtime, effect)
         except RuntimeError:  # the system has no thread for us
-            logger.warning("cannot start a helper thread", exc_info=True)
+            logger.warning("%scannot start a helper thread", runtime.label, exc_info=True)
             return RETRY_AFTER
         left = self._look_after_left(runtime)
         now = runtime.clock()
@@ -189,7 +189,7 @@ class Helpers:
         try:
             runtime.perform(effect)
         except BaseException:  # there is nobody on this thread to whom it could go
-            logger.warning("an exception ended a thread of a pool", exc_info=True)
+            logger.warning("%san exception ended a thread", runtime.label, exc_info=True)
         finally:
             self.nudge()
 
@@ -197,7 +197,7 @@ class Helpers:
         try:
             runtime.perform(effect)
         except BaseException:  # as above
-            logger.warning("an exception ended a thread of a pool", exc_info=True)
+            logger.warning("%san exception ended a thread", runtime.label, exc_info=True)
         finally:
             with self._lock:
                 self.closing -= 1
@@ -210,6 +210,7 @@ class _Question:
     def __init__(self, helpers: Helpers, runtime: Runtime, key: int, connection: Any) -> None:
         self.helpers = helpers
         self.driver = runtime.driver
+        self.names = (runtime.label, runtime.number_of(key, connection))
         self.key = key
         self.connection = connection
         self.answer: bool | None = None
@@ -232,7 +233,7 @@ class _Question:
         try:
             answer = bool(self.driver.is_alive(self.connection))
         except BaseException:  # whatever it is: there is nobody else on this thread
-            logger.debug("connection %s is dead", self.key, exc_info=True)
+            logger.debug("%sconnection %s is dead", *self.names, exc_info=True)
         finally:
             self.answer = answer
             self._end()

@@ -18,6 +18,7 @@ inbox: not a step of Python is in it, so nothing can strike there.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import linecache
 import os
@@ -39,7 +40,8 @@ DEEPEST = 40
 MOST = 5
 """Holders named in a message, those who hold longest."""
 
-_HERE = str(Path(__file__).parent) + os.sep
+_OURS = (str(Path(__file__).parent) + os.sep, contextlib.__file__)
+"""What the paths of frames begin with that are not the user's: an `ExitStack` enters blocks."""
 
 
 class Taker:
@@ -106,13 +108,15 @@ class Holder(weakref.ref[Any]):
     taker: Taker
     lines: tuple[tuple[CodeType, int], ...] = ()
 
+    def __repr__(self) -> str:
+        return repr(self.taker)
+
     @property
     def line(self) -> str | None:
         """The line of code that took the connection."""
         if not self.lines:
             return None
-        code, number = self.lines[0]
-        return f"{code.co_filename}:{number} in {code.co_name}"
+        return _line(*self.lines[0])
 
     @property
     def stack(self) -> str | None:
@@ -139,13 +143,29 @@ def is_mine(owner: Any) -> bool:
 def lines_here() -> tuple[tuple[CodeType, int], ...]:
     """The lines of code that led into this package, the innermost first."""
     lines: list[tuple[CodeType, int]] = []
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
-        frame = frame.f_back
+    frame = _outside()
     while frame is not None and len(lines) < DEEPEST:
         lines.append((frame.f_code, frame.f_lineno))
         frame = frame.f_back
     return tuple(lines)
+
+
+def line_here() -> str:
+    """The line of code that called this package."""
+    frame = _outside()
+    return _line(frame.f_code, frame.f_lineno) if frame is not None else "an unknown line"
+
+
+def _outside() -> FrameType | None:
+    """The innermost frame that is not of this package."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.f_back
+    return frame
+
+
+def _line(code: CodeType, number: int) -> str:
+    return f"{code.co_filename}:{number} in {code.co_name}"
 
 
 @attrs.frozen(kw_only=True)
@@ -153,7 +173,7 @@ class Holding:
     """One connection in use. Immutable."""
 
     key: int
-    """The pool's number for the connection."""
+    """The number of the connection: 1 is the first that was opened."""
     connection: Any = attrs.field(repr=repr_of, eq=id)
     thread: str
     """The thread that took it, by the name that it had then, and whether it has ended."""
@@ -173,7 +193,7 @@ class Holding:
 
 def holdings(state: State, now: float, most: int | None = None) -> list[Holding]:
     """Who holds what, those who hold longest first; before them, where only so many are asked
-    for, the thread that asks."""
+    for, the thread that asks. The numbers are the machine's keys."""
     leases = [(lease.checked_out, key) for key, lease in state.in_use.items()]
     if most is None:
         return [_holding(state, key, now) for _, key in sorted(leases)]
@@ -187,6 +207,16 @@ def held_here(state: State) -> frozenset[int]:
     me = introduce().reference
     takers = ((key, _taker(lease.owner)) for key, lease in state.in_use.items())
     return frozenset(key for key, taker in takers if taker is not None and taker.thread is me)
+
+
+def taken_here(state: State) -> Any:
+    """The owner of a connection that the thread that asks has taken, or None."""
+    me = introduce().reference
+    for lease in state.in_use.values():
+        taker = _taker(lease.owner)
+        if taker is not None and taker.thread is me:
+            return lease.owner
+    return None
 
 
 def _taker(owner: Any) -> Taker | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from pool import meant
 from pool.errors import LeaseEnded
 from pool.handles import Handle
 from pool.text import repr_of
@@ -68,11 +69,12 @@ class Lease(Handle, Generic[Connection]):
             return self._forget()
         discarded = self.runtime.discard(self)
         self.held = None
+        driver.end_leak(self.key)
         return discarded
 
     def _give_back(self, driver: Any) -> bool:
-        if driver.listeners.by_kind["checkin"]:
-            driver.listeners.tell("checkin", connection=self.connection)
+        if driver.watches_returns:
+            driver.returned(self)
         released = self.runtime.release(self)
         self.held = None
         return released
@@ -137,10 +139,25 @@ class Borrowing(Lease[Connection]):
                 super().__exit__(type(failure), failure, None)
                 raise
             # As `_give_back`, written out, for this is one half of every block.
-            if driver.listeners.by_kind["checkin"]:
-                driver.listeners.tell("checkin", connection=connection)
-                clean = False  # who was told may have used it
+            if driver.watches_returns:
+                clean = driver.returned(self) and clean  # who was told may have used it
             self.runtime.release(self, clean)
             self.held = None
         else:
             self._forget()
+
+
+meant.point(
+    Lease,
+    meant.OF_CONNECTIONS,
+    "it holds the connection, which is `lease.connection`; for a block with the connection itself, "
+    "that commits: `with pool.connection() as connection:`",
+    meant.ElsewhereToSet,
+)
+meant.point(
+    Borrowing,
+    meant.OF_CONNECTIONS,
+    "it is what `pool.connection()` gives, for a block: `with pool.connection() as connection:`; "
+    "without a block: `lease = pool.acquire()`, then `lease.connection` and `lease.release()`",
+    meant.ElsewhereToSet,
+)

@@ -2,19 +2,22 @@
 
 Theory.  A listener is somebody else's code: it may be slow, and it may raise.  So it is called
 outside the pool's lock, on the thread where the thing happens, and what it raises is logged and
-goes no further: a broken metric must not cost a connection.  It gets one frozen object.
+goes no further: a broken metric must not cost a connection, nor a log a line for each turn.  It
+gets one frozen object.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
 
 from pool.arguments import check_answer, check_hook, refuse
-from pool.log import logger
 from pool.text import repr_of
+
+if TYPE_CHECKING:
+    from pool.journal import Journal
 
 Kind = Literal["connect", "checkout", "checkin", "close", "refuse", "leak"]
 
@@ -27,7 +30,7 @@ class Notice:
     """`connect`: made and configured, not yet in the pool. `checkout`: about to reach its
     holder. `checkin`: about to be reset and come back. `close`: closed. `refuse`: a caller
     got an error. `leak`: held for `leak_after`."""
-    pool: str | None
+    pool: str
     """The pool's name."""
     connection: Any = attrs.field(default=None, repr=repr_of, eq=id)
     seconds: float | None = None
@@ -46,8 +49,8 @@ Listener = Callable[[Notice], object]
 class Listeners:
     """Functions by kind of notice. Thread-safe: the tuples are replaced, never changed."""
 
-    def __init__(self, pool: str | None, listeners: Mapping[Kind, Listener] | None) -> None:
-        self.pool = pool
+    def __init__(self, journal: Journal, listeners: Mapping[Kind, Listener] | None) -> None:
+        self._journal = journal
         self.by_kind: dict[str, tuple[Listener, ...]] = dict.fromkeys(get_args(Kind), ())
         if listeners is not None and not isinstance(listeners, Mapping):
             raise refuse("listeners", listeners, "a mapping of kinds of notice to functions")
@@ -67,9 +70,9 @@ class Listeners:
         functions = self.by_kind[kind]
         if not functions:
             return
-        notice = Notice(kind=kind, pool=self.pool, **facts)
+        notice = Notice(kind=kind, pool=self._journal.name, **facts)
         for function in functions:
             try:
                 check_answer(f"a {kind} listener", function(notice))
-            except Exception:
-                logger.warning("a %s listener failed", kind, exc_info=True)
+            except Exception as error:
+                self._journal.listener_failed(kind, error)

@@ -14,23 +14,27 @@ import logging
 _logger = logging.getLogger("pool")
 
 
+Trouble = bool | BaseException | None
+"""The exception to show, or whether to show the one that is being handled."""
+
+
 class Log:
     """The methods of `logging.Logger` that the pool uses. Thread-safe as those are."""
 
-    def debug(self, message: str, *values: object, exc_info: bool = False) -> None:
+    def debug(self, message: str, *values: object, exc_info: Trouble = False) -> None:
         self._log(logging.DEBUG, message, values, exc_info)
 
-    def info(self, message: str, *values: object, exc_info: bool = False) -> None:
+    def info(self, message: str, *values: object, exc_info: Trouble = False) -> None:
         self._log(logging.INFO, message, values, exc_info)
 
-    def warning(self, message: str, *values: object, exc_info: bool = False) -> None:
+    def warning(self, message: str, *values: object, exc_info: Trouble = False) -> None:
         self._log(logging.WARNING, message, values, exc_info)
 
-    def error(self, message: str, *values: object, exc_info: bool = False) -> None:
+    def error(self, message: str, *values: object, exc_info: Trouble = False) -> None:
         self._log(logging.ERROR, message, values, exc_info)
 
     @staticmethod
-    def _log(level: int, message: str, values: tuple[object, ...], exc_info: bool) -> None:
+    def _log(level: int, message: str, values: tuple[object, ...], exc_info: Trouble) -> None:
         with contextlib.suppress(Exception):
             _logger.log(level, message, *values, exc_info=exc_info, stacklevel=3)
 

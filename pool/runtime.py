@@ -108,7 +108,15 @@ class Runtime:
         self.jitter = jitter
         self.step = step
         self.on_leak: Callable[[Leaked], None] = _log_leak
+        self.on_lost: Callable[[Close, Any, float], None] = _do_nothing
+        """Told of a lease that was collected before it was given back, its owner, and for how many
+        seconds it was held."""
+        self.on_wait: Callable[[], None] = _do_nothing
         self.on_close: Callable[[Close], None] = _do_nothing
+        self.number_of: Callable[[int, Any], int] = _key
+        """What people call the connection with this key, in messages."""
+        self.label = ""
+        """What messages begin with."""
         self.on_fork: Callable[[], None] = _do_nothing
         self.jobs: dict[int, Effect] = {}
         self.closing: UnderWay = {}
@@ -126,6 +134,10 @@ class Runtime:
         self.lost = self._inbox.append
         """To be the callback of a weak reference to a handle that is its owner. It is called where
         the handle's finalizer is struck on its first step, and has no step of its own."""
+        self.collected: set[int] = set()
+        """Keys of handles that were collected before they were given back."""
+        self._lost: dict[int, tuple[Any, float]] = {}
+        """By key: leases that were collected, until their connections are closed."""
         self._orphans = False
         self.onlookers = Onlookers()
         self.helpers = Helpers(self) if limits.opener == "background" else None
@@ -280,7 +292,8 @@ class Runtime:
                     elif self.driver.is_alive(connection):
                         return handle
                 except Exception:
-                    logger.debug("connection %s is dead", handle.key, exc_info=True)
+                    number = self.number_of(handle.key, connection)
+                    logger.debug("%sconnection %s is dead", self.label, number, exc_info=True)
                 if alive is None:
                     raise unanswered(self.state, self.clock())
                 cell = Cell(ticket)
@@ -309,6 +322,8 @@ class Runtime:
     def _follow(self, cell: Cell, deadline: float | None, timeout: float | None) -> Grant:
         """Do what the cell says until it says that there is a connection, or that there is none
         (RUN-6)."""
+        if cell.answer is None:
+            self.on_wait()
         while True:
             answer = cell.answer
             if type(answer) is Grant:
@@ -335,7 +350,9 @@ class Runtime:
             try:
                 reusable = clean or self.driver.reset(handle.held)
             except Exception:
-                logger.debug("connection %s cannot be reset", handle.key, exc_info=True)
+                number = self.number_of(handle.key, handle.held)
+                text = "%sconnection %s cannot be reset"
+                logger.debug(text, self.label, number, exc_info=True)
                 reusable = False
             # As `apply`, written out, for this is one half of every turn.
             now, ticket, key = self.clock(), handle.ticket, handle.key
@@ -381,7 +398,8 @@ class Runtime:
 
     def _refuse(self, handle: Handle) -> bool:
         if handle.runtime is not self:
-            raise ValueError(f"connection {handle.key} belongs to another pool")
+            number = handle.runtime.number_of(handle.key, handle.held)
+            raise ValueError(f"connection {number} belongs to another pool")
         return False
 
     def lose(self, handle: Handle) -> None:
@@ -517,10 +535,19 @@ class Runtime:
                     self._cells.pop(ticket, None)
                     now = self.clock()
                     if key:
+                        if type(note) is not tuple or key in self.collected:
+                            self._note_loss(now, ticket, key)
                         self._commit(Discard(now, ticket, key))
+                        self.collected.discard(key)
                     self._commit(Cancel(now, ticket))
             self._orphans = True  # first: whoever is interrupted after it is off the list
             self._inbox.popleft()
+
+    def _note_loss(self, now: float, ticket: int, key: int) -> None:
+        """For when its connection is closed: nobody is told of anything under the lock."""
+        lease = self.state.in_use.get(key)
+        if lease is not None and lease.ticket == ticket:
+            self._lost[key] = (lease.owner, now - lease.checked_out)
 
     def _commit(self, event: Event) -> None:
         if self._current[1]:
@@ -555,7 +582,7 @@ class Runtime:
             try:
                 self.on_leak(effect)
             except Exception:
-                logger.warning("reporting a leak failed", exc_info=True)
+                logger.warning("%sreporting a leak failed", self.label, exc_info=True)
             self.onlookers.notify()
         else:
             self._connect(None)
@@ -567,11 +594,15 @@ class Runtime:
         try:
             if self.jobs.pop(id(effect), None) is None:
                 return
-            logger.debug("closing connection %s: %s", effect.key, effect.reason)
+            number = self.number_of(effect.key, effect.connection)
+            logger.debug("%sclosing connection %s: %s", self.label, number, effect.reason)
+            if self._lost and (lost := self._lost.pop(effect.key, None)):
+                self.on_lost(effect, *lost)
             try:
                 self.driver.close(effect.connection)
             except Exception:
-                logger.warning("closing connection %s failed", effect.key, exc_info=True)
+                text = "%sclosing connection %s failed"
+                logger.warning(text, self.label, number, exc_info=True)
             finally:
                 self.on_close(effect)
         finally:
@@ -601,7 +632,7 @@ class Runtime:
                 raise
             # The driver may keep the error, but not these frames; and it may forbid to set this.
             BaseException.with_traceback(error, None)
-            logger.info("connect failed: %s: %s", *failure)
+            logger.info("%sconnect failed: %s: %s", self.label, *failure)
         else:
             self.apply(Opened(self.clock(), ticket, connection, began, self.jitter() / 10))
         finally:
@@ -618,6 +649,7 @@ class Runtime:
         self.set_lock(self.sync.rlock())
         keep_for_ever(self.state, (*self._current[1], *self.jobs.values()))
         self._inbox.clear()
+        self.collected, self._lost = set(), {}
         self.jobs = {}
         self.closing = {}
         self.connecting = {}
@@ -652,6 +684,10 @@ class _NoShortcuts:
 
 def _do_nothing(*_: Any) -> None:
     pass
+
+
+def _key(key: int, _: Any) -> int:
+    return key
 
 
 def _log_leak(leak: Leaked) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Statistics:
     """Numbers of one instant. Immutable; counts are those since the pool was made."""
 
-    name: str | None
+    name: str
     phase: Phase
     """`open`, `suspended` or `closed`."""
     max_size: int | None
@@ -67,7 +67,7 @@ class Statistics:
         return self.idle + self.in_use + self.opening
 
 
-def statistics_of(runtime: Runtime, name: str | None) -> Statistics:
+def statistics_of(runtime: Runtime, name: str) -> Statistics:
     """The numbers right now."""
     state = runtime.state
     counts, error = state.counters, state.last_error

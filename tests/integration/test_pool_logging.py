@@ -1,0 +1,182 @@
+"""What a pool writes to the log, and that `docs/logging.md` has all of it and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import gc
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pool as package
+from pool import OpenError, PoolTimeout
+from tests.integration.drivers import PATIENCE, until
+from tests.integration.pools import Scripted, scripted
+
+HERE = Path(package.__file__).parent
+LEVELS = {"debug", "info", "warning", "error"}
+
+
+def texts_of_code() -> Iterator[tuple[str, str]]:
+    """Level and first line of each text that the pool logs."""
+    for path in HERE.glob("*.py"):
+        names: dict[str, str] = {}
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+                names[ast.unparse(node.targets[0])] = str(node.value.value)
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            owner, method = ast.unparse(node.func.value), node.func.attr
+            if not ((owner == "logger" and method in LEVELS) or method == "_warn"):
+                continue
+            first = node.args[0]
+            if isinstance(first, ast.Constant):
+                text = str(first.value)
+            elif isinstance(first, ast.Name):
+                text = names[first.id]
+            else:
+                continue  # `_warn` itself
+            level = "WARNING" if method == "_warn" else method.upper()
+            yield level, text.removeprefix("%s").partition("\n")[0]
+
+
+def test_the_page_has_every_text() -> None:
+    page = (HERE.parent / "docs" / "logging.md").read_text()
+    rows = re.findall(r"^\| `pool` \| (\w+) \| `(.*?)` \| (.+) \|$", page, re.MULTILINE)
+    assert {(level, text) for level, text, _ in rows} == set(texts_of_code())
+
+
+def said(caplog: pytest.LogCaptureFixture, part: str) -> list[str]:
+    records = [one for one in caplog.records if part in one.getMessage()]
+    assert all(one.levelno == logging.WARNING for one in records)
+    assert all(one.getMessage().startswith("pool ") for one in records)
+    return [one.getMessage() for one in records]
+
+
+@pytest.mark.parametrize("hook", ["check", "reset"])
+def test_a_bug_in_a_hook(hook: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Once, with the traceback; not at all if it is what a driver says of a dead connection."""
+    errors: list[Exception] = [ConnectionResetError("gone"), TypeError("a bug"), TypeError("again")]
+
+    def fail(_: Any) -> None:
+        raise errors.pop(0) if errors else TypeError("and again")
+
+    settings: dict[str, Any] = {hook: fail, "check_after": 0.0, "opener": "caller"}
+    with scripted(1, name="shop", **settings) as pool:
+        for _ in range(6):
+            pool.acquire().release()
+    (text,) = said(caplog, f"{hook} raised")
+    assert text.startswith("pool 'shop': ")
+    assert "a bug" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_a_thread_waits_for_itself(caplog: pytest.LogCaptureFixture) -> None:
+    """Once per line of code, and as soon as it waits."""
+    with scripted(1) as pool, pool.acquire():
+        for _ in range(3):
+            with pytest.raises(PoolTimeout):
+                pool.acquire(0.01)
+        assert len(said(caplog, "waits for another one")) == 1
+        assert __file__ in said(caplog, "waits for another one")[0]
+
+
+def test_a_thread_with_an_event_loop_waits(caplog: pytest.LogCaptureFixture) -> None:
+    async def handler(pool: Scripted) -> None:
+        with pytest.raises(PoolTimeout):
+            pool.acquire(0.01)
+
+    with scripted(1, opener="caller") as pool:
+        lease = pool.acquire()
+        asyncio.run(handler(pool))
+        lease.release()
+    assert len(said(caplog, "asyncio.to_thread")) == 1
+
+
+def test_a_lost_lease(caplog: pytest.LogCaptureFixture) -> None:
+    with scripted(1, leak_after=1000.0) as pool:
+        lease: Any = pool.acquire()
+        del lease
+        gc.collect()
+        until(lambda: said(caplog, "was lost"))
+        assert __file__ in said(caplog, "was lost")[0]
+
+
+@pytest.mark.parametrize("opener", ["background", "caller"])
+def test_an_outage(opener: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Its beginning and its end, once each."""
+
+    def fail(*_: object) -> None:
+        raise ConnectionRefusedError("the database is down")
+
+    with scripted(1, opener=opener, backoff_initial=0.001) as pool:
+        pool.driver.on_connect = fail
+        for _ in range(3):
+            with pytest.raises(OpenError, match="the database could not be reached"):
+                pool.acquire(PATIENCE)
+        assert len(said(caplog, "no connection can be made")) == 1
+        assert len(said(caplog, "a caller was refused")) == 1
+        pool.driver.on_connect = lambda: None
+        pool.acquire(PATIENCE).release()
+        until(lambda: said(caplog, "connections can be made again"))
+        assert "in which 3 callers were refused" in said(caplog, "made again")[0]
+
+
+@pytest.mark.parametrize("opener", ["background", "caller"])
+@pytest.mark.parametrize("where", ["connect", "configure"])
+def test_a_bug_is_not_called_an_outage(opener: str, where: str) -> None:
+    def fail(*_: object) -> None:
+        raise TypeError("a bug")
+
+    settings: dict[str, Any] = {"configure": fail} if where == "configure" else {}
+    with scripted(1, opener=opener, stormy=True, **settings) as pool:
+        if where == "connect":
+            pool.driver.on_connect = fail
+        with pytest.raises(OpenError, match=f"{where} failed"):
+            pool.acquire(PATIENCE)
+
+
+def test_a_healthy_pool_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with scripted(3, min_idle=1) as pool:
+        pool.wait(PATIENCE)
+        for _ in range(20):
+            with pool.acquire(), pool.acquire():
+                pass
+            with pool.connection():
+                pass
+    assert [one for one in caplog.records if one.levelno > logging.DEBUG] == []
+
+
+def test_connections_are_numbered_as_connections() -> None:
+    with scripted(2) as pool:
+        for _ in range(50):
+            pool.acquire().release()
+        with pool.acquire(), pool.acquire():
+            assert sorted(one.key for one in pool.holders()) == [1, 2]
+
+
+def test_wait_makes_sure_of_one() -> None:
+    def fail(*_: object) -> None:
+        raise ConnectionRefusedError("the database is down")
+
+    with scripted(1) as pool:
+        pool.driver.on_connect = fail
+        with pytest.raises(PoolTimeout, match="the database is down"):
+            pool.wait(0.2)
+        pool.driver.on_connect = lambda: None
+        pool.wait(PATIENCE)
+        assert pool.statistics().idle == 1
+
+
+def test_what_was_meant() -> None:
+    with scripted(1) as pool:
+        with pytest.raises(AttributeError, match=r"`lease\.connection`"), pool.acquire() as lease:
+            lease.execute("select 1")  # type: ignore[attr-defined]
+        with pytest.raises(AttributeError, match="for a block"):
+            pool.connection().execute("select 1")  # type: ignore[attr-defined]
+        assert not hasattr(pool.connection(), "commit")
