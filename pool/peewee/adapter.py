@@ -36,6 +36,7 @@ from pool.events import (
 from pool.handles import Handle
 from pool.helpers import next_look
 from pool.holders import Holder, TracedHolder, introduce, lines_here
+from pool.journal import Journal
 from pool.limits import Limits
 from pool.listeners import Kind, Listener, Listeners
 from pool.peewee import settings
@@ -97,12 +98,17 @@ class Driver:
         self.database._close_raw(connection)
 
 
+UNNAMED = "database"
+"""In the place of a name that is no text, or in which there can be a password."""
+
+
 class Adapter:
     """The pool of one database. Thread-safe."""
 
     def __init__(self, database: PooledDatabase) -> None:
         self.database = database
-        self.listeners = Listeners(None, None)
+        self.journal = Journal(UNNAMED)
+        self.listeners = Listeners(self.journal, None)
         self.runtime = Runtime(
             Driver(self),
             Limits(idle_order="oldest"),
@@ -408,7 +414,7 @@ class Adapter:
         return name if isinstance(name, str) and "=" not in name and ":/" not in name else None
 
     def listen(self, kind: Kind, function: Listener) -> None:
-        self.listeners.pool = self.label()
+        self.journal.name = self.label() or UNNAMED
         self.listeners.add(kind, function)
         self._hear()
 

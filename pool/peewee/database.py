@@ -33,7 +33,7 @@ from pool.events import CloseStale
 from pool.handles import Handle
 from pool.holders import Holding, holdings, introduce
 from pool.listeners import Kind, Listener
-from pool.peewee.adapter import Adapter
+from pool.peewee.adapter import UNNAMED, Adapter
 from pool.peewee.arrivals import exceeded
 from pool.peewee.leases import ARRIVING
 from pool.statistics import Statistics, statistics_of
@@ -268,7 +268,7 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
 
     def statistics(self) -> Statistics:
         """The numbers of this instant, frozen."""
-        return statistics_of(self._purepool.runtime, self._purepool.label())
+        return statistics_of(self._purepool.runtime, self._purepool.label() or UNNAMED)
 
     def holders(self) -> list[Holding]:
         """Who holds connections right now, those who hold longest first; with the lines of code

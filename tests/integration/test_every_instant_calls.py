@@ -97,7 +97,8 @@ def read(pool: Scripted, held: list[Any]) -> None:
 
 
 def wait(pool: Scripted, held: list[Any]) -> None:
-    pool.wait(FOR_EVER)
+    with suppress(PoolTimeout):  # this thread may have all there is
+        pool.wait(BRIEFLY)
 
 
 def resize(pool: Scripted, held: list[Any]) -> None:
