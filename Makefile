@@ -6,23 +6,30 @@
 # stamps in an environment, newer than pyproject.toml, say what is installed there: `base` is enough
 # to run the pool, `dev` for everything.
 
+# What `make pythons` fetched is found too, behind everything that the machine has.
+SEARCH := PATH="$$PATH:$(CURDIR)/.cache/pythons/bin"
+
 ifndef PYTHON
 PYTHON := $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
 endif
 
 # pyenv puts every python3.x it has on the PATH, but runs only the selected ones: so select all.
-FIND := import sys; print(sys.executable, "%d.%d" % sys.version_info[:2])
+# A free-threaded build is one of its own: 3.13t.
+FIND := import sys; print(sys.executable, "%d.%d%s" % (*sys.version_info[:2], sys.abiflags))
 ALL := $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.[0-9]+\.[0-9]+$$' | sort -rV | paste -sd: -)
-FOUND := $(shell $(PYTHON) -c '$(FIND)' 2>/dev/null || PYENV_VERSION=$(ALL) $(PYTHON) -c '$(FIND)' 2>/dev/null)
+FOUND := $(shell export $(SEARCH); $(PYTHON) -c '$(FIND)' 2>/dev/null || PYENV_VERSION=$(ALL) $(PYTHON) -c '$(FIND)' 2>/dev/null)
 INTERPRETER := $(word 1,$(FOUND))
 VENV := .venv/$(word 2,$(FOUND))
 BIN := $(VENV)/bin
+# For a free-threaded build no database driver has wheels: it gets what the tests of threads need.
+FREE_THREADED := $(findstring t,$(notdir $(VENV)))
+EXTRA := $(if $(FREE_THREADED),threads,dev)
 PYTEST := $(BIN)/python -m pytest
 # On every core; servers of real databases are started once, so what needs them runs on one.
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-model test-threads test-databases quick instants check mutation bench check-lint interpreter
+.PHONY: help run test test-model test-threads test-databases quick instants pythons check mutation bench check-lint interpreter
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.x]     (now: $(or $(INTERPRETER),no such thing as $(PYTHON)))"
@@ -51,6 +58,9 @@ quick: $(VENV)/dev ## Run the pure and the SQLite tests, but the slow ones (TLC,
 
 instants: $(VENV)/dev ## An exception, or a fork, at every instant; where these are differs from Python to Python
 	@$(PYTEST) $(SPREAD) tests/integration/test_every_instant.py tests/integration/test_every_instant_fork.py
+
+pythons: ## Fetch Python 3.14 and 3.15, compile a free-threaded 3.13; three minutes (ONLY=3.15 for one)
+	@$(INTERPRETER) -m tests.pythons $(ONLY)
 
 check: $(VENV)/dev ## Explore, compare with TLA+, plant faults, try every order of threads: what users put into CI
 	@$(BIN)/purepool check --profile ci
@@ -82,5 +92,7 @@ $(VENV)/base: pyproject.toml $(BIN)/python
 
 $(VENV)/dev: pyproject.toml $(BIN)/python
 	@echo "==> installing everything for tests and benchmarks into $(VENV); the first time takes a minute or two"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary --editable '.[$(EXTRA)]'
+	@# Its C part would switch the GIL on; without it, its part in Python is used.
+	@$(if $(FREE_THREADED),rm -f $(VENV)/lib/*/site-packages/immutables/_map.*.so)
 	@touch $(VENV)/base $@
