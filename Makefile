@@ -83,7 +83,7 @@ interpreter: # What PYTHON stands for, for scripts; nothing when it doesn't run
 $(BIN)/python:
 	@test -n "$(INTERPRETER)" || { echo "$(PYTHON) does not run here: choose with PYTHON=python3.x"; exit 1; }
 	@echo "==> making $(VENV) with $(INTERPRETER)"
-	@$(INTERPRETER) -m venv --clear $(VENV)
+	@$(INTERPRETER) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }  # half an environment is none
 
 $(VENV)/base: pyproject.toml $(BIN)/python
 	@echo "==> installing the pool and rich (for the display) into $(VENV)"

@@ -212,20 +212,11 @@ def fetch_source(name: str, place: Path, options: list[str]) -> None:
     newest_first = sorted(
         set(versions), key=lambda text: [int(n) for n in re.findall(r"\d+", text)], reverse=True
     )
+    command = ["apt-get", "source", *options, "--download-only", "--tar-only"]
     said = f"Debian's unstable release has no source of {name}"
     for version in newest_first:
         try:
-            run_quietly(
-                [
-                    "apt-get",
-                    "source",
-                    *options,
-                    "--download-only",
-                    "--tar-only",
-                    f"{name}={version}",
-                ],
-                place,
-            )
+            run_quietly([*command, f"{name}={version}"], place)
             return
         except subprocess.CalledProcessError as error:
             said = error.stdout
