@@ -213,6 +213,8 @@ class Arrivals:
             return None
         if place.cell.answer is None:
             raise MaxConnectionsExceeded(f"{EXCEEDED}.")
+        if self._runtime.is_reentered():  # nothing that is done here would be answered
+            raise MaxConnectionsExceeded(f"{EXCEEDED}: {WITHIN}")
         arrival.place = None
         runtime, handle, cell = self._runtime, place.handle, place.cell
         try:

@@ -20,6 +20,7 @@ Where this pool differs from playhouse on purpose, `docs/peewee.md` says so.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +43,15 @@ if TYPE_CHECKING:
     from threading import Condition
 
 _errors = peewee.__dict__["__exception_wrapper__"]  # driver errors become peewee's
-_logs = logging.getLogger("peewee.pool").isEnabledFor
+# A logger keeps which levels are on, and forgets it when that is changed: to ask it takes longer.
+_logs = getattr(logging.getLogger("peewee.pool"), "_cache", {}).get
 _DEBUG = logging.DEBUG
 _NOT_INITIALIZED = "Error, database must be initialized before opening a connection."
 _IN_TRANSACTION = "Attempting to close database while transaction is open."
+_WITHIN_CONNECT = (
+    "Connection is being opened: called from inside connect() of the same thread, by a signal's "
+    "handler, a finalizer or a hook"
+)
 _NOTHING: dict[str, Any] = {}
 
 
@@ -120,9 +126,13 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
             leases = here[own.name]
         except KeyError:  # the first time, or a state that keeps it elsewhere
             leases = own.owners.find_or_begin(state)
-        leases.arriving = ARRIVING
-        began = own.begin_checkout() if own.told else 0.0
+            if plain:  # a signal's handler may have connected meanwhile
+                return PooledDatabase.connect(self, reuse_if_open)
+        if leases.arriving is not None and _is_within(PooledDatabase.connect, state):
+            raise peewee.OperationalError(_WITHIN_CONNECT)
         try:
+            leases.arriving = ARRIVING
+            began = own.begin_checkout() if own.told else 0.0
             if not plain or here["ctx"] or here["transactions"] or here["commit_callbacks"]:
                 state.reset()
             if plain and own.runtime._current[0][2]:  # something is idle: no need to queue
@@ -142,6 +152,7 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
             self._initialize_connection(connection)
             if began:
                 own.end_checkout(connection, began)
+            leases.arriving = None
         except BaseException as error:
             own.give_up_arrival(leases, error)
             _errors.__exit__(type(error), error, error.__traceback__)
@@ -230,6 +241,8 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
         Raises `OperationalError` inside a transaction, where nothing changes."""
         if self.is_closed():
             return False
+        if _is_within(PooledDatabase.close, self._state):
+            return False  # a signal's handler: what it interrupted has given the connection back
         doomed, conn = self._purepool.doomed, self.connection()
         doomed[id(conn)] = "manual_close"
         try:
@@ -346,3 +359,13 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
     @_pool_available.setter
     def _pool_available(self, value: Any) -> None:
         self._purepool.replaced["available"] = value
+
+
+def _is_within(method: Any, state: Any) -> bool:
+    """Whether this thread is in the middle of this method, with this state."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code is method.__code__ and frame.f_locals.get("state") is state:
+            return True
+        frame = frame.f_back  # type: ignore[assignment]  # None at the end
+    return False
