@@ -363,8 +363,9 @@ class Adapter:
     def _show(self, before: Mirror | None, fresh: Mirror) -> None:
         runtime = self.runtime
         if runtime.fields is fresh.fields and self._mirror is before:
-            if runtime.step != self._absorb:  # asked of itself: an exception may part the two
-                self._plain_step, runtime.step = runtime.step, self._absorb
+            step = runtime.step  # once: a signal's handler may come in between, and look too
+            if step != self._absorb:  # asked of itself: an exception may part the two
+                self._plain_step, runtime.step = step, self._absorb
             self._mirror = fresh
 
     def _absorb(self, state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:

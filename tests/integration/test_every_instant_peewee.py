@@ -123,10 +123,11 @@ def close_unknown(database: Any) -> None:
     database._close(database.driver.connect(), close_conn=True)
 
 
-QUICK: list[Method] = [look, close_idle]
-SLOW: list[Method] = [
+METHODS: list[Method] = [
+    look,
     numbers,
     lock,
+    close_idle,
     close_stale,
     close_stale_and_more,
     close_all,
@@ -143,7 +144,7 @@ SLOW: list[Method] = [
     by_hand,
     close_unknown,
 ]
-METHODS = [*QUICK, *(pytest.param(method, marks=pytest.mark.slow) for method in SLOW)]
+QUICK = [look, close_idle, close_all, connect_and_close]
 
 # ---------------------------------------------------------------- from where, and in the middle of
 
@@ -183,9 +184,6 @@ def closing(database: Any) -> None:
     database.close_all()
 
 
-WORKS = [checkout, *(pytest.param(work, marks=pytest.mark.slow) for work in (looking, closing))]
-
-
 @pytest.fixture
 def counted(record_property: Callable[[str, object], None]) -> Iterator[list[int]]:
     counts: list[int] = []
@@ -194,18 +192,28 @@ def counted(record_property: Callable[[str, object], None]) -> Iterator[list[int
     print(f"{sum(counts)} instants")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.parametrize("method", QUICK, ids=lambda method: method.__name__)
+@pytest.mark.parametrize("idle", [0, 1], ids=["cold", "warm"])
+def test_by_a_signal_handler(idle: int, method: Method, counted: list[int]) -> None:
+    one_by_one(idle, method, checkout, by_a_handler, counted)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [by_a_handler, by_a_finalizer], ids=lambda way: way.__name__)
-@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.__name__)
+@pytest.mark.parametrize("work", [checkout, looking, closing], ids=lambda work: work.__name__)
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)
 @pytest.mark.parametrize("idle", [0, 1], ids=["cold", "warm"])
-def test_a_call(idle: int, method: Method, work: Method, way: Any, counted: list[int]) -> None:
+def test_in_the_middle_of_other_calls(
+    idle: int, method: Method, work: Method, way: Any, counted: list[int]
+) -> None:
+    one_by_one(idle, method, work, way, counted)
+
+
+def one_by_one(idle: int, method: Method, work: Method, way: Any, counted: list[int]) -> None:
     made: list[Any] = []
     errors: list[BaseException] = []
-    called: list[bool] = []
 
     def call() -> None:
-        called.append(True)
         try:
             method(made[0])
         except BaseException as error:  # a finalizer's would only be printed
@@ -218,7 +226,6 @@ def test_a_call(idle: int, method: Method, work: Method, way: Any, counted: list
         for _ in range(idle):
             made[0].connect()
             made[0].close()
-        called.clear()
         errors.clear()
         return lambda: work(made[0])
 
