@@ -22,6 +22,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import peewee
@@ -363,9 +364,9 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
 
 def _is_within(method: Any, state: Any) -> bool:
     """Whether this thread is in the middle of this method, with this state."""
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         if frame.f_code is method.__code__ and frame.f_locals.get("state") is state:
             return True
-        frame = frame.f_back  # type: ignore[assignment]  # None at the end
+        frame = frame.f_back
     return False

@@ -1,8 +1,8 @@
 """A call of every public method of a pooled database at every instant of a checkout, on the same
 thread: from a signal's handler, and from a finalizer.
 
-Theory.  As `test_every_instant_calls.py`, for the drop-in: what playhouse's users call and read from
-anywhere.  A call may be refused with an error of peewee's, or find that there is nothing to do; but
+Theory.  As `test_every_instant_calls.py`, for the drop-in: what playhouse's users call and read
+from anywhere.  A call may be refused with an error of peewee's, or find that there is nothing to do; but
 nobody waits for himself, the checkout goes on, and nothing is lost.
 """
 
@@ -176,14 +176,6 @@ def looking(database: Any) -> None:
     checkout(database)
 
 
-def closing(database: Any) -> None:
-    database.connect(reuse_if_open=True)
-    database.manual_close()
-    database.close_idle()
-    database.close_stale(-600)
-    database.close_all()
-
-
 @pytest.fixture
 def counted(record_property: Callable[[str, object], None]) -> Iterator[list[int]]:
     counts: list[int] = []
@@ -200,7 +192,7 @@ def test_by_a_signal_handler(idle: int, method: Method, counted: list[int]) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", [by_a_handler, by_a_finalizer], ids=lambda way: way.__name__)
-@pytest.mark.parametrize("work", [checkout, looking, closing], ids=lambda work: work.__name__)
+@pytest.mark.parametrize("work", [checkout, looking], ids=lambda work: work.__name__)
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)
 @pytest.mark.parametrize("idle", [0, 1], ids=["cold", "warm"])
 def test_in_the_middle_of_other_calls(

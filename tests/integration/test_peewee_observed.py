@@ -1,7 +1,7 @@
 """What an operator of a pooled database is told: notices, leaks, the lines of those who hold.
 
-Theory.  The same as of `pool.Pool`, where peewee's users call it: `listen` and `leak_after`.  And what
-a `connect` that fails leaves alone: whatever was lent before it.
+Theory.  The same as of `pool.Pool`, where peewee's users call it: `listen` and `leak_after`.  And
+what a `connect` that fails leaves alone: whatever was lent before it.
 """
 
 from __future__ import annotations
