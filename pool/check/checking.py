@@ -2,10 +2,11 @@
 
 Theory.  The command picks tasks (`suite.py`), runs them, shows how they get on, and says what they
 came to; it knows nothing else.  Tasks that need Java run in threads, for all they do is wait for
-it; the others run one after another, here, where Ctrl-C stops an exploration and
-keeps what it found.
+it; the others run one after another, here.  Each looks by itself whether a signal came
+(`interrupts.py`) and then is stopped; those that have not begun do not begin, and say so.
 
-Exit status: 0 all is well, 1 something does not hold, 2 the command was wrong, 130 stopped.
+Exit status: 0 all is well, 1 something does not hold, 2 the command was wrong, 3 --most-states came
+before the end, 130 or 143 a signal did.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -24,37 +25,25 @@ from rich.table import Table
 from pool.check import coverage as covering
 from pool.check import suite
 from pool.check.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
+from pool.check.interrupts import PATIENCE, came
 from pool.check.notation import read_history, replay, write
-from pool.check.results import Progress, Result, Underway, as_json, as_junit, save, totals
+from pool.check.options import UsageError, legend
+from pool.check.results import (
+    PARTS,
+    Progress,
+    Result,
+    Underway,
+    as_json,
+    as_junit,
+    count,
+    exit_status,
+    save,
+    totals,
+    verdict,
+)
 from pool.check.suite import Task
 
 ALL = {**CONFIGURATIONS, **DEEP, **LIVENESS}
-
-
-class UsageError(Exception):
-    """The command line asks for what there is not; the message says what there is."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
-    add = parser.add_argument
-    add("configurations", nargs="*", metavar="CONFIGURATION", help="which to check; none: all")
-    add("--list", action="store_true", help="show the configurations and stop")
-    add("--profile", choices=("ci", "nightly"), help="everything that runs there")
-    add("--against-tla", action="store_true", help="compare with the graph of the specification")
-    add("--spec", type=Path, metavar="DIRECTORY", help="another specification to compare with")
-    add("--pin", action="store_true", help="with --against-tla: pin what was found equal")
-    add("--mutants", action="store_true", help="see that every mutant is found")
-    add("--coverage", action="store_true", help="lines and branches of the pure core reached")
-    add("--replay", metavar="FILE", help="replay a pasted history (-: standard input)")
-    bounds = parser.add_argument_group("bounds, instead of the configuration's")
-    bounds.add_argument("--callers", type=int, metavar="N", help="tickets alive at one time")
-    bounds.add_argument("--max-size", type=int, metavar="N", help="connections")
-    bounds.add_argument("--ticks", type=int, metavar="N", help="units of time that may pass")
-    bounds.add_argument("--events", metavar="A,B,...", help="what can happen")
-    bounds.add_argument("--most-states", type=int, metavar="N", help="stop after so many states")
-    add("--json", metavar="FILE", help="write the results as JSON (-: standard output)")
-    add("--junit", metavar="FILE", help="write the results as JUnit XML")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -71,14 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
     began = time.perf_counter()
     results = _run(console, tasks)
     seconds = time.perf_counter() - began
-    _show(console, results, seconds, len(tasks))
-    if arguments.json:
-        save(arguments.json, as_json(results, seconds))
-    if arguments.junit:
-        save(arguments.junit, as_junit(results, seconds))
-    if len(results) < len(tasks) or any(r.message.startswith("stopped") for r in results):
-        return 130
-    return 0 if all(result.passed for result in results) else 1
+    _show(console, results, seconds)
+    save(arguments.json, as_json(results, seconds, "check"))
+    save(arguments.junit, as_junit(results, seconds, "check"))
+    return exit_status(results)
 
 
 def _tasks(arguments: argparse.Namespace) -> list[Task]:
@@ -126,8 +111,6 @@ def _with_bounds(configuration: Configuration, arguments: argparse.Namespace) ->
     if arguments.events is not None:
         changes["events"] = tuple(filter(None, arguments.events.split(",")))
     try:
-        if arguments.most_states is not None and arguments.most_states < 1:
-            raise ValueError("--most-states: allowed is a whole number, at least 1")
         if arguments.max_size is not None:
             changes["limits"] = tuple(
                 dict.fromkeys(
@@ -144,9 +127,8 @@ def _with_bounds(configuration: Configuration, arguments: argparse.Namespace) ->
 
 
 def _run(console: Console, tasks: list[Task]) -> list[Result]:
-    """Results in the order of the tasks; fewer, if stopped."""
+    """A result for each of the tasks, in their order; also for those that were not begun."""
     results: dict[int, Result] = {}
-    beside: dict[int, Future[Result]] = {}
     with console.status("") as status, ThreadPoolExecutor(suite.jobs()) as threads:
 
         def finished(number: int, result: Result) -> None:
@@ -159,53 +141,56 @@ def _run(console: Console, tasks: list[Task]) -> list[Result]:
 
             return progress
 
-        try:
-            for number, task in enumerate(tasks):
-                if task.needs_java:
-                    beside[number] = threads.submit(task.run)
-            for number, task in enumerate(tasks):
-                if not task.needs_java:
-                    status.update(f"{task.part} {task.name}")
-                    finished(number, task.run(progress_of(task)))
-                    if results[number].message.startswith("stopped"):
-                        raise KeyboardInterrupt
-            for number, future in beside.items():
-                status.update(f"{tasks[number].part} {tasks[number].name}")
+        beside = {
+            number: threads.submit(task.run) for number, task in enumerate(tasks) if task.needs_java
+        }
+        for number, task in enumerate(tasks):
+            if not task.needs_java and not came():
+                status.update(f"{task.part} {task.name}")
+                finished(number, task.run(progress_of(task)))
+        for number, future in beside.items():
+            status.update(f"{tasks[number].part} {tasks[number].name}")
+            while not (future.done() or (came() and future.cancel())):
+                wait([future], PATIENCE)
+            if not future.cancelled():
                 finished(number, future.result())
-        except KeyboardInterrupt:
-            threads.shutdown(wait=False, cancel_futures=True)
-    return [results[number] for number in sorted(results)]
+    return [results.get(number) or task.not_begun() for number, task in enumerate(tasks)]
+
+
+MARKS = {"passed": "[green]ok[/]", "failed": "[red]FAILED[/]", "stopped": "[yellow]stopped[/]"}
 
 
 def show_line(console: Console, result: Result) -> None:
     """What one check came to."""
-    mark = "[green]ok[/]" if result.passed else "[red]FAILED[/]"
-    counts = ", ".join(f"{count:,} {name}" for name, count in result.counts.items())
-    line = f"{mark} {result.part} {result.name}  {counts}  {result.seconds:.1f} s"
+    counts = [f"{number:,} {name}" for name, number in result.counts.items()]
+    said = ", ".join([*counts, f"{result.seconds:.1f} s"])
+    line = f"{MARKS[result.status]} {result.part} {result.name}  {said}"
     console.print(line, soft_wrap=True)
     if result.message:
         console.print(result.message, markup=False, soft_wrap=True)
 
 
-def _show(console: Console, results: list[Result], seconds: float, wanted: int) -> None:
-    table = Table(box=None)
-    for title in ("part", "checks", "failed", "counts", "seconds"):
+def _show(console: Console, results: list[Result], seconds: float) -> None:
+    """All results in a table, a part on a row, with what the parts are."""
+    parts = list(dict.fromkeys(result.part for result in results))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("part", "checks", "failed", "seconds", "counts"):
         table.add_column(title, justify="left" if title in ("part", "counts") else "right")
-    for part in dict.fromkeys(result.part for result in results):
+    for part in parts:
         mine = [result for result in results if result.part == part]
         table.add_row(
             part,
             str(len(mine)),
-            str(sum(not result.passed for result in mine)),
-            ", ".join(f"{count:,} {name}" for name, count in totals(mine).items()),
-            f"{sum(result.seconds for result in mine):.1f}",
+            str(count(mine, "failed")),
+            f"{sum(result.seconds for result in mine):.1f} s",
+            ", ".join(f"{number:,}\u00a0{name}" for name, number in totals(mine).items()),
         )
+    console.print()
     console.print(table)
-    failed = sum(not result.passed for result in results)
-    verdict = f"[red]{failed} failed[/]" if failed else "[green]all passed[/]"
-    if len(results) < wanted:
-        verdict += f", [red]stopped before the other {wanted - len(results)}[/]"
-    console.print(f"{len(results)} checks, {verdict}, {seconds:.1f} s")
+    console.print()
+    console.print(legend({part: PARTS[part] for part in parts}), markup=False, soft_wrap=True)
+    console.print()
+    console.print(verdict(results, seconds))
 
 
 def _list(console: Console) -> None:

@@ -1,52 +1,78 @@
 """The command `purepool`: one sub-command for each way to check a pool.
 
-Theory.  A sub-command is a module with `add_arguments(parser)` and `run(arguments)`, which gives
-the exit status.  To add one is to add a line to `COMMANDS`.  A mistake of the user is an
-exception of a kind named here; it becomes one line and the status 2, never a traceback.
+Theory.  A sub-command is a function that adds its arguments (`options.py`) and a module with
+`run(arguments)`, which gives the exit status.  To add one is to add a line to `COMMANDS`.  The
+module is imported when the command line has been read, so that `--help` needs nothing that it
+needs.  A mistake of the user is an exception of a kind named here; it becomes one line and the
+status 2, never a traceback.
 
-Ctrl-C and SIGTERM end a command as an exception does, so that it ends what it has started; from
-the first moment on, for to import everything takes a while.
+From the first moment on Ctrl-C and SIGTERM are only noted (`interrupts.py`), for to import
+everything takes a while.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
+import importlib.metadata
 import io
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from types import FrameType
+from collections.abc import Callable, Sequence
 
-COMMANDS = {
-    "check": ("pool.check.checking", "explore every state, compare with the specification"),
+from pool.check import interrupts, options
+from pool.check.port import PROTOCOL, SPEC
+
+Add = Callable[[argparse.ArgumentParser], None]
+
+COMMANDS: dict[str, tuple[Add, str, str]] = {
+    "check": (
+        options.add_check,
+        "pool.check.checking",
+        "explore every state, compare with the specification, find planted faults",
+    ),
     "fuzz": (
+        options.add_fuzz,
         "pool.check.fuzz",
         "random histories for a while, going on where the last run stopped",
     ),
-    "vectors": ("pool.check.vectors", "write or verify the test vectors for ports"),
-    "conform": ("pool.check.conform", "run a port against the vectors"),
+    "vectors": (
+        options.add_vectors,
+        "pool.check.vectors",
+        "write or verify the test vectors for ports",
+    ),
+    "conform": (options.add_conform, "pool.check.conform", "run a port against the vectors"),
 }
-"""Name -> (module, what it does)."""
+"""Name -> (what adds its arguments, the module that does it, what it does)."""
 
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came. To Hypothesis, and to whoever must not hold it up, as a Ctrl-C."""
+EXTRA = ("coverage", "greenlet", "hypothesis", "rich")
+"""Packages that only the checks need."""
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """What reads a command line. What it returns has the function to call as `run`."""
+    """What reads a command line. What it returns has the name of the command as `sub_command`."""
     parser = argparse.ArgumentParser(
         prog="purepool", description="Check a connection pool whose behaviour is a pure function."
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (module, about) in COMMANDS.items():
-        command = importlib.import_module(module)
-        sub = commands.add_parser(name, help=about, description=about)
-        command.add_arguments(sub)
-        sub.set_defaults(run=command.run)
+    parser.add_argument("--version", action="version", version=version())
+    commands = parser.add_subparsers(dest="sub_command", required=True, metavar="COMMAND")
+    for name, (add, _, about) in COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=about,
+            description=about,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add(sub)
     return parser
+
+
+def version() -> str:
+    """Of the package, and of what ports are checked against."""
+    try:
+        installed = importlib.metadata.version("purepool")
+    except importlib.metadata.PackageNotFoundError:
+        installed = "(not installed)"
+    return f"purepool {installed}, specification {SPEC}, protocol {PROTOCOL}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,46 +80,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the marks, where there is no UTF-8
-    try:
-        with _terminable():
+    with interrupts.noted():
+        try:
             return _main(arguments)
-    except Terminated:
-        return 128 + signal.SIGTERM
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    def terminate(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
-        raise Terminated
-
-    try:
-        before = signal.signal(signal.SIGTERM, terminate)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        except KeyboardInterrupt:  # also what is not our `Stopped`: in a thread there is no handler
+            print("purepool: stopped", file=sys.stderr)
+            return interrupts.status()
 
 
 def _main(arguments: Sequence[str] | None) -> int:
+    given = make_parser().parse_args(arguments)
     try:
-        import rich  # noqa: F401
-    except ImportError:
-        return _complain("a package is missing: `pip install 'purepool[check]'` brings it")
-    from pool.check.checking import UsageError
+        command = importlib.import_module(COMMANDS[given.sub_command][1])
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA:
+            raise
+        return _complain(f"{package} is missing: `pip install 'purepool[check]'` brings it")
+    interrupts.look()
     from pool.check.mutants import MutantError
     from pool.check.notation import NotationError
     from pool.check.tlc import TlcError
 
-    given = make_parser().parse_args(arguments)
     try:
-        status: int = given.run(given)
-    except (UsageError, NotationError, MutantError, TlcError) as error:
+        status: int = command.run(given)
+    except (options.UsageError, NotationError, MutantError, TlcError) as error:
         return _complain(str(error))
     except OSError as error:
         return _complain(f"{error.filename or ''}: {error.strerror or error}")

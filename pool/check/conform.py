@@ -9,12 +9,14 @@ A port says which events and openers it knows and is asked no others.  Rules tha
 for that are reported as missing: a port can be checked from its first day, and conforms
 when nothing is missing.
 
-Exit status: 0 it conforms, 1 it does not, 2 it could not be asked, 130 stopped.
+Exit status: 0 it conforms, 1 it does not, 2 it could not be asked, 130 or 143 a signal stopped it:
+what is known by then is reported, and is no verdict on the port.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shlex
 import sys
@@ -22,7 +24,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import attrs
 from rich.console import Console
@@ -35,21 +36,25 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from pool.check import report
+from pool.check import interrupts, report
 from pool.check.configurations import EVENTS
 from pool.check.encoding import Json, changed, decode_limits, encode_state
 from pool.check.histories import Enough, histories
+from pool.check.interrupts import Stopped, look
 from pool.check.judgement import (
     IGNORED,
     Divergence,
     Exchange,
     History,
+    Shrinker,
     examine,
     exchanges,
-    shrink,
 )
+from pool.check.machines import home
 from pool.check.needs import Lack, needs
+from pool.check.options import UsageError
 from pool.check.port import OPENERS, Hello, Port, PortFailure
+from pool.check.results import save
 from pool.check.rules import judged
 from pool.check.vectors import File, read
 from pool.state import initial
@@ -76,6 +81,8 @@ class Verdict:
     """By file of vectors."""
     files: dict[str, int] = attrs.field(factory=dict)
     """Cases by file."""
+    asked: Counter[str] = attrs.field(factory=Counter)
+    """How many of them were asked, or skipped."""
     needs: dict[str, Lack] = attrs.field(factory=dict)
     """Of each rule, what the port has to learn before a vector can reach it."""
     answers: int = 0
@@ -85,8 +92,12 @@ class Verdict:
     failures: int = 0
     divergence: Divergence | None = None
     gave_up: bool = False
+    stopped: bool = False
+    """A signal came before it was asked everything."""
     vectors_seconds: float = 0.0
     histories_seconds: float = 0.0
+    seconds: float = 0.0
+    """All of it."""
 
     @property
     def missing_events(self) -> list[str]:
@@ -105,6 +116,7 @@ class Verdict:
     def conforms(self) -> bool:
         return (
             self.divergence is None
+            and not self.stopped
             and not self.missing_events
             and not self.missing_openers
             and not self.missing_rules
@@ -161,19 +173,21 @@ def _ignored(step: Json, state: Json, hello: Hello) -> Iterator[Exchange]:
 
 def run_vectors(port: Port, files: Sequence[File], verdict: Verdict, tick: Tick) -> None:
     """Every case of every file."""
-    began = time.monotonic()
+    verdict.files = {file.name: len(file.cases) for file in files}
     for file in files:
-        verdict.files[file.name] = len(file.cases)
         for case in file.cases:
             hello = port.start()
+            look()
             tick()
             opener = case["limits"].get("opener", "caller")
             if opener in OPENERS and opener not in hello.openers:
                 verdict.skipped += 1
+                verdict.asked[file.name] += 1
                 continue
             asked, whole = case_exchanges(case, hello)
             found = examine(port, asked, f"{file.name}/{case['case']}", verdict.seen)
             verdict.cases += 1
+            verdict.asked[file.name] += 1
             verdict.cut += not whole
             if found is not None:
                 verdict.wrong_cases[file.name] += 1
@@ -183,7 +197,6 @@ def run_vectors(port: Port, files: Sequence[File], verdict: Verdict, tick: Tick)
                     break
         if verdict.gave_up:
             break
-    verdict.vectors_seconds = time.monotonic() - began
 
 
 # ---------------------------------------------------------------- histories
@@ -193,7 +206,6 @@ def run_histories(
     port: Port, seconds: float, first_seed: int, verdict: Verdict, tick: Tick
 ) -> None:
     """Random histories until the time is up, or one goes wrong."""
-    began = time.monotonic()
     verdict.seed = first_seed
 
     def ask(history: History) -> None:
@@ -201,15 +213,14 @@ def run_histories(
         found = examine(port, exchanges(history), "histories", verdict.seen)
         verdict.histories += 1
         verdict.events += len(history.events)
+        look()
         tick()
         if found is not None:
             verdict.found(found)
             raise Enough
 
-    try:
+    with home():
         histories(port.start(), first_seed, seconds, ask)
-    finally:
-        verdict.histories_seconds = time.monotonic() - began
 
 
 # ---------------------------------------------------------------- progress
@@ -253,27 +264,52 @@ def conform(
     )
     shown = console or Console(stderr=True)
     bars = Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal)
-    with Port(command, timeout) as port, bars:
-        verdict.hello = port.start()
-        verdict.needs = needs(files, verdict.hello)
-        total = sum(len(file.cases) for file in files)
-        tick = Tick(bars, bars.add_task("vectors", total=total))
+    with Port(command, timeout) as port, bars, _seconds(verdict, "seconds"):
         try:
-            run_vectors(port, files, verdict, tick)
+            verdict.hello = port.start()
+            verdict.needs = needs(files, verdict.hello)
+            with _seconds(verdict, "vectors_seconds"):
+                total = sum(len(file.cases) for file in files)
+                run_vectors(port, files, verdict, Tick(bars, bars.add_task("vectors", total=total)))
             if verdict.divergence is None and seconds > 0:
                 task = bars.add_task("histories", total=round(seconds))
-                tick = Tick(bars, task, time.monotonic())
-                run_histories(port, seconds, first_seed, verdict, tick)
+                with _seconds(verdict, "histories_seconds"):
+                    tick = Tick(bars, task, time.monotonic())
+                    run_histories(port, seconds, first_seed, verdict, tick)
             if verdict.divergence is None:
                 port.stop()
         except PortFailure as failure:  # at a start after a crash, or at the stop
+            if verdict.hello is None:
+                raise
             if verdict.divergence is None:
                 verdict.divergence = _unasked(failure, "stop")
             verdict.gave_up = True
-        if verdict.divergence is not None and verdict.divergence.events:
+        except Stopped:
+            verdict.stopped = True
+        if verdict.divergence is not None and not verdict.stopped:
             bars.add_task("shrinking", total=None)
-            verdict.divergence = shrink(port, verdict.divergence, shrinking)
+            _shrink(port, verdict, verdict.divergence, shrinking)
     return verdict
+
+
+def _shrink(port: Port, verdict: Verdict, found: Divergence, seconds: float) -> None:
+    shrinker = Shrinker(port, found, seconds)
+    try:
+        shrinker.run()
+    except Stopped:
+        verdict.stopped = True
+    if found.events:
+        verdict.divergence = attrs.evolve(shrinker.best, shrunk_from=found.events)
+
+
+@contextlib.contextmanager
+def _seconds(verdict: Verdict, name: str) -> Iterator[None]:
+    """Note how long something takes, however it ends."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        setattr(verdict, name, time.monotonic() - began)
 
 
 def _unasked(failure: PortFailure, command: str) -> Divergence:
@@ -281,65 +317,10 @@ def _unasked(failure: PortFailure, command: str) -> Divergence:
     return Divergence(failure.kind, "", ({"command": command},), {}, None, str(failure), ())
 
 
-# ---------------------------------------------------------------- command line
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `purepool conform`."""
-    parser.add_argument(
-        "--seconds",
-        type=_not_negative,
-        default=20.0,
-        metavar="S",
-        help="for random histories, after the vectors (default: 20; 0: none)",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the random histories (default: 0)"
-    )
-    parser.add_argument(
-        "--timeout",
-        type=_positive,
-        default=5.0,
-        metavar="S",
-        help="for each answer of the port (default: 5; the first may take four times as long)",
-    )
-    parser.add_argument(
-        "--shrink",
-        type=_not_negative,
-        default=10.0,
-        metavar="S",
-        help="to look for a shorter history that diverges (default: 10)",
-    )
-    parser.add_argument(
-        "--vectors", type=Path, default=None, metavar="DIR", help="default: spec/vectors"
-    )
-    parser.add_argument("--json", action="store_true", help="the report as JSON")
-    parser.add_argument(
-        "--junit", type=Path, default=None, metavar="FILE", help="also a JUnit report"
-    )
-    parser.add_argument(
-        "command",
-        nargs="+",
-        metavar="COMMAND",
-        help="starts the port; after --, so that its own options are its own",
-    )
-
-
-def _positive(given: str) -> float:
-    seconds = float(given)
-    if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"{given}: a number of seconds above 0 is wanted")
-    return seconds
-
-
-def _not_negative(given: str) -> float:
-    return 0.0 if float(given) == 0 else _positive(given)
-
-
 def run(arguments: argparse.Namespace) -> int:
     """`purepool conform`. The exit status."""
     command: list[str] = arguments.command
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(stderr=arguments.json == "-", highlight=False)
     try:
         verdict = conform(
             command,
@@ -350,23 +331,15 @@ def run(arguments: argparse.Namespace) -> int:
             directory=arguments.vectors,
         )
     except PortFailure as failure:
-        told: Any = {"port": shlex.join(command), "kind": failure.kind, "why": str(failure)}
-        if arguments.json:
-            print(json.dumps({"conforms": False, **told}, indent=2))
-        else:
-            said = report.readable(str(failure))
-            print(f"{shlex.join(command)}: {failure.kind}\n{said}", file=sys.stderr)
-        if arguments.junit is not None:
-            verdict = Verdict(command, divergence=_unasked(failure, "hello"))
-            arguments.junit.write_text(report.as_junit(verdict), encoding="utf-8")
-        return 2
-    except (OSError, ValueError) as error:
-        print(f"purepool conform: {error}", file=sys.stderr)
-        return 2
-    if arguments.json:
-        print(json.dumps(report.as_json(verdict), indent=2))
+        said = report.readable(str(failure))
+        print(f"{shlex.join(command)}: {failure.kind}\n{said}", file=sys.stderr)
+        verdict = Verdict(command, divergence=_unasked(failure, "hello"))
+        status = 2
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     else:
         report.show(verdict, console)
-    if arguments.junit is not None:
-        arguments.junit.write_text(report.as_junit(verdict), encoding="utf-8")
-    return 0 if verdict.conforms else 1
+        status = interrupts.status() if verdict.stopped else 0 if verdict.conforms else 1
+    save(arguments.json, json.dumps(report.as_json(verdict), indent=2))
+    save(arguments.junit, report.as_junit(verdict))
+    return status

@@ -8,7 +8,6 @@ code that should not be there.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +15,7 @@ from rich.console import Console
 import pool
 from pool.check.configurations import CONFIGURATIONS
 from pool.check.explorer import Wishes, explore
+from pool.check.interrupts import temporary_directory
 from pool.check.mutants import machine
 from pool.check.tlc import TlcError
 
@@ -31,7 +31,7 @@ def show(console: Console) -> int:
     except ImportError:
         raise TlcError("coverage.py is missing; `pip install coverage` brings it") from None
     paths = [str(Path(pool.__file__).with_name(f"{name}.py")) for name in DECIDES]
-    with tempfile.TemporaryDirectory(prefix="purepool-") as place:
+    with temporary_directory() as place:
         measuring = Coverage(branch=True, include=paths, data_file=None, config_file=False)
         measuring.exclude("assert_never")  # what cannot be reached is meant to be unreachable
         measuring.exclude("case _:")
@@ -45,7 +45,7 @@ def show(console: Console) -> int:
                 console.print(f"{found.violation.property} does not hold: {configuration.name}")
                 return 1
         measuring.stop()
-        with (Path(place) / "report").open("w+") as report:
+        with (place / "report").open("w+") as report:
             measuring.report(file=report, show_missing=True)
             report.seek(0)
             console.print(report.read(), markup=False)

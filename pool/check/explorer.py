@@ -27,6 +27,7 @@ import attrs
 from pool import invariants
 from pool.check.canonical import Label, Labeller, Shape, shaper, sound
 from pool.check.configurations import Configuration
+from pool.check.interrupts import came, look
 from pool.check.moves import moves
 from pool.check.properties import (
     MACHINE,
@@ -60,7 +61,7 @@ class Violation:
 
 @attrs.define
 class Exploration:
-    """What was found. `complete` is false if it was stopped before the end."""
+    """What was found. `complete` is false if `most_states` ended it."""
 
     configuration: Configuration
     complete: bool = False
@@ -68,7 +69,7 @@ class Exploration:
     transitions: int = 0
     """Calls of `step`."""
     edges: int = 0
-    """Steps that were not ignored, and moments that passed."""
+    """Of the graph: every event in every state, ignored ones too, and every unit of time."""
     frontier: int = 0
     seconds: float = 0.0
     depth: int = 0
@@ -162,7 +163,7 @@ class Wishes:
 
 
 def explore(configuration: Configuration, wishes: Wishes | None = None) -> Exploration:
-    """Look at every state of a configuration, until a violation, the end, or Ctrl-C."""
+    """Look at every state of a configuration, until a violation or the end. Raises `Stopped`."""
     wishes = wishes or Wishes()
     result = Exploration(configuration)
     if wishes.graph or wishes.labels:
@@ -173,8 +174,6 @@ def explore(configuration: Configuration, wishes: Wishes | None = None) -> Explo
     try:
         result.violation = _search(configuration, wishes, result, began)
         result.complete = wishes.most_states is None or result.states < wishes.most_states
-    except KeyboardInterrupt:
-        pass
     finally:
         if collects:
             gc.enable()
@@ -220,6 +219,9 @@ def _search(
     transitions = edges = 0
 
     while queue:
+        if came():
+            result.frontier, result.seconds = len(queue), time.perf_counter() - began
+            look(result.progress)
         number, before, now = queue.popleft()
         if not ticks_in_time(machine, shape, before, now):
             why = f"at {now} a Tick does something, but wake_at did not ask for it"
@@ -228,6 +230,7 @@ def _search(
         for event in possible(before, now):
             index += 1
             transitions += 1
+            edges += 1
             try:
                 after, effects = step(before, event)
             except Exception as error:
@@ -245,7 +248,6 @@ def _search(
                         graph.kinds.append(0)
                     graph.name(labeller(before, now, event, effects, after))
                 continue
-            edges += 1
             kind = type(event)
             if effects:
                 for effect in effects:
@@ -306,15 +308,14 @@ def _search(
                 queue.append((target, before, now + 1))
                 if graph is not None and flag is not None:
                     graph.flags.append(flag(before, now + 1))
-            if target != number or labeller is not None:
-                edges += 1
-                if graph is not None:
-                    graph.target.append(target)
-                    graph.move.append(index + 1)
-                    if classify is not None:
-                        graph.kinds.append(classify(before, now, None))
-                    if labeller is not None:
-                        graph.name(labeller(before, now, None, (), before))
+            edges += 1
+            if graph is not None and (target != number or labeller is not None):
+                graph.target.append(target)
+                graph.move.append(index + 1)
+                if classify is not None:
+                    graph.kinds.append(classify(before, now, None))
+                if labeller is not None:
+                    graph.name(labeller(before, now, None, (), before))
         if graph is not None:
             graph.first.append(len(graph.target))
         result.transitions, result.edges = transitions, edges

@@ -1,9 +1,10 @@
 """`purepool fuzz`: random histories for as long as there is time, night after night.
 
 Theory.  The time is divided among the machines (`machines.py`), and each is run in rounds until its
-share is over; a round that has begun is finished.  A round has a seed of its own, one more than the
-last, so that what it tries depends on nothing but its seed and what is kept.  What goes on from one
-run to the next is in a directory:
+share is over, which is asked before each example: so it takes as long as it was told to.  Two
+things may take longer: what failed the last time is tried whatever the time, and what fails is
+still made short.  A round has a seed of its own, one more than the last, so that what it tries
+depends on nothing but its seed.  What goes on from one run to the next is in a directory:
 
 * A program that failed, shrunk.  It is the first thing that the next run tries, and it is
   forgotten only when it does not fail any more.
@@ -15,7 +16,8 @@ Histories are not steered towards new behaviours (`hypothesis.target`).  That wa
 number of behaviours of a history as its score, as many were reached as without, and a fifth
 fewer sequences of three events, for the histories become variations of the best one.
 
-Exit status: 0 nothing failed, 1 something did, 2 the command was wrong, 130 stopped.
+Exit status: 0 nothing failed, 1 something did, 2 the command was wrong, 3 what was to be replayed
+fails no more, 130 or 143 a signal stopped it.
 """
 
 from __future__ import annotations
@@ -23,41 +25,33 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import textwrap
 import time
 from collections import Counter
 from pathlib import Path
 
 import attrs
 from rich.console import Console
+from rich.status import Status
 
-from pool.check.checking import UsageError, show_line
-from pool.check.machines import MACHINES, replay, rounds
-from pool.check.results import Result, as_json, as_junit, save
+from pool.check import interrupts
+from pool.check.checking import show_line
+from pool.check.machines import Tally, home, replay, rounds
+from pool.check.options import MACHINES, WIDTH, UsageError
+from pool.check.results import (
+    INCONCLUSIVE,
+    NOT_BEGUN,
+    Result,
+    as_json,
+    as_junit,
+    exit_status,
+    save,
+    verdict,
+)
 
-DATABASE = Path(".purepool")
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
-    add = parser.add_argument
-    add("--seconds", type=float, default=60.0, metavar="N", help="for how long (default: 60)")
-    add(
-        "--machine",
-        action="append",
-        metavar="NAME",
-        help=f"which machine; may be given again (default: all of {', '.join(MACHINES)})",
-    )
-    add(
-        "--database",
-        type=Path,
-        default=DATABASE,
-        metavar="DIR",
-        help=f"where to keep what failed and what was reached (default: {DATABASE})",
-    )
-    add("--seed", type=int, metavar="N", help="of the first round (default: another each time)")
-    add("--replay", metavar="PROGRAM", help="run the one program of a failure, as it was printed")
-    add("--json", metavar="FILE", help="write the results as JSON (-: standard output)")
-    add("--junit", metavar="FILE", help="write the results as JUnit XML")
+class Enough(KeyboardInterrupt):
+    """The time is over. Hypothesis lets it pass, and keeps nothing of it."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -66,8 +60,6 @@ def run(arguments: argparse.Namespace) -> int:
     unknown = [name for name in names if name not in MACHINES]
     if unknown:
         raise UsageError(f"no machine {', '.join(unknown)}. There are {', '.join(MACHINES)}")
-    if not arguments.seconds > 0:
-        raise UsageError(f"--seconds {arguments.seconds:g}: allowed is a number above 0")
     console = Console(stderr=arguments.json == "-", highlight=False)
     if arguments.replay is not None:
         if len(names) != 1:
@@ -75,46 +67,38 @@ def run(arguments: argparse.Namespace) -> int:
         return _replay(console, names[0], arguments.replay)
     seed = random.SystemRandom().randrange(2**32) if arguments.seed is None else arguments.seed
     began = time.perf_counter()
-    results, stopped = _run(console, names, arguments.seconds, seed, arguments.database)
+    results = _run(console, names, arguments.seconds, seed, arguments.database)
     seconds = time.perf_counter() - began
-    failed = sum(not result.passed for result in results)
-    verdict = f"[red]{failed} failed[/]" if failed else "[green]nothing failed[/]"
-    console.print(f"{verdict}{', stopped' if stopped else ''}, {seconds:.1f} s")
-    if arguments.json:
-        facts = {"seed": seed, "stopped": stopped}
-        save(arguments.json, as_json(results, seconds, **facts))
-    if arguments.junit:
-        save(arguments.junit, as_junit(results, seconds, "purepool fuzz"))
-    return 1 if failed else 130 if stopped else 0
+    console.print(verdict(results, seconds))
+    save(arguments.json, as_json(results, seconds, "fuzz", seed=seed))
+    save(arguments.junit, as_junit(results, seconds, "fuzz"))
+    return exit_status(results)
 
 
 def _replay(console: Console, name: str, program: str) -> int:
     try:
-        failed = replay(name, program).failed
+        with home():
+            failed = replay(name, program, lambda tally: interrupts.look())
     except ValueError as error:
         raise UsageError(f"--replay: {error}") from None
     if failed is None:
         console.print(
-            "nothing fails: the fault is gone, or the program was printed by another version"
-            " of this machine or of Hypothesis"
+            "it fails no more: the fault is gone, or the program was printed by another version"
+            "\nof this machine or of Hypothesis"
         )
-        return 0
+        return INCONCLUSIVE
     console.print(str(failed), markup=False, soft_wrap=True)
     return 1
+
+
+def indented(text: str) -> str:
+    """A paragraph below a result."""
+    return textwrap.fill(text, WIDTH, initial_indent="   ", subsequent_indent="   ")
 
 
 def _ordinal(number: int) -> str:
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
     return f"{number}{ending or 'th'}"
-
-
-@attrs.define
-class Tally:
-    """What a run of one machine has come to so far."""
-
-    examples: int = 0
-    reached: Counter[str] = attrs.field(factory=Counter)
-    failure: str = ""
 
 
 @attrs.define
@@ -150,55 +134,69 @@ class Kept:
 
 def _run(
     console: Console, names: list[str], seconds: float, seed: int, database: Path
-) -> tuple[list[Result], bool]:
-    """The results, and whether it was stopped before the end."""
+) -> list[Result]:
+    """The results, also of machines that there was no time for."""
     results: list[Result] = []
     share = seconds / len(names)
     database.mkdir(parents=True, exist_ok=True)
     kept = {name: Kept.read(database, name) for name in names}
-    header = (
-        f"{' and '.join(names)}, {share:g} s{' each' if len(names) > 1 else ''}, seed {seed},"
-        f" examples in {database}"
-    )
+    each = " each" if len(names) > 1 else ""
+    console.print(f"{', '.join(names)}: {share:g} s{each}", markup=False, soft_wrap=True)
+    console.print(f"seed {seed}, examples in {database}", markup=False, soft_wrap=True)
     for name in names:
-        began = time.perf_counter()
-        tally = Tally()
-        stopped = False
-        try:
-            if not results:  # from here on, Ctrl-C leaves a result
-                console.print(header, markup=False, soft_wrap=True)
-            _fuzz(console, name, share, seed, database, tally)
-        except KeyboardInterrupt:
-            stopped = True
+        if interrupts.came():
+            results.append(Result("fuzz", name, "stopped", 0.0, {}, NOT_BEGUN))
+            continue
+        result, tally = _fuzz(console, name, share, seed, database)
         new = kept[name].add(tally)
-        counts = {"examples": tally.examples, "behaviours": len(tally.reached), "new": len(new)}
-        took = round(time.perf_counter() - began, 3)
-        results.append(Result("fuzz", name, not tally.failure, took, counts, tally.failure))
+        results.append(attrs.evolve(result, counts={**result.counts, "new": len(new)}))
         show_line(console, results[-1])
         if kept[name].runs > 1:
-            first = f"   first seen in this run, the {_ordinal(kept[name].runs)}: "
-            console.print(first + (", ".join(new) or "nothing"), markup=False, soft_wrap=True)
-        if stopped:
-            return results, True
-    return results, False
+            first = f"first seen in this run, the {_ordinal(kept[name].runs)}: "
+            console.print(indented(first + (", ".join(new) or "nothing")), markup=False)
+    return results
 
 
 def _fuzz(
-    console: Console, name: str, seconds: float, seed: int, database: Path, tally: Tally
-) -> None:
+    console: Console, name: str, seconds: float, seed: int, database: Path
+) -> tuple[Result, Tally]:
     """Rounds of one machine, until the time is over or one fails."""
     began = time.perf_counter()
-    with console.status("") as status:
+    tally = Tally()
+    stopped = False
+    with home(database / "hypothesis"), console.status(f"{name}: starting") as status:
 
-        def tell() -> None:
-            tally.examples += 1
+        def tell(tally: Tally) -> None:
+            interrupts.look()
             passed = time.perf_counter() - began
-            rate = tally.examples / max(passed, 0.001)
-            left = f"{seconds - passed:.0f} s left" if passed < seconds else "finishing"
-            status.update(f"{name}: {tally.examples:,} examples, {rate:,.0f}/s, {left}")
+            over = passed >= seconds and tally.in_rounds and tally.examples > 0
+            if over and not tally.is_failing:
+                raise Enough
+            _show_progress(status, name, tally, passed, seconds)
 
-        for outcome in rounds(name, seed, database, tell):
-            tally.reached += outcome.reached
-            tally.failure = str(outcome.failed or "")
-            if time.perf_counter() - began >= seconds:
-                break
+        try:
+            for _ in rounds(name, seed, database, tell, tally):
+                pass
+        except Enough:
+            pass
+        except interrupts.Stopped:
+            stopped = True
+    message = str(tally.failed or "")
+    if stopped:
+        message = f"stopped {time.perf_counter() - began:.1f} s after it began, of {seconds:g} s"
+        if tally.is_failing:
+            message += "\nsomething fails; it is kept, and the next run tries it first"
+    return Result(
+        "fuzz",
+        name,
+        "stopped" if stopped else "failed" if tally.failed else "passed",
+        round(time.perf_counter() - began, 3),
+        {"examples": tally.examples, "behaviours": len(tally.reached)},
+        message,
+    ), tally
+
+
+def _show_progress(status: Status, name: str, tally: Tally, passed: float, seconds: float) -> None:
+    rate = tally.examples / max(passed, 0.001)
+    left = "making what failed shorter" if tally.is_failing else f"{seconds - passed:.0f} s left"
+    status.update(f"{name}: {tally.examples:,} examples, {rate:,.0f} examples/s, {left}")

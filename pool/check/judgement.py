@@ -247,18 +247,16 @@ class Shrinker:
                     self.attempt(History(simpler, tuple(events)))
         self.attempt(at_once(self.best.history))
 
-
-def shrink(port: Port, found: Divergence, seconds: float) -> Divergence:
-    """A divergence with a history as short as can be found in that time."""
-    if found.events == 0:
-        return found
-    shrinker = Shrinker(port, found, seconds)
-    while shrinker.leave_out():
-        pass
-    shrinker.simplify()
-    while shrinker.leave_out():
-        pass
-    return attrs.evolve(shrinker.best, shrunk_from=found.events)
+    def run(self) -> None:
+        """Until nothing more can go, or the time is up. Raises `Stopped`; `best` is then what there
+        is."""
+        if self.best.events == 0:
+            return
+        while self.leave_out():
+            pass
+        self.simplify()
+        while self.leave_out():
+            pass
 
 
 def at_once(history: History) -> History:

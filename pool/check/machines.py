@@ -1,10 +1,14 @@
 """The Hypothesis machines by name, and how one of them is run.
 
-Theory.  A machine is a `RuleBasedStateMachine` that fails with an exception; nothing else is
-asked of it.  Here it is run for a number of examples with a given seed, and what came of it is
-data: how many examples, which behaviours they reached (the machine names them with
-`hypothesis.event`), and the failure, if any, as the program that Hypothesis shrank it to.
-`purepool fuzz` and `purepool check` both run machines by this one function.
+Theory.  A machine is a `RuleBasedStateMachine` that fails with an exception, and has a class method
+`collect`, which is called at the end of every history that broke nothing, with what it has
+met.  Nothing else is asked of it.  Here it is run for a number of examples with a given seed, and
+what comes of it is a `Tally`: how many examples, which behaviours they reached, and the failure, if
+any, as the program that Hypothesis shrank it to.  `purepool fuzz` and `purepool check` both run
+machines by this one function.
+
+Whoever runs one is told before each example and may end the run there, with a `KeyboardInterrupt`:
+Hypothesis lets that pass and keeps nothing of it.  The tally has what there is by then.
 
 Hypothesis keeps its examples under a digest of the machine's source, and would forget a failure
 when the machine is edited.  So it is given a factory that looks the same for every machine, and
@@ -13,19 +17,27 @@ each machine has a database of its own: a failure stays until it does not fail a
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import re
 import shlex
 import traceback
+import unittest
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
 import hypothesis
 from hypothesis import HealthCheck, Phase, settings
-from hypothesis.database import DirectoryBasedExampleDatabase
+from hypothesis.configuration import set_hypothesis_home_dir
+from hypothesis.database import (
+    DirectoryBasedExampleDatabase,
+    ExampleDatabase,
+    InMemoryExampleDatabase,
+)
 from hypothesis.errors import DidNotReproduce, InvalidArgument
 from hypothesis.reporting import with_reporter
 from hypothesis.stateful import (
@@ -33,23 +45,15 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     run_state_machine_as_test,
 )
-from hypothesis.statistics import collector
 
-MACHINES = {
-    "step": "pool.check.machine:PoolMachine",
-    "differential": "pool.check.differential:DifferentialMachine",
-    "runtime": "pool.check.runtime_machine:RuntimeMachine",
-}
-"""Name -> module:class. All of them are run where none is named."""
+from pool.check.interrupts import temporary_directory
+from pool.check.options import MACHINES
 
 STEPS = 50
 """Most rules that an example applies."""
 
 ROUND = 50
 """Examples of a round. Hypothesis keeps all of a round in memory, and slows down with it."""
-
-_HYPOTHESIS = ("Retried draw", "invalid because", "Aborted test")
-"""How events begin that Hypothesis adds by itself."""
 
 _BLOB = re.compile(r"@reproduce_failure\('[^']*', b'([^']*)'\)")
 
@@ -70,15 +74,59 @@ class Failed:
         return "\n".join(filter(None, [self.what, self.program, again, self.command]))
 
 
-@attrs.frozen
-class Outcome:
-    """What came of a run."""
+@attrs.define
+class Tally:
+    """What a run has come to so far."""
 
-    examples: int
+    examples: int = 0
     """Runs of the machine, those of shrinking included."""
-    reached: Counter[str]
+    reached: Counter[str] = attrs.field(factory=Counter)
     """In how many examples each behaviour was seen."""
-    failed: Failed | None
+    in_rounds: bool = False
+    """What was kept has been tried, if anything was."""
+    is_failing: bool = False
+    """Something failed. What comes now makes it shorter."""
+    failed: Failed | None = None
+
+
+Tell = Callable[[Tally], None]
+
+
+def _tell_nobody(tally: Tally) -> None:
+    pass
+
+
+class Found(ExampleDatabase):
+    """A database that notes whether anything failed: Hypothesis saves that at once."""
+
+    def __init__(self, kept: ExampleDatabase, tally: Tally) -> None:
+        super().__init__()
+        self.kept = kept
+        self.tally = tally
+
+    def fetch(self, key: bytes) -> Iterable[bytes]:
+        return self.kept.fetch(key)
+
+    def save(self, key: bytes, value: bytes) -> None:
+        self.tally.is_failing = True
+        self.kept.save(key, value)
+
+    def delete(self, key: bytes, value: bytes) -> None:
+        self.kept.delete(key, value)
+
+
+@contextlib.contextmanager
+def home(directory: Path | None = None) -> Iterator[None]:
+    """Within this, Hypothesis keeps there what it keeps of the code that it runs; None: nowhere for
+    longer than this. Otherwise it makes a directory `.hypothesis` wherever it is."""
+    if os.environ.get("HYPOTHESIS_STORAGE_DIRECTORY"):  # the user's choice
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        place = directory or stack.enter_context(temporary_directory())
+        set_hypothesis_home_dir(place)
+        stack.callback(set_hypothesis_home_dir, None)
+        yield
 
 
 def machine(name: str) -> type[RuleBasedStateMachine]:
@@ -89,17 +137,26 @@ def machine(name: str) -> type[RuleBasedStateMachine]:
 
 
 def rounds(
-    name: str, seed: int, database: Path | None = None, tell: Callable[[], None] = lambda: None
-) -> Iterator[Outcome]:
+    name: str,
+    seed: int,
+    database: Path | None = None,
+    tell: Tell = _tell_nobody,
+    tally: Tally | None = None,
+) -> Iterator[Tally]:
     """Run a machine again and again, until it fails. `tell` is called before each example.
 
     A round has a seed of its own, one more than the last. With a database, what failed there the
-    last time is tried first."""
-    outcome: Outcome | None = None
-    while outcome is None or outcome.failed is None:
-        outcome = run_machine(name, ROUND, seed, database, tell)
+    last time is tried first. Yields the same tally after each round."""
+    tally = tally or Tally()
+    if database is not None:
+        run_machine(name, ROUND, seed, database, tell, tally, phases=(Phase.reuse, Phase.shrink))
+        if tally.failed is not None:
+            yield tally
+    tally.in_rounds = True
+    while tally.failed is None:
+        run_machine(name, ROUND, seed, database, tell, tally)
         seed += 1
-        yield outcome
+        yield tally
 
 
 def run_machine(
@@ -107,37 +164,46 @@ def run_machine(
     examples: int,
     seed: int,
     database: Path | None = None,
-    tell: Callable[[], None] = lambda: None,
-) -> Outcome:
-    """One round."""
-    kept = None if database is None else DirectoryBasedExampleDatabase(database / name)
+    tell: Tell = _tell_nobody,
+    tally: Tally | None = None,
+    *,
+    phases: tuple[Phase, ...] = (Phase.generate, Phase.shrink),
+) -> Tally:
+    """One round. What comes of it is added to the tally, which is returned."""
+    tally = tally or Tally()
+    kept: ExampleDatabase = InMemoryExampleDatabase()
+    if database is not None:
+        kept = DirectoryBasedExampleDatabase(database / name)
     options = settings(
         max_examples=examples,
         stateful_step_count=STEPS,
-        database=kept,
+        database=Found(kept, tally),
         derandomize=False,
         deadline=None,
         # `explain` costs minutes and says less than the program does
-        phases=[Phase.reuse, Phase.generate, Phase.shrink],
+        phases=phases,
         print_blob=True,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )
-    return _run(name, options, hypothesis.seed(seed), f"--seed {seed}", tell)
+    _run(name, options, hypothesis.seed(seed), f"--seed {seed}", tell, tally)
+    return tally
 
 
-def replay(name: str, blob: str) -> Outcome:
-    """Run the one program that a failure was printed with.
+def replay(name: str, blob: str, tell: Tell = _tell_nobody) -> Failed | None:
+    """Run the one program that a failure was printed with; None: it does not fail any more.
 
     Raises `ValueError` for text that is none."""
+    tally = Tally()
     again = hypothesis.reproduce_failure(hypothesis.__version__, blob.encode())
     options = settings(database=None, deadline=None, stateful_step_count=STEPS, print_blob=False)
     try:
-        return _run(name, options, again, f"--replay {shlex.quote(blob)}", lambda: None)
+        _run(name, options, again, f"--replay {shlex.quote(blob)}", tell, tally)
     except DidNotReproduce:
-        return Outcome(1, Counter(), None)
+        return None
     except InvalidArgument:
         raise ValueError("this is no program: copy all that follows --replay") from None
+    return tally.failed
 
 
 def _run(
@@ -145,38 +211,37 @@ def _run(
     options: settings,
     how: Callable[[Any], Any],
     otherwise: str,
-    tell: Callable[[], None],
-) -> Outcome:
-    made = machine(name)
-    reached: Counter[str] = Counter()
-    count = 0
+    tell: Tell,
+    tally: Tally,
+) -> None:
+    made = _counting(machine(name), tally)
 
     def factory() -> RuleBasedStateMachine:
-        nonlocal count
-        count += 1
-        tell()
+        tell(tally)
+        tally.examples += 1
         return made()
 
-    def collect(statistics: Any) -> None:
-        for key, phase in statistics.items():
-            if key.endswith("-phase"):
-                for case in phase["test-cases"]:
-                    reached.update(e for e in case["events"] if not e.startswith(_HYPOTHESIS))
-
     said: list[object] = []
-    failed = None
-    with (
-        collector.with_value(collect),  # type: ignore[arg-type]  # it is declared as None
-        with_reporter(said.append),
-    ):
+    with with_reporter(said.append):
         try:
             run_state_machine_as_test(how(factory), settings=options)
         except (DidNotReproduce, InvalidArgument):
             raise
+        except unittest.SkipTest:  # nothing was kept that could be tried
+            pass
         except Exception as error:
             said += getattr(error, "__notes__", ())
-            failed = _failed(name, error, "\n".join(map(str, said)), otherwise)
-    return Outcome(count, reached, failed)
+            tally.failed = _failed(name, error, "\n".join(map(str, said)), otherwise)
+
+
+def _counting(made: Any, tally: Tally) -> type[RuleBasedStateMachine]:
+    """The machine, with what its histories met counted. Rules (`ACQ-1`) are no behaviours."""
+
+    def collect(cls: type, ended: Any) -> None:
+        made.collect(ended)
+        tally.reached.update(what for what in ended.reached if "-" not in what)
+
+    return type(made.__name__, (made,), {"collect": classmethod(collect)})
 
 
 def _failed(name: str, error: Exception, said: str, otherwise: str) -> Failed:

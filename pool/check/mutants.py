@@ -23,7 +23,6 @@ import importlib
 import importlib.util
 import re
 import sys
-import tempfile
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +35,7 @@ from pool.check import tlc
 from pool.check.configurations import CONFIGURATIONS, LIVENESS, Configuration
 from pool.check.explorer import Wishes, explore
 from pool.check.graphs import pin_of, python_graph, read_pins
+from pool.check.interrupts import temporary_directory
 from pool.check.liveness import check_liveness
 from pool.check.properties import Machine
 
@@ -173,8 +173,7 @@ def found_in_code(mutant: Mutant) -> tuple[str, ...]:
 
 def found_in_specification(mutant: Mutant) -> tuple[str, ...]:
     """What TLC says of the specification with this fault: names of properties."""
-    with tempfile.TemporaryDirectory(prefix="purepool-") as place:
-        directory = Path(place)
+    with temporary_directory() as directory:
         source = tlc.spec_directory()
         for name in tlc.MODULES:
             text = (source / name).read_text()

@@ -21,6 +21,7 @@ from typing import Protocol
 
 import attrs
 
+from pool.check.interrupts import came, look
 from pool.check.scheduler import MOST_STEPS, Collector, Violated, World, quiet_finalizers
 
 PROGRESS_EVERY = 200
@@ -47,7 +48,7 @@ class Program(Protocol):
 
 @attrs.define
 class Schedules:
-    """What was found in all orders of a program. `complete` is false if it was stopped."""
+    """What was found in all orders of a program. `complete` is false if `most` ended it."""
 
     interleavings: int = 0
     """Runs, those included that were broken off where another one had been."""
@@ -84,19 +85,16 @@ def explore(
 ) -> Schedules:
     """Run the program in every order, up to the first violation; at most so many times.
 
-    `cached=False` tries every order from every place anew: for very small programs. Ctrl-C
-    ends it; what was found until then is kept."""
+    `cached=False` tries every order from every place anew: for very small programs. Raises
+    `Stopped`."""
     found = Schedules()
     seen: set[Hashable] | None = set() if cached else None
     tree: list[tuple[int, int]] = []  # of each choice: which, and of how many
     began = time.perf_counter()
     collector = Collector()
-    with (
-        contextlib.closing(collector),
-        quiet_finalizers() as ended,
-        contextlib.suppress(KeyboardInterrupt),
-    ):
+    with contextlib.closing(collector), quiet_finalizers() as ended:
         while most is None or found.interleavings < most:
+            look(found.progress if came() else "")
             ended.clear()
             _run(make(), tree, seen, found)
             found.interleavings += 1

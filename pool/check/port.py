@@ -7,6 +7,9 @@ has a thread of its own: the port may leave one full, another empty and the thir
 whoever waits for an answer waits for a queue, with a deadline.  Of what it says on standard
 error only the end is kept.
 
+Whoever waits for a port looks every now and then whether a signal came, and raises `Stopped`: what
+the port then says, or that it ended, means nothing any more.
+
 Requests are written ahead, up to `WINDOW` of them, for most of the time of a request is
 spent on switching between two processes.
 
@@ -31,6 +34,7 @@ import attrs
 
 from pool.check.configurations import EVENTS
 from pool.check.encoding import Json, parse
+from pool.check.interrupts import PATIENCE, at_once, look
 
 PROTOCOL = 1
 SPEC = "1.0"
@@ -79,10 +83,13 @@ class Port:
         self.greeting: Hello | None = None
 
     def __enter__(self) -> Port:
+        self._ends = contextlib.ExitStack()
+        self._ends.enter_context(at_once(self._kill))
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+        self._ends.close()
 
     # ------------------------------------------------------------ its life
 
@@ -121,13 +128,10 @@ class Port:
 
     def close(self) -> None:
         """End it, whatever it does, and what it has started."""
+        self._kill()
         process, self.process, self.greeting = self.process, None, None
         if process is None:
             return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
         process.wait()
         self.requests.put(None)
         deadline = time.monotonic() + 1.0  # for what left its session may hold its output open
@@ -135,6 +139,14 @@ class Port:
             while thread.is_alive() and time.monotonic() < deadline:
                 _take(self.answers, 0.0)  # it may be waiting for room
                 thread.join(0.01)
+
+    def _kill(self) -> None:
+        """Its group, which outlives it: what it has started may still run."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
 
     def stop(self) -> None:
         """Ask it to end, as it should be able to. Raises `PortFailure`."""
@@ -144,10 +156,9 @@ class Port:
         answer = self.ask({"command": "stop"})
         if answer.get("stopped") is not True:
             raise PortFailure("rubbish", f"the answer to stop is {json.dumps(answer)[:200]}")
-        try:
-            status = process.wait(self.timeout)
-        except subprocess.TimeoutExpired:
-            raise PortFailure("hang", f"it still runs {self.timeout:g} s after stop") from None
+        status = _ended(process, self.timeout)
+        if status is None:
+            raise PortFailure("hang", f"it still runs {self.timeout:g} s after stop")
         if status:
             raise PortFailure("crash", f"after stop it ended {self._status(status)}")
 
@@ -178,14 +189,13 @@ class Port:
 
     def _answer(self, number: int, timeout: float) -> Json:
         assert self.process is not None
-        line = _take(self.answers, timeout)
+        line = _wait(self.answers, timeout)
         if line is None and self.process.poll() is None:
             raise self._failure("hang", f"no answer within {timeout:g} s")
         if not line:
-            try:
-                status = self.process.wait(self.timeout)
-            except subprocess.TimeoutExpired:
-                raise self._failure("crash", "it closed its standard output") from None
+            status = _ended(self.process, self.timeout)
+            if status is None:
+                raise self._failure("crash", "it closed its standard output")
             raise self._failure("crash", f"it ended {self._status(status)}")
         shown = line[:200].decode(errors="backslashreplace").rstrip("\n")
         if not line.endswith(b"\n"):
@@ -246,6 +256,29 @@ def _read(output: IO[bytes], answers: queue.Queue[bytes]) -> None:
         while line := output.readline(LONGEST_LINE):
             answers.put(line)
     answers.put(b"")
+
+
+def _wait(answers: queue.Queue[bytes], timeout: float) -> bytes | None:
+    """The next answer; None: it did not come in time. Raises `Stopped`."""
+    deadline = time.monotonic() + timeout
+    while True:
+        left = deadline - time.monotonic()
+        answer = _take(answers, min(left, PATIENCE))
+        look()
+        if answer is not None or left <= PATIENCE:
+            return answer
+
+
+def _ended(process: subprocess.Popen[bytes], timeout: float) -> int | None:
+    """The status of a process once it has ended; None: it still runs. Raises `Stopped`."""
+    deadline = time.monotonic() + timeout
+    while True:
+        left = deadline - time.monotonic()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(max(0.0, min(left, PATIENCE)))
+        look()
+        if left <= PATIENCE:
+            return None
 
 
 def _take(answers: queue.Queue[bytes], timeout: float) -> bytes | None:

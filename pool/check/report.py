@@ -3,11 +3,18 @@
 Theory.  A report answers three questions, in this order: does the port conform; if not, what is
 the shortest history that shows it, and what should have come; how does each rule of the
 specification stand.
+
+What a signal stopped has no verdict: a divergence that was found by then is one, and all else
+is not known.
+
+Text keeps to the width of the terminal, 80 where there is none; but a history, which is for
+pasting, has an event on a line, however long.
 """
 
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Iterator
 from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any
@@ -20,6 +27,7 @@ from rich.text import Text
 from pool.check.encoding import Json, text
 from pool.check.judgement import Divergence, is_ignored
 from pool.check.notation import write, write_history
+from pool.check.results import head
 from pool.check.rules import judged, rules
 
 if TYPE_CHECKING:
@@ -63,6 +71,8 @@ def why_missing(verdict: Verdict, rule: str) -> str:
         openers = [f"opener = {name}" for name in verdict.missing_openers if name in lack]
         events = [f"the event {name}" for name in lack if name in verdict.missing_events]
         return f"needs {' and '.join([*openers, *events])}"
+    if verdict.stopped:
+        return "was not reached before it was stopped"
     return "was not reached, for answers before it are wrong"
 
 
@@ -80,23 +90,29 @@ def readable(said: str) -> str:
 def show(verdict: Verdict, console: Console) -> None:
     """The whole report."""
     port = readable(verdict.hello.port) if verdict.hello else "?"
-    console.print(f"{port}: {shlex.join(verdict.command)}", markup=False)
+    console.print(f"{port}: {shlex.join(verdict.command)}", markup=False, soft_wrap=True)
     console.print()
     wrong = sum(verdict.wrong_cases.values())
     right = f"{wrong} wrong" if wrong else "all right" if not verdict.gave_up else "given up"
-    console.print(f"vectors    {verdict.cases} cases, {right}, {verdict.vectors_seconds:.1f} s")
+    cases = str(verdict.cases)
+    if verdict.stopped and sum(verdict.asked.values()) < sum(verdict.files.values()):
+        cases += f" of {sum(verdict.files.values())}"
+    _say(console, f"vectors    {cases} cases, {right}, {verdict.vectors_seconds:.1f} s", 11)
     if verdict.cut or verdict.skipped:
-        console.print(
-            f"           {verdict.cut} end before an event that the port does not know,"
+        lacking = (
+            f"{verdict.cut} end before an event that the port does not know,"
             f" {verdict.skipped} need another opener"
         )
+        _say(console, f"           {lacking}", 11)
     if verdict.seed is None:
-        console.print("histories  none" + (", for vectors are wrong" if wrong else ""))
+        why = ", for vectors are wrong" if wrong else ", it was stopped" if verdict.stopped else ""
+        console.print(f"histories  none{why}", markup=False)
     else:
-        console.print(
-            f"histories  {verdict.histories}, {verdict.events} events, first seed"
+        asked = (
+            f"{verdict.histories} histories, {verdict.events} events, first seed"
             f" {verdict.seed}, {verdict.histories_seconds:.1f} s"
         )
+        _say(console, f"histories  {asked}", 11)
     if verdict.divergence is not None:
         show_divergence(verdict.divergence, console)
     if verdict.gave_up:
@@ -104,14 +120,31 @@ def show(verdict: Verdict, console: Console) -> None:
         console.print("Given up: the port failed too often, and was not asked everything.")
     show_rules(verdict, console)
     console.print()
-    console.print(conclusion(verdict))
+    _say(console, conclusion(verdict), 0)
+
+
+def _say(console: Console, text: str, indent: int) -> None:
+    """A paragraph, its other lines that far to the right."""
+    leading = len(text) - len(text.lstrip())
+    filled = textwrap.fill(
+        text.strip(),
+        max(40, console.width),
+        initial_indent=" " * leading,
+        subsequent_indent=" " * indent,
+        break_on_hyphens=False,
+    )
+    console.print(filled, markup=False, soft_wrap=True)
 
 
 def conclusion(verdict: Verdict) -> str:
+    """The last line: what became of it."""
     if verdict.conforms:
         return f"CONFORMS: all {len(judged())} rules were asked for, {verdict.answers} answers."
+    stopped = "; stopped before it was asked everything" if verdict.stopped else ""
     if verdict.divergence is not None:
-        return "DOES NOT CONFORM: see the history above."
+        return f"DOES NOT CONFORM: see the history above{stopped}."
+    if verdict.stopped:
+        return f"STOPPED after {verdict.answers} answers, all of them right: nothing is decided."
     parts = [
         f"{what}: {', '.join(names)}"
         for what, names in (
@@ -125,6 +158,7 @@ def conclusion(verdict: Verdict) -> str:
 
 
 def show_divergence(found: Divergence, console: Console) -> None:
+    """The history, what was due and what came, and the rules that say so."""
     console.print()
     shrunk = found.shrunk_from
     length = f", {found.events} events" if found.events else ""
@@ -134,11 +168,11 @@ def show_divergence(found: Divergence, console: Console) -> None:
     console.print(f"{title}\n  in {found.where}{length}" if found.where else title, markup=False)
     console.print()
     for line in history_lines(found):
-        console.print(f"    {line}", markup=False)
+        console.print(f"    {line}", markup=False, soft_wrap=True)
     if found.why:
         console.print()
         for line in readable(found.why).split("\n"):
-            console.print(f"    {line}", markup=False)
+            _say(console, f"    {line}", 4)
     rows = list(compared(found))
     if rows:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -147,14 +181,13 @@ def show_divergence(found: Divergence, console: Console) -> None:
         for row in rows:
             table.add_row(*(Text(readable(cell)) for cell in row))
         console.print()
-        wide = console if console.is_terminal else Console(file=console.file, width=140)
-        wide.print(table)
+        console.print(table)
     if found.rules:
         console.print()
         for rule in found.rules:
-            console.print(f"    {rule}  {rules()[rule].text}", markup=False)
+            _say(console, f"    {rule}  {rules()[rule].text}", 11)
     if others := other_rules(found):
-        console.print(f"    Other rules of the event, not due here: {', '.join(others)}")
+        _say(console, f"    Other rules of the event, not due here: {', '.join(others)}", 4)
 
 
 def other_rules(found: Divergence) -> list[str]:
@@ -236,21 +269,32 @@ def show_rules(verdict: Verdict, console: Console) -> None:
     """How each rule stands, a family on a line; then why rules are missing."""
     marks = {RIGHT: "✓", WRONG: "✗", MISSING: "·"}
     console.print()
-    console.print("rules      ✓ right   ✗ wrong, or beside what is wrong   · not reached")
+    _say(
+        console,
+        "rules      ✓ right   ✗ wrong, or beside what is wrong   · not reached; the number: how"
+        " many answers the rule had a say in",
+        11,
+    )
     families = groupby(standing(verdict).items(), key=lambda item: item[0][:3])
     for family, members in families:
-        line = "  ".join(
+        items = [
             f"{rule[4:]} {marks[state]} {verdict.wrong[rule] or verdict.right[rule] or ''}".strip()
             for rule, state in members
-        )
-        console.print(f"  {family}  {line}")
+        ]
+        line = f"  {family}"
+        for item in items:
+            if len(line) + 2 + len(item) > console.width:
+                console.print(line, markup=False, soft_wrap=True)
+                line = "     "
+            line += f"  {item}"
+        console.print(line, markup=False, soft_wrap=True)
     reasons: dict[str, list[str]] = {}
     for rule in verdict.missing_rules:
         reasons.setdefault(why_missing(verdict, rule), []).append(rule)
     if reasons:
         console.print()
     for reason, names in reasons.items():
-        console.print(f"  {reason}: {', '.join(names)}")
+        _say(console, f"  {reason}: {', '.join(names)}", 4)
 
 
 # ---------------------------------------------------------------- for programs
@@ -259,11 +303,13 @@ def show_rules(verdict: Verdict, console: Console) -> None:
 def as_json(verdict: Verdict) -> Json:
     """The report, with the history as the requests that repeat it."""
     found = verdict.divergence
+    passed, stopped = verdict.conforms, verdict.stopped
     return {
+        **head("conform", passed=passed, stopped=stopped, seconds=verdict.seconds),
         "conforms": verdict.conforms,
         "conclusion": conclusion(verdict),
         "port": verdict.hello.port if verdict.hello else None,
-        "command": verdict.command,
+        "port-command": verdict.command,
         "missing": {"events": verdict.missing_events, "openers": verdict.missing_openers},
         "vectors": {
             "cases": verdict.cases,
@@ -304,7 +350,7 @@ def as_junit(verdict: Verdict) -> str:
 
     def suite(name: str, cases: list[tuple[str, str | None, str | None]]) -> None:
         failed = sum(failure is not None for _, failure, _ in cases)
-        skipped = sum(reason is not None for _, _, reason in cases)
+        skipped = sum(failure is None and reason is not None for _, failure, reason in cases)
         element = ElementTree.SubElement(
             suites,
             "testsuite",
@@ -323,10 +369,11 @@ def as_junit(verdict: Verdict) -> str:
 
     runs: list[tuple[str, str | None, str | None]] = []
     for file, count in verdict.files.items():
-        wrong = verdict.wrong_cases[file]
-        runs.append((f"vectors {file}", f"{wrong} of {count} cases" if wrong else None, None))
+        wrong, asked = verdict.wrong_cases[file], verdict.asked[file]
+        part = f"only {asked} of {count} cases were asked" if asked < count else None
+        runs.append((f"vectors {file}", f"{wrong} of {count} cases" if wrong else None, part))
     diverged = found is not None and found.where == "histories"
-    reason = "not run" if verdict.seed is None else None
+    reason = "stopped" if verdict.stopped else "not run" if verdict.seed is None else None
     runs.append(("histories", KINDS.get(found.kind) if diverged and found else None, reason))
     if found is not None and not found.where:
         runs.append(("the port itself", found.kind, None))

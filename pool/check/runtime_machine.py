@@ -189,8 +189,8 @@ class RuntimeMachine(RuleBasedStateMachine):
         self.reset_ends = "ok"
 
     @classmethod
-    def collect(cls, reached: Counter[str]) -> None:
-        """Called at the end of every run that broke no promise, with what it has met."""
+    def collect(cls, ended: RuntimeMachine) -> None:
+        """Called at the end of every run that broke no promise."""
 
     @initialize(
         limits=limits_strategy("caller"),
@@ -647,7 +647,7 @@ class RuntimeMachine(RuleBasedStateMachine):
                 self.finish()
                 for what in self.reached:
                     statistic(what)
-                self.collect(self.reached)
+                self.collect(self)
         finally:
             with quiet_finalizers(Broken):
                 self.world.abandon()

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import attrs
 
-from pool.check import tlc
+from pool.check import interrupts, tlc
 from pool.check.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
 from pool.check.explorer import Exploration, Wishes, explore
 from pool.check.graphs import difference, digest, python_graph, read_pins, write_pins
 from pool.check.liveness import check_liveness
-from pool.check.machines import MACHINES, ROUND, rounds
+from pool.check.machines import ROUND, Tally, home, rounds
 from pool.check.mutants import (
     Mutant,
     found_in_code,
@@ -29,16 +29,17 @@ from pool.check.mutants import (
     mutants,
 )
 from pool.check.notation import write, write_history
+from pool.check.options import MACHINES
 from pool.check.orders import explore as every_order
 from pool.check.programs import DEEP as DEEP_PROGRAMS
 from pool.check.programs import PROGRAMS
-from pool.check.results import Counts, Progress, Result
+from pool.check.results import NOT_BEGUN, Counts, Progress, Result, Status
 from pool.check.schedules import Setting
 
 EXAMPLES = {"ci": 1_000, "nightly": 10_000}
 """Histories of each Hypothesis machine, by profile."""
 
-Run = Callable[[Progress | None], tuple[bool, Counts, str]]
+Run = Callable[[Progress | None], tuple[Status, Counts, str]]
 
 
 @attrs.frozen
@@ -53,12 +54,21 @@ class Task:
     def run(self, progress: Progress | None = None) -> Result:
         """Do it. A tool that cannot be run is a failure, with its one line as the message."""
         began = time.perf_counter()
+        status: Status
         try:
-            passed, counts, message = self.body(progress)
+            interrupts.look()
+            status, counts, message = self.body(progress)
+        except interrupts.Stopped as stopped:
+            after = f" after {stopped}" if str(stopped) else ""
+            status, counts, message = "stopped", {}, f"stopped{after}"
         except (tlc.TlcError, OSError) as error:
-            passed, counts, message = False, {}, str(error)
+            status, counts, message = "failed", {}, str(error)
         seconds = time.perf_counter() - began
-        return Result(self.part, self.name, passed, round(seconds, 3), counts, message)
+        return Result(self.part, self.name, status, round(seconds, 3), counts, message)
+
+    def not_begun(self) -> Result:
+        """What it comes to when there was no time for it."""
+        return Result(self.part, self.name, "stopped", 0.0, {}, NOT_BEGUN)
 
 
 def profile(name: str) -> list[Task]:
@@ -99,17 +109,17 @@ def counts_of(found: Exploration) -> Counts:
         "states": found.states,
         "edges": found.edges,
         "transitions": found.transitions,
-        "rate": round(found.rate),
     }
 
 
 def describe(found: Exploration) -> str:
-    """A violation, with a history to paste; or that it was stopped."""
+    """A violation, with a history to paste; or that not everything was looked at."""
     violation = found.violation
     if violation is None:
         if found.complete:
             return ""
-        return f"stopped after {found.states:,} states, {found.frontier:,} not looked at yet"
+        frontier = f"of which {found.frontier:,} were not looked at"
+        return f"stopped at --most-states, after {found.states:,} states, {frontier}"
     lines = [f"{violation.property} does not hold in {found.configuration.name}"]
     if violation.explanation:
         lines[0] += f": {violation.explanation}"
@@ -124,12 +134,18 @@ def describe(found: Exploration) -> str:
     return "\n".join(lines)
 
 
+def _status(found: Exploration) -> Status:
+    if found.violation is not None:
+        return "failed"
+    return "passed" if found.complete else "stopped"
+
+
 def explore_task(configuration: Configuration, most_states: int | None = None) -> Task:
     """Every state of `step`, every invariant and run property."""
 
-    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
+    def body(progress: Progress | None) -> tuple[Status, Counts, str]:
         found = explore(configuration, Wishes(progress=progress, most_states=most_states))
-        return found.violation is None and found.complete, counts_of(found), describe(found)
+        return _status(found), counts_of(found), describe(found)
 
     return Task("explore", configuration.name, body)
 
@@ -137,9 +153,9 @@ def explore_task(configuration: Configuration, most_states: int | None = None) -
 def liveness_task(configuration: Configuration) -> Task:
     """No fair cycle of `step` starves a ticket."""
 
-    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
+    def body(progress: Progress | None) -> tuple[Status, Counts, str]:
         found = check_liveness(configuration, Wishes(progress=progress))
-        return found.violation is None and found.complete, counts_of(found), describe(found)
+        return _status(found), counts_of(found), describe(found)
 
     return Task("live", configuration.name, body)
 
@@ -148,16 +164,14 @@ def schedules_task(setting: Setting) -> Task:
     """Every order of a small program of the runtime: each promise, and the whole pool at its
     end."""
 
-    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
+    def body(progress: Progress | None) -> tuple[Status, Counts, str]:
         found = every_order(setting.make, progress=progress)
         counts = {"interleavings": found.interleavings}
         message = ""
         if found.violation is not None:
             title = f"{found.violation} in {setting.name}, in this order:"
             message = "\n".join([title, *(f"  {line}" for line in found.story)])
-        elif not found.complete:
-            message = f"stopped after {found.progress}"
-        return not message, counts, message
+        return "failed" if message else "passed", counts, message
 
     return Task("schedules", setting.name, body)
 
@@ -165,16 +179,16 @@ def schedules_task(setting: Setting) -> Task:
 def pin_task(configuration: Configuration) -> Task:
     """The graph of `step` is the one that was last found equal to the specification's."""
 
-    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
+    def body(progress: Progress | None) -> tuple[Status, Counts, str]:
         graph = python_graph(configuration)
         counts = {"states": graph.exploration.states, "edges": len(graph.edges)}
         pin = read_pins(tlc.spec_directory()).get(configuration.name)
         if pin is None:
-            return False, counts, f"{configuration.name} is not in spec/graphs.json"
+            return "failed", counts, f"{configuration.name} is not in spec/graphs.json"
         found = {**counts, "sha256": digest(graph.edges)}
         if found == pin:
-            return True, counts, ""
-        return False, counts, f"pinned {pin}, found {found}: compare with --against-tla"
+            return "passed", counts, ""
+        return "failed", counts, f"pinned {pin}, found {found}: compare with --against-tla"
 
     return Task("pinned", configuration.name, body)
 
@@ -191,31 +205,35 @@ class Fuzzing:
     """Random histories under way."""
 
     wanted: int
-    done: int = 0
+    tally: Tally
 
     @property
     def progress(self) -> str:
-        return f"{self.done:,} of {self.wanted:,} examples"
+        if self.tally.is_failing:
+            return f"{self.tally.examples:,} examples, making what failed shorter"
+        return f"{self.tally.examples:,} of {self.wanted:,} examples"
 
 
 def machine_task(name: str, examples: int) -> Task:
     """So many random histories of a Hypothesis machine; others each time."""
 
-    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
+    def body(progress: Progress | None) -> tuple[Status, Counts, str]:
         seed = random.SystemRandom().randrange(2**32)
-        so_far = Fuzzing(examples)
+        tally = Tally()
+        so_far = Fuzzing(examples, tally)
 
-        def tell() -> None:
-            so_far.done += 1
+        def tell(tally: Tally) -> None:
+            interrupts.look(so_far.progress if interrupts.came() else "")
             if progress is not None:
                 progress(so_far)
 
-        reached: set[str] = set()
-        failure = ""
-        for outcome in islice(rounds(name, seed, tell=tell), examples // ROUND):
-            reached |= set(outcome.reached)
-            failure = str(outcome.failed or "")
-        return not failure, {"examples": so_far.done, "behaviours": len(reached)}, failure
+        with home():
+            for _ in islice(rounds(name, seed, None, tell, tally), examples // ROUND):
+                pass
+        counts = {"examples": tally.examples, "behaviours": len(tally.reached)}
+        if tally.failed is not None:
+            return "failed", counts, str(tally.failed)
+        return "passed", counts, ""
 
     return Task("machine", name, body)
 
@@ -226,12 +244,12 @@ def _mutant_task(
     wanted: tuple[str, ...],
     look: Callable[[Mutant], tuple[str, ...]],
 ) -> Task:
-    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
+    def body(progress: Progress | None) -> tuple[Status, Counts, str]:
         found = look(mutant)
         if set(wanted) <= set(found):
-            return True, {"mutants": 1}, ""
+            return "passed", {"mutants": 1}, ""
         said = ", ".join(found) or "nothing"
-        return False, {}, f"{mutant.about} Wanted {', '.join(wanted)}, found {said}"
+        return "failed", {}, f"{mutant.about} Wanted {', '.join(wanted)}, found {said}"
 
     return Task(part, mutant.name, body, needs_java=part != "mutants-code")
 
@@ -245,7 +263,7 @@ def equality_task(
     """The two graphs are one, and the one that is pinned; TLC finds every invariant and step
     property true of it. `pin`: pin it."""
 
-    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
+    def body(progress: Progress | None) -> tuple[Status, Counts, str]:
         dump = tlc.dump(configuration, specification)
         if dump.verdict.violated:
             return _said(dump.verdict, configuration)
@@ -258,12 +276,12 @@ def equality_task(
         differs = difference(configuration, graph, dump)
         if differs:
             return (
-                False,
+                "failed",
                 counts,
                 f"step and specification differ in {configuration.name}\n{differs}",
             )
         if specification is not None:
-            return True, counts, ""
+            return "passed", counts, ""
         directory = tlc.spec_directory()
         pins = read_pins(directory)
         found = {
@@ -274,8 +292,12 @@ def equality_task(
         if pin:
             write_pins(directory, {**pins, configuration.name: found})
         elif configuration.name in CONFIGURATIONS and pins.get(configuration.name) != found:
-            return False, counts, "equal, but not as pinned in spec/graphs.json (--pin pins them)"
-        return True, counts, ""
+            return (
+                "failed",
+                counts,
+                "equal, but not as pinned in spec/graphs.json (--pin pins them)",
+            )
+        return "passed", counts, ""
 
     return Task("equal", configuration.name, body, needs_java=True)
 
@@ -288,7 +310,7 @@ def live_equality_task(configuration: Configuration) -> Task:
 def property_task(configuration: Configuration) -> Task:
     """TLC finds every invariant and step property of the specification true."""
 
-    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
+    def body(progress: Progress | None) -> tuple[Status, Counts, str]:
         return _said(tlc.check(configuration), configuration)
 
     return Task("specification", configuration.name, body, needs_java=True)
@@ -297,18 +319,18 @@ def property_task(configuration: Configuration) -> Task:
 def temporal_task(configuration: Configuration) -> Task:
     """TLC finds liveness of the specification true."""
 
-    def body(progress: Progress | None) -> tuple[bool, Counts, str]:
+    def body(progress: Progress | None) -> tuple[Status, Counts, str]:
         return _said(tlc.check(configuration, properties=tlc.TEMPORAL), configuration)
 
     return Task("specification", configuration.name, body, needs_java=True)
 
 
-def _said(verdict: tlc.Verdict, configuration: Configuration) -> tuple[bool, Counts, str]:
+def _said(verdict: tlc.Verdict, configuration: Configuration) -> tuple[Status, Counts, str]:
     counts = {"tlc-states": verdict.states, "generated": verdict.generated}
     if verdict.violated is None:
-        return True, counts, ""
+        return "passed", counts, ""
     trace = verdict.output[verdict.output.find("Error:") :]
-    return False, counts, f"{verdict.violated} does not hold in {configuration.name}\n{trace}"
+    return "failed", counts, f"{verdict.violated} does not hold in {configuration.name}\n{trace}"
 
 
 def specification_mutant_tasks() -> Iterable[Task]:

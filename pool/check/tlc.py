@@ -18,8 +18,6 @@ import importlib.util
 import os
 import re
 import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,6 +28,7 @@ import attrs
 from pool import events
 from pool.check.canonical import Label, Scale, Shape
 from pool.check.configurations import EVENTS, Configuration
+from pool.check.interrupts import look, run_process, temporary_directory
 from pool.limits import Limits
 
 MODULES = ("Pool.tla", "MCPool.tla", "PoolLiveness.tla")
@@ -95,17 +94,18 @@ class Verdict:
 
 
 def run(directory: Path, module: str, config: str, *options: str, workers: int = 2) -> Verdict:
-    """Run TLC in a directory. Raises `TlcError` if it cannot say yes or no."""
-    with tempfile.TemporaryDirectory(prefix="purepool-tlc-") as scratch:
+    """Run TLC in a directory. Raises `TlcError` if it cannot say yes or no; `Stopped`."""
+    with temporary_directory("purepool-tlc-") as scratch:
         command = [
             java(),
             "-XX:+UseParallelGC",
+            "-XX:-UsePerfData",  # a file in /tmp, which stays if it is ended
             f"-Djava.io.tmpdir={scratch}",
             "-cp",
             str(jar()),
             "tlc2.TLC",
             "-metadir",
-            scratch,
+            str(scratch),
             "-deadlock",  # which turns the check for deadlocks off
             "-workers",
             str(workers),
@@ -117,13 +117,11 @@ def run(directory: Path, module: str, config: str, *options: str, workers: int =
         environment = {k: v for k, v in os.environ.items() if k != "JAVA_TOOL_OPTIONS"}
         began = time.perf_counter()
         try:
-            done = subprocess.run(
-                command, cwd=directory, env=environment, capture_output=True, text=True, check=False
-            )
+            status, output = run_process(command, cwd=directory, env=environment)
         except OSError as error:
             raise TlcError(f"cannot run {command[0]}: {error}") from None
         seconds = time.perf_counter() - began
-    return _verdict(done.stdout + done.stderr, done.returncode, seconds)
+    return _verdict(output, status, seconds)
 
 
 def _verdict(output: str, status: int, seconds: float) -> Verdict:
@@ -257,9 +255,9 @@ def check(
     properties: tuple[str, ...] = (*INVARIANTS, *STEP_PROPERTIES),
 ) -> Verdict:
     """Have TLC check properties of the specification, temporal or others."""
-    with tempfile.TemporaryDirectory(prefix="purepool-") as place:
-        lay_out(Path(place), configuration, specification, properties)
-        verdict = run(Path(place), "Scope.tla", "Scope.cfg")
+    with temporary_directory() as place:
+        lay_out(place, configuration, specification, properties)
+        verdict = run(place, "Scope.tla", "Scope.cfg")
     if verdict.violated and verdict.violated not in properties:
         # TLC has no name for it: it is the one that was asked for
         verdict = attrs.evolve(verdict, violated=" or ".join(properties))
@@ -286,8 +284,7 @@ class Dump:
 def dump(configuration: Configuration, specification: Path | None = None) -> Dump:
     """The graph of all reachable states of the specification, whose properties are checked on the
     way. (Temporal ones are not: TLC would add steps to the graph.)"""
-    with tempfile.TemporaryDirectory(prefix="purepool-") as place:
-        directory = Path(place)
+    with temporary_directory() as directory:
         lay_out(directory, configuration, specification, (*INVARIANTS, *STEP_PROPERTIES))
         verdict = run(directory, "Scope.tla", "Scope.cfg", "-dump", "dot,actionlabels", "graph.dot")
         if verdict.violated:
@@ -314,6 +311,7 @@ def read_dump(
     ends: set[tuple[str, str]] = set()
     start: Shape | None = None
     for line in lines:
+        look()
         if edge := _EDGE.match(line):
             ends.add((edge[1], edge[2]))
         elif node := _NODE.match(line):

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
+from rich.console import Console
 
 from pool.check.configurations import PHASES, TRAFFIC, Configuration
 from pool.check.encoding import (
@@ -35,9 +37,11 @@ from pool.check.encoding import (
     given_limits,
 )
 from pool.check.explorer import Exploration, Wishes, explore
+from pool.check.interrupts import look
 from pool.check.judgement import IGNORED, Exchange, Follower, is_ignored
 from pool.check.moves import moves
 from pool.check.port import SPEC
+from pool.check.results import Result, as_json, as_junit, exit_status, save
 from pool.check.scenarios import LIMITS, Scenario, scenarios
 from pool.check.tlc import spec_directory
 from pool.events import Event
@@ -392,6 +396,7 @@ def graph_cases(graph: World) -> Iterator[Json]:
     entered: set[int] = set()
     known: set[str] = set()
     for number, path in enumerate(paths(graph), 1):
+        look()
         writer = Writer(configuration.limits[0])
         now = configuration.start
         for state, edge in [*path, (path[-1][1].target, None)]:
@@ -498,59 +503,70 @@ def read(directory: Path | None = None) -> list[File]:
     return files
 
 
-def differences(files: dict[str, str], directory: Path) -> list[str]:
-    """How the files in a directory differ from those that should be there, a line for each."""
-    found = []
+def differences(files: dict[str, str], directory: Path) -> dict[str, str]:
+    """How the files in a directory differ from those that should be there, by name."""
+    found = {}
     for name, content in files.items():
         path = directory / name
         if not path.is_file():
-            found.append(f"{name}: missing")
+            found[name] = "missing"
             continue
         there = path.read_bytes().decode("utf-8", "replace")
         if there != content:
             ours, theirs = content.splitlines(), there.splitlines()
             same = len(set(ours) & set(theirs))
-            told = f"{name}: {same} of {len(ours)} lines are as they should be"
+            told = f"{same} of {len(ours)} lines are as they should be"
             if others := len(set(theirs) - set(ours)):
                 told += f", {others} should not be there"
             elif same == len(ours):
                 told += ", but not their order, their number or their ends"
-            found.append(told)
+            found[name] = told
     extra = sorted({path.name for path in directory.glob("*.jsonl")} - set(files))
-    return [*found, *(f"{name}: should not be there" for name in extra)]
+    return {**found, **dict.fromkeys(extra, "should not be there")}
 
 
 # ---------------------------------------------------------------- command line
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `purepool vectors`."""
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; compare, and fail if they differ"
-    )
-    parser.add_argument(
-        "--directory", type=Path, default=None, metavar="DIR", help="default: spec/vectors"
-    )
-
-
 def run(arguments: argparse.Namespace) -> int:
     """`purepool vectors`: write the vectors, or compare them. The exit status."""
-    directory = arguments.directory or vectors_directory()
+    console = Console(stderr=arguments.json == "-", highlight=False)
+    directory = arguments.vectors or vectors_directory()
+    began = time.perf_counter()
     files = generate()
     size = sum(len(content) for content in files.values())
     lines = sum(content.count("\n") - 1 for content in files.values())
     told = f"{len(files)} files, {lines} cases, {size / 1e6:.2f} MB, {directory}"
+    found = differences(files, directory) if arguments.check else {}
     if arguments.check:
-        found = differences(files, directory)
-        for difference in found:
-            print(difference)
-        print(f"{'different' if found else 'as they should be'}: {told}")
-        return 1 if found else 0
+        for name, difference in found.items():
+            console.print(f"{name}: {difference}", markup=False, soft_wrap=True)
+        told = f"{'different' if found else 'as they should be'}: {told}"
+    else:
+        write(files, directory)
+    console.print(told, markup=False, soft_wrap=True)
+    results = [
+        Result(
+            "vectors",
+            name,
+            "failed" if name in found else "passed",
+            0.0,
+            {"cases": files[name].count("\n") - 1} if name in files else {},
+            found.get(name, ""),
+        )
+        for name in {**files, **found}
+    ]
+    seconds = time.perf_counter() - began
+    save(arguments.json, as_json(results, seconds, "vectors"))
+    save(arguments.junit, as_junit(results, seconds, "vectors"))
+    return exit_status(results)
+
+
+def write(files: dict[str, str], directory: Path) -> None:
+    """These files and no others."""
     directory.mkdir(parents=True, exist_ok=True)
     for path in directory.glob("*.jsonl"):
         if path.name not in files:
             path.unlink()
     for name, content in files.items():
         (directory / name).write_text(content, encoding="utf-8", newline="\n")
-    print(told)
-    return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pool.check import conform
+from pool.check.cli import main
 from tests.integration.drivers import ROOT
 
 JAVASCRIPT = ROOT / "spec" / "ports" / "javascript"
@@ -34,9 +33,7 @@ def command_line(capsys: pytest.CaptureFixture[str]) -> Cli:
     """`purepool conform`, with its status, output and errors."""
 
     def call(*arguments: str) -> Told:
-        parser = argparse.ArgumentParser(prog="purepool conform")
-        conform.add_arguments(parser)
-        status = conform.run(parser.parse_args(arguments))
+        status = main(["conform", *arguments])
         said = capsys.readouterr()
         assert "Traceback" not in said.out + said.err
         return status, said.out, said.err

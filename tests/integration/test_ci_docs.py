@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from pool.check.cli import make_parser
-from pool.check.fuzz import DATABASE
 from pool.check.machines import ROUND
+from pool.check.options import DATABASE
 from pool.check.results import totals
 from pool.check.suite import machine_task, profile, without_java
 from tests.integration.drivers import ROOT
@@ -41,7 +41,7 @@ def parsed(name: str) -> list[argparse.Namespace]:
 def test_every_command_is_one_that_there_is(job: str, line: str) -> None:
     first, *rest = shlex.split(line)
     if first == "purepool":
-        assert make_parser().parse_args(rest).run
+        assert make_parser().parse_args(rest).sub_command
     else:
         assert [first, *rest] == ["pip", "install", "purepool[check]"]
         assert re.search(r"^check = \[", (ROOT / "pyproject.toml").read_text(), re.M)
@@ -49,13 +49,13 @@ def test_every_command_is_one_that_there_is(job: str, line: str) -> None:
 
 def test_the_push_checks_with_the_profile_for_it() -> None:
     (check,) = parsed("check")
-    assert (check.command, check.profile) == ("check", "ci")
+    assert (check.sub_command, check.profile) == ("check", "ci")
     assert (check.json, check.junit) == ("check.json", "check.xml")
 
 
 def test_the_night_goes_on_where_the_last_one_stopped() -> None:
     fuzz, check = parsed("nightly")
-    assert (fuzz.command, check.command, check.profile) == ("fuzz", "check", "nightly")
+    assert (fuzz.sub_command, check.sub_command, check.profile) == ("fuzz", "check", "nightly")
     caches = [s["with"] for s in JOBS["nightly"]["steps"] if "cache/" in s.get("uses", "")]
     assert [cache["path"] for cache in caches] == [str(fuzz.database)] * 2
     assert str(fuzz.database) == str(DATABASE)
@@ -78,7 +78,7 @@ def test_the_other_commands_of_the_page_are_commands() -> None:
     lines = re.findall(r"^    purepool (.*)$", PAGE.read_text(), re.M)
     assert len(lines) >= 2
     for line in lines:
-        assert make_parser().parse_args(shlex.split(line)).run
+        assert make_parser().parse_args(shlex.split(line)).sub_command
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ import pytest
 
 from pool.check.cli import main
 from pool.check.machines import MACHINES, machine, run_machine
+from tests.integration.drivers import ROOT, until
 from tests.integration.processes import SECONDS, process
 
 COMMANDS = Path(sys.executable).parent
@@ -48,7 +49,8 @@ class Shell:
         self, command: str, faulty: bool
     ) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
         path = os.pathsep.join([str(COMMANDS), os.environ["PATH"]])
-        environment = {**os.environ, "PATH": path, "PYTHONPATH": str(self.fault) if faulty else ""}
+        python = os.pathsep.join([str(self.fault), str(ROOT)] if faulty else [str(ROOT)])
+        environment = {**os.environ, "PATH": path, "PYTHONPATH": python}
         return process(command, shell=True, cwd=self.place, env=environment)
 
     def kept(self) -> list[Path]:
@@ -102,38 +104,50 @@ def test_a_fault_is_found_kept_tried_first_and_seen_again(shell: Shell) -> None:
     before = len(shell.kept())
     assert before > 0
     status, out = shell(command[0], faulty=False)
-    assert (status, "nothing fails" in out) == (0, True)
+    assert (status, "it fails no more" in out) == (3, True)
     status, out = shell("purepool fuzz --machine step --seconds 0.1", faulty=False)
     assert status == 0
     assert "first seen in this run, the 3rd: " in out
     assert len(shell.kept()) < before
 
 
-def test_ctrl_c_ends_it_with_what_there_is(shell: Shell) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_what_there_is(shell: Shell, number: signal.Signals) -> None:
     command = "exec purepool fuzz --seconds 600 --json part.json"
     with shell.start(command, faulty=False) as running:
         assert running.stdout is not None
-        assert "seed" in running.stdout.readline()
-        running.send_signal(signal.SIGINT)
+        assert "200 s each" in running.stdout.readline()
+        until((shell.place / ".purepool" / "hypothesis").exists, SECONDS)  # step has begun
+        running.send_signal(number)
         out, err = running.communicate(timeout=SECONDS)
-    assert (running.returncode, err) == (130, "")
+    assert (running.returncode, err) == (128 + number, "")
     assert "stopped" in out
     report = json.loads((shell.place / "part.json").read_text())
-    assert report["stopped"]
-    assert report["results"][0]["name"] == "step"
+    assert (report["passed"], report["stopped"], report["signal"]) == (False, True, number.name)
+    assert {one["status"] for one in report["results"]} == {"stopped"}
+    assert [one["name"] for one in report["results"]] == list(MACHINES)
+    assert not (shell.place / ".hypothesis").exists()
     assert json.loads((shell.place / ".purepool" / "step.json").read_text())["runs"] == 1
 
 
 @pytest.mark.slow
-def test_the_same_seed_tries_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    seen = []
-    for name in ("one", "other"):
-        database = str(tmp_path / name)
-        command = ["fuzz", "--machine", "step", "--seconds", "0.001", "--seed", "7"]
-        assert main([*command, "--database", database]) == 0
-        seen.append((tmp_path / name / "step.json").read_text())
-    assert seen[0] == seen[1]
+def test_the_same_seed_tries_the_same() -> None:
+    one, other = (run_machine("step", 50, seed=7) for _ in range(2))
+    assert one == other
+    assert one.examples >= 50
+
+
+def test_the_time_is_asked_before_each_example(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However short it is, something is tried: one example."""
+    database, report = tmp_path / "kept", tmp_path / "report.json"
+    command = ["fuzz", "--machine", "step", "--seconds", "0.000001", "--seed", "7"]
+    assert main([*command, "--database", str(database), "--json", str(report)]) == 0
+    assert json.loads(report.read_text())["totals"]["examples"] == 1
     assert "seed 7" in capsys.readouterr().out
+    reached = json.loads((database / "step.json").read_text())["reached"]
+    assert all("Rule(" not in what and len(what) < 80 for what in reached)
 
 
 @pytest.mark.parametrize("name", MACHINES)
@@ -151,8 +165,6 @@ def test_every_machine_is_where_it_is_said_to_be(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seconds", "0"], "--seconds 0: allowed is a number above 0"),
-        (["--seconds", "nan"], "--seconds nan: allowed is a number above 0"),
         (["--machine", "pump"], "no machine pump. There are step, differential, runtime"),
         (["--machine", "step", "--replay", "AXic"], "--replay: this is no program"),
         (["--machine", "step", "--replay", "ä"], "--replay: this is no program"),

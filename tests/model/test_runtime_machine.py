@@ -87,8 +87,8 @@ def test_every_goal_is_reached() -> None:
 
     class Reached(RuntimeMachine):
         @classmethod
-        def collect(cls, reached: Counter[str]) -> None:
-            total.update(reached)
+        def collect(cls, ended: RuntimeMachine) -> None:
+            total.update(ended.reached)
 
     for number in range(10):
         run(Reached, number, 100)

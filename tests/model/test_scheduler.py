@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable
 import attrs
 import pytest
 
-from pool.check import suite
+from pool.check import interrupts, suite
 from pool.check.orders import Schedules, explore, replay
 from pool.check.programs import DEEP, PROGRAMS
 from pool.check.results import Underway, as_json
@@ -251,16 +251,10 @@ def test_stopping_it_keeps_what_was_found_and_leaves_nothing_behind() -> None:
     threads = threading.active_count()
 
     def stop(found: Schedules) -> None:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        found = explore(PROGRAMS["dead"].make, progress=stop)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert 0 < found.interleavings < COUNTS["dead"][0]
-    assert not found.complete
-    assert found.violation is None
+    with interrupts.noted(), pytest.raises(interrupts.Stopped, match=r"^200 interleavings, "):
+        explore(PROGRAMS["dead"].make, progress=stop)
     assert threading.active_count() == threads
 
 
@@ -271,9 +265,8 @@ def test_a_key_press_in_the_middle_of_a_thread_stops_it() -> None:
         with toy.locks[0]:
             raise KeyboardInterrupt
 
-    found = explore(lambda: Toy(works, says("b")))
-    assert not found.complete
-    assert found.violation is None
+    with pytest.raises(KeyboardInterrupt):
+        explore(lambda: Toy(works, says("b")))
 
 
 def test_a_key_press_in_a_thread_that_is_ended_stops_it() -> None:
@@ -300,8 +293,8 @@ def test_a_key_press_in_a_finalizer_stops_it() -> None:
     def loses(toy: Toy) -> None:
         Lost()
 
-    found = explore(lambda: Toy(loses, says("b"), says("c")))
-    assert (found.interleavings, found.complete, found.violation) == (1, False, None)
+    with pytest.raises(KeyboardInterrupt):
+        explore(lambda: Toy(loses, says("b"), says("c")))
 
 
 # ---------------------------------------------------------------- faults it must show
@@ -354,7 +347,7 @@ def test_the_result_says_how_many_interleavings() -> None:
     result = suite.schedules_task(PROGRAMS["turns"]).run()
     assert result.passed
     assert result.counts == {"interleavings": COUNTS["turns"][0]}
-    assert json.loads(as_json([result], 1.0))["totals"] == result.counts
+    assert json.loads(as_json([result], 1.0, "check"))["totals"] == result.counts
 
 
 def test_the_result_tells_the_order_that_breaks_a_promise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,8 +362,9 @@ def test_the_result_tells_the_order_that_breaks_a_promise(monkeypatch: pytest.Mo
 def test_a_stopped_task_says_so() -> None:
     def stop(found: Underway) -> None:
         assert "interleavings" in found.progress
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGTERM)
 
-    result = suite.schedules_task(PROGRAMS["dead"]).run(stop)
-    assert not result.passed
+    with interrupts.noted():
+        result = suite.schedules_task(PROGRAMS["dead"]).run(stop)
+    assert result.status == "stopped"
     assert result.message.startswith("stopped after 200 interleavings")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import attrs
 import pytest
 
 from pool.check import vectors
+from pool.check.cli import main
 from pool.check.configurations import EVENTS
 from pool.check.encoding import (
     change,
@@ -61,7 +61,7 @@ def generated() -> dict[str, str]:
 
 def test_they_are_up_to_date(generated: dict[str, str]) -> None:
     """If this fails: `purepool vectors`, and look at the difference before you believe it."""
-    assert vectors.differences(generated, DIRECTORY) == []
+    assert vectors.differences(generated, DIRECTORY) == {}
 
 
 def test_they_are_generated_alike_twice(generated: dict[str, str]) -> None:
@@ -98,11 +98,9 @@ def test_check_tells_what_differs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(vectors, "generate", lambda: generated)
-    parser = argparse.ArgumentParser()
-    vectors.add_arguments(parser)
-    directory = ["--directory", str(tmp_path)]
-    assert vectors.run(parser.parse_args(directory)) == 0
-    assert vectors.run(parser.parse_args([*directory, "--check"])) == 0
+    command = ["vectors", "--vectors", str(tmp_path)]
+    assert main(command) == 0
+    assert main([*command, "--check"]) == 0
     lines = (tmp_path / "leaks.jsonl").read_text().splitlines()
     (tmp_path / "leaks.jsonl").write_text("\n".join([*lines[:-1], "{}"]) + "\n")
     (tmp_path / "ages.jsonl").unlink()
@@ -110,15 +108,22 @@ def test_check_tells_what_differs(
     (tmp_path / "rest.jsonl").write_bytes(crlf)
     (tmp_path / "other.jsonl").write_text("{}\n")
     capsys.readouterr()
-    assert vectors.run(parser.parse_args([*directory, "--check"])) == 1
+    report = tmp_path / "report.json"
+    assert main([*command, "--check", "--json", str(report)]) == 1
     told = capsys.readouterr().out
+    failed = {one["name"] for one in json.loads(report.read_text())["results"]} - {
+        one["name"]
+        for one in json.loads(report.read_text())["results"]
+        if one["status"] == "passed"
+    }
+    assert failed == {"leaks.jsonl", "ages.jsonl", "rest.jsonl", "other.jsonl"}
     assert f"leaks.jsonl: {len(lines) - 1} of {len(lines)} lines" in told
     assert "lines are as they should be, 1 should not be there" in told
     assert "rest.jsonl: 26 of 26 lines are as they should be, but not their order" in told
     assert "ages.jsonl: missing" in told
     assert "other.jsonl: should not be there" in told
-    assert vectors.run(parser.parse_args(directory)) == 0
-    assert vectors.differences(generated, tmp_path) == []
+    assert main(command) == 0
+    assert vectors.differences(generated, tmp_path) == {}
 
 
 def test_another_format_is_refused(tmp_path: Path) -> None:
