@@ -2,8 +2,8 @@
 thread: from a signal's handler, and from a finalizer.
 
 Theory.  As `test_every_instant_calls.py`, for the drop-in: what playhouse's users call and read
-from anywhere.  A call may be refused with an error of peewee's, or find that there is nothing to do; but
-nobody waits for himself, the checkout goes on, and nothing is lost.
+from anywhere.  A call may be refused with an error of peewee's, or find that there is nothing to
+do; but nobody waits for himself, the checkout goes on, and nothing is lost.
 """
 
 from __future__ import annotations
