@@ -51,6 +51,11 @@ class Sync:
     """Which thread this is."""
 
     @staticmethod
+    def is_waited_for() -> bool:
+        """Whether the program ends only after this thread."""
+        return not threading.current_thread().daemon
+
+    @staticmethod
     def start(target: Callable[[], object], name: str) -> None:
         """Start a helper's thread; `RuntimeError` if there can be none. It is a daemon but where a
         subinterpreter has none: that waits for its threads first, then comes what is done at its

@@ -144,7 +144,7 @@ class Helpers:
                 if pause is None and runtime.state.phase == "closed" and not runtime.jobs:
                     break
                 del runtime  # so that a pool nobody uses can be collected meanwhile
-                if not threading.current_thread().daemon:  # then the end waits for this thread
+                if self._sync.is_waited_for():  # then the end waits for this thread
                     if is_ending():
                         return
                     pause = _least(pause, LOOK_FOR_THE_END)

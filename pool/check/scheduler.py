@@ -183,6 +183,9 @@ class World:
     def monotonic(self) -> float:
         return self.now
 
+    def is_waited_for(self) -> bool:
+        return False
+
     def start(self, target: Callable[[], object], name: str) -> None:
         """A helper's thread."""
         self.spawn(target, name, daemon=True)
