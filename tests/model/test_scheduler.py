@@ -58,7 +58,7 @@ COUNTS: dict[str, tuple[int, int]] = {
     "loss-fine": (4511, 2),
     "interrupted-fine": (1393, 5),
     "interrupted-loss-fine": (575, 2),
-    "interrupted-holder-fine": (4194, 11),
+    "interrupted-holder-fine": (4195, 11),
     "interrupted-close-fine": (677, 4),
     "helpers": (1379, 1),
     "helpers-discard": (49, 1),
