@@ -57,7 +57,7 @@ quick: $(VENV)/dev ## Run the pure and the SQLite tests, but the slow ones (TLC,
 	@PUREPOOL_HITS=1000 $(PYTEST) $(SPREAD) tests/model tests/integration -m "not database and not slow"
 
 instants: $(VENV)/dev ## An exception, or a fork, at every instant; where these are differs from Python to Python
-	@$(PYTEST) $(SPREAD) tests/integration/test_every_instant.py tests/integration/test_every_instant_fork.py
+	@$(PYTEST) $(SPREAD) tests/integration/test_every_instant*.py
 
 pythons: ## Fetch Python 3.14 and 3.15, compile a free-threaded 3.13; three minutes (ONLY=3.15 for one)
 	@$(INTERPRETER) -m tests.pythons $(ONLY)

@@ -225,7 +225,7 @@ def refused(pool: Scripted) -> None:
         del leases
 
 
-WORKS = [with_block, with_lease, discarded, forgotten, refused]
+WORKS = [with_block, with_lease, discarded, forgotten]
 
 
 # ---------------------------------------------------------------- the test
@@ -295,6 +295,17 @@ def test_in_the_middle_of_other_calls(
     record_property: Any, opener: str, work: Callable[[Scripted], None], method: Method
 ) -> None:
     one_by_one(record_property, opener, work, method, by_a_handler)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "method",
+    [acquire_and_forget, release, lose, close_and_wait],
+    ids=lambda method: method.__name__,
+)
+def test_in_the_middle_of_a_wait(record_property: Any, method: Method) -> None:
+    """These take long, for at most instants somebody waits for something a while."""
+    one_by_one(record_property, "caller", refused, method, by_a_handler)
 
 
 @pytest.mark.slow
