@@ -209,7 +209,10 @@ def _taken_at(owner: Any) -> str:
 
 def _origin(error: BaseException) -> tuple[object, ...]:
     """The line that raised it."""
-    traceback = error.__traceback__
+    try:
+        traceback = error.__traceback__
+    except Exception:  # an error of somebody else's can be anything
+        return ()
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     if traceback is None:

@@ -609,7 +609,8 @@ class Runtime:
             self._closed(mark)
 
     def _closed(self, mark: weakref.ref[_Work]) -> None:
-        self.closing.pop(mark, None)
+        with contextlib.suppress(TypeError):  # as below
+            self.closing.pop(mark, None)
         self.onlookers.notify()
 
     def _connect(self, ticket: int | None) -> None:
@@ -617,9 +618,11 @@ class Runtime:
         work = _Work()
         mark = weakref.ref(work, self._connected)
         self.connecting[mark] = me = self.sync.ident()
+        outermost = me not in self.callers
         began = self.clock()
         try:
-            self.callers.add(me)
+            if outermost:
+                self.callers.add(me)
             connection = self.driver.connect()
         except BaseException as error:
             if ticket is None or isinstance(error, Exception):  # else it is a Cancel
@@ -636,12 +639,13 @@ class Runtime:
         else:
             self.apply(Opened(self.clock(), ticket, connection, began, self.jitter() / 10))
         finally:
-            if ticket is None:
+            if outermost:
                 self.callers.discard(me)
             self._connected(mark)
 
     def _connected(self, mark: weakref.ref[_Work]) -> None:
-        self.connecting.pop(mark, None)
+        with contextlib.suppress(TypeError):  # interrupted before it was noted: it has no hash
+            self.connecting.pop(mark, None)
 
     def _after_fork(self) -> None:
         """In a child: a fresh lock, nothing of the parent's left to do, and its connections
