@@ -59,8 +59,8 @@ quick: $(VENV)/dev ## Run the pure and the SQLite tests, but the slow ones (TLC,
 instants: $(VENV)/dev ## An exception, or a fork, at every instant; where these are differs from Python to Python
 	@$(PYTEST) $(SPREAD) tests/integration/test_every_instant*.py
 
-pythons: ## Fetch Python 3.14 and 3.15, compile a free-threaded 3.13; three minutes (ONLY=3.15 for one)
-	@$(INTERPRETER) -m tests.pythons $(ONLY)
+pythons: $(VENV)/dev ## Fetch Python 3.14 and 3.15, compile a free-threaded 3.13; three minutes (ONLY=3.15 for one)
+	@$(BIN)/python -m tests.pythons $(ONLY)
 
 check: $(VENV)/dev ## Explore, compare with TLA+, plant faults, try every order of threads: what users put into CI
 	@$(BIN)/purepool check --profile ci
