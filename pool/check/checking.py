@@ -1,18 +1,14 @@
-"""`purepool check`: look at every state, compare with the specification, find the mutants.
+"""`purepool check`: explore every state, compare with the specification, find the mutants.
 
 Theory.  The command picks tasks (`suite.py`), runs them, shows how they get on, and says what they
 came to; it knows nothing else.  Tasks that need Java run in threads, for all they do is wait for
 it; the others run one after another, here.  Each looks by itself whether a signal came
 (`interrupts.py`) and then is stopped; those that have not begun do not begin, and say so.
-
-Exit status: 0 all is well, 1 something does not hold, 2 the command was wrong, 3 --most-states came
-before the end, 130 or 143 a signal did.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -25,9 +21,9 @@ from rich.table import Table
 from pool.check import coverage as covering
 from pool.check import suite
 from pool.check.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
-from pool.check.interrupts import PATIENCE, came
+from pool.check.interrupts import PATIENCE, came, read_standard_input
 from pool.check.notation import read_history, replay, write
-from pool.check.options import UsageError, legend
+from pool.check.options import UsageError, legend, refuse
 from pool.check.results import (
     PARTS,
     Progress,
@@ -38,6 +34,7 @@ from pool.check.results import (
     count,
     exit_status,
     save,
+    shown,
     totals,
     verdict,
 )
@@ -49,6 +46,7 @@ ALL = {**CONFIGURATIONS, **DEEP, **LIVENESS}
 def run(arguments: argparse.Namespace) -> int:
     """Do it, and give the exit status."""
     console = Console(stderr=arguments.json == "-", highlight=False)
+    _refuse_what_does_nothing(arguments)
     if arguments.list:
         _list(console)
         return 0
@@ -66,10 +64,27 @@ def run(arguments: argparse.Namespace) -> int:
     return exit_status(results)
 
 
+BOUNDS = ("callers", "max_size", "ticks", "events", "most_states")
+MODES = ("profile", "mutants", "coverage", "replay", "list")
+"""What has configurations of its own, or none."""
+
+
+def _refuse_what_does_nothing(arguments: argparse.Namespace) -> None:
+    for mode in MODES:
+        if getattr(arguments, mode):
+            refuse(arguments, f"with --{mode}", "configurations", *BOUNDS)
+            if mode in ("coverage", "replay", "list"):
+                refuse(arguments, f"with --{mode}", "json", "junit")
+    if arguments.against_tla:
+        refuse(arguments, "with --against-tla", *BOUNDS)
+    else:
+        refuse(arguments, "without --against-tla", "spec", "pin")
+    if arguments.spec:
+        refuse(arguments, "with --spec: only the specification itself is pinned", "pin")
+
+
 def _tasks(arguments: argparse.Namespace) -> list[Task]:
     if arguments.profile:
-        if arguments.configurations:
-            raise UsageError("a profile has its own configurations")
         return suite.profile(arguments.profile)
     if arguments.mutants:
         return [*suite.specification_mutant_tasks(), *suite.code_mutant_tasks()]
@@ -90,15 +105,14 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
         if bounded:
             configuration = _with_bounds(configuration, arguments)
         if configuration.name in LIVENESS:
-            tasks.append(suite.liveness_task(configuration))
+            tasks.append(suite.liveness_task(configuration, arguments.most_states))
         else:
             tasks.append(suite.explore_task(configuration, arguments.most_states))
     return tasks
 
 
 def _bounded(arguments: argparse.Namespace) -> bool:
-    names = ("callers", "max_size", "ticks", "events", "most_states")
-    return any(getattr(arguments, name) is not None for name in names)
+    return any(getattr(arguments, name) is not None for name in BOUNDS)
 
 
 def _with_bounds(configuration: Configuration, arguments: argparse.Namespace) -> Configuration:
@@ -162,8 +176,7 @@ MARKS = {"passed": "[green]ok[/]", "failed": "[red]FAILED[/]", "stopped": "[yell
 
 def show_line(console: Console, result: Result) -> None:
     """What one check came to."""
-    counts = [f"{number:,} {name}" for name, number in result.counts.items()]
-    said = ", ".join([*counts, f"{result.seconds:.1f} s"])
+    said = ", ".join([*shown(result.counts), f"{result.seconds:.1f} s"])
     line = f"{MARKS[result.status]} {result.part} {result.name}  {said}"
     console.print(line, soft_wrap=True)
     if result.message:
@@ -183,7 +196,7 @@ def _show(console: Console, results: list[Result], seconds: float) -> None:
             str(len(mine)),
             str(count(mine, "failed")),
             f"{sum(result.seconds for result in mine):.1f} s",
-            ", ".join(f"{number:,}\u00a0{name}" for name, number in totals(mine).items()),
+            ", ".join(said.replace(" ", "\u00a0") for said in shown(totals(mine))),
         )
     console.print()
     console.print(table)
@@ -194,23 +207,24 @@ def _show(console: Console, results: list[Result], seconds: float) -> None:
 
 
 def _list(console: Console) -> None:
-    table = Table(box=None)
-    for title in ("configuration", "opener", "callers", "max_size", "about"):
-        table.add_column(title)
-    for configuration in ALL.values():
-        sizes = sorted({str(limits.max_size) for limits in configuration.limits})
-        table.add_row(
-            configuration.name,
-            configuration.opener,
-            str(configuration.callers),
-            ", ".join(sizes),
-            configuration.about,
-        )
-    console.print(table)
+    for title, worlds in (
+        ("checked if none is named, and with --profile ci", CONFIGURATIONS),
+        ("for liveness, likewise", LIVENESS),
+        ("larger, with --profile nightly", DEEP),
+    ):
+        names = {}
+        for world in worlds.values():
+            sizes = sorted({str(limits.max_size or "without limit") for limits in world.limits})
+            bounds = f"{world.callers} callers, max_size {', '.join(sizes)}, opener {world.opener}"
+            names[world.name] = f"{world.about} ({bounds})"
+        console.print(f"{title}:\n{legend(names)}\n", markup=False, soft_wrap=True)
 
 
 def _replay(console: Console, path: str) -> int:
-    text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    if path == "-":
+        text = read_standard_input()
+    else:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
     limits, history = read_history(text)
     console.print(write(limits), markup=False, soft_wrap=True)
     broken: list[str] = []

@@ -17,6 +17,7 @@ import importlib
 import importlib.metadata
 import io
 import sys
+import time
 from collections.abc import Callable, Sequence
 
 from pool.check import interrupts, options
@@ -28,19 +29,23 @@ COMMANDS: dict[str, tuple[Add, str, str]] = {
     "check": (
         options.add_check,
         "pool.check.checking",
-        "explore every state, compare with the specification, find planted faults",
+        "explore every state, compare with the specification, plant faults",
     ),
     "fuzz": (
         options.add_fuzz,
         "pool.check.fuzz",
-        "random histories for a while, going on where the last run stopped",
+        "try random histories for a while; keeps what failed for the next run",
     ),
     "vectors": (
         options.add_vectors,
         "pool.check.vectors",
-        "write or verify the test vectors for ports",
+        "write the test vectors for ports, or verify them",
     ),
-    "conform": (options.add_conform, "pool.check.conform", "run a port against the vectors"),
+    "conform": (
+        options.add_conform,
+        "pool.check.conform",
+        "check a port to another language: the vectors, then random histories",
+    ),
 }
 """Name -> (what adds its arguments, the module that does it, what it does)."""
 
@@ -77,19 +82,21 @@ def version() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; the exit status."""
+    began = time.perf_counter()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the marks, where there is no UTF-8
     with interrupts.noted():
         try:
-            return _main(arguments)
+            return _main(arguments, began)
         except KeyboardInterrupt:  # also what is not our `Stopped`: in a thread there is no handler
             print("purepool: stopped", file=sys.stderr)
             return interrupts.status()
 
 
-def _main(arguments: Sequence[str] | None) -> int:
+def _main(arguments: Sequence[str] | None, began: float) -> int:
     given = make_parser().parse_args(arguments)
+    given.began = began
     try:
         command = importlib.import_module(COMMANDS[given.sub_command][1])
     except ModuleNotFoundError as error:
@@ -97,7 +104,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         if package not in EXTRA:
             raise
         return _complain(f"{package} is missing: `pip install 'purepool[check]'` brings it")
-    interrupts.look()
+    interrupts.checkpoint()
     from pool.check.mutants import MutantError
     from pool.check.notation import NotationError
     from pool.check.tlc import TlcError

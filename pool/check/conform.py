@@ -40,7 +40,7 @@ from pool.check import interrupts, report
 from pool.check.configurations import EVENTS
 from pool.check.encoding import Json, changed, decode_limits, encode_state
 from pool.check.histories import Enough, histories
-from pool.check.interrupts import Stopped, look
+from pool.check.interrupts import Stopped, checkpoint
 from pool.check.judgement import (
     IGNORED,
     Divergence,
@@ -53,7 +53,7 @@ from pool.check.judgement import (
 from pool.check.machines import home
 from pool.check.needs import Lack, needs
 from pool.check.options import UsageError
-from pool.check.port import OPENERS, Hello, Port, PortFailure
+from pool.check.port import ANSWERING, OPENERS, Hello, Port, PortFailure
 from pool.check.results import save
 from pool.check.rules import judged
 from pool.check.vectors import File, read
@@ -177,7 +177,7 @@ def run_vectors(port: Port, files: Sequence[File], verdict: Verdict, tick: Tick)
     for file in files:
         for case in file.cases:
             hello = port.start()
-            look()
+            checkpoint()
             tick()
             opener = case["limits"].get("opener", "caller")
             if opener in OPENERS and opener not in hello.openers:
@@ -213,7 +213,7 @@ def run_histories(
         found = examine(port, exchanges(history), "histories", verdict.seen)
         verdict.histories += 1
         verdict.events += len(history.events)
-        look()
+        checkpoint()
         tick()
         if found is not None:
             verdict.found(found)
@@ -246,7 +246,7 @@ def conform(
     *,
     seconds: float = 20.0,
     first_seed: int = 0,
-    timeout: float = 5.0,
+    timeout: float = ANSWERING,
     shrinking: float = 10.0,
     directory: Path | None = None,
     console: Console | None = None,

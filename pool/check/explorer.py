@@ -27,7 +27,7 @@ import attrs
 from pool import invariants
 from pool.check.canonical import Label, Labeller, Shape, shaper, sound
 from pool.check.configurations import Configuration
-from pool.check.interrupts import came, look
+from pool.check.interrupts import came, checkpoint
 from pool.check.moves import moves
 from pool.check.properties import (
     MACHINE,
@@ -221,7 +221,7 @@ def _search(
     while queue:
         if came():
             result.frontier, result.seconds = len(queue), time.perf_counter() - began
-            look(result.progress)
+            checkpoint(result.progress)
         number, before, now = queue.popleft()
         if not ticks_in_time(machine, shape, before, now):
             why = f"at {now} a Tick does something, but wake_at did not ask for it"

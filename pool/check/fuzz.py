@@ -1,10 +1,10 @@
 """`purepool fuzz`: random histories for as long as there is time, night after night.
 
 Theory.  The time is divided among the machines (`machines.py`), and each is run in rounds until its
-share is over, which is asked before each example: so it takes as long as it was told to.  Two
-things may take longer: what failed the last time is tried whatever the time, and what fails is
-still made short.  A round has a seed of its own, one more than the last, so that what it tries
-depends on nothing but its seed.  What goes on from one run to the next is in a directory:
+share is over, which is asked before each example: so it takes as long as it was told to, start
+included.  Two things may take longer: what failed the last time is tried whatever the time, and
+what fails is still shrunk.  A round has a seed of its own, one more than the last, so that what it
+tries depends on nothing but its seed.  What goes on from one run to the next is in a directory:
 
 * A program that failed, shrunk.  It is the first thing that the next run tries, and it is
   forgotten only when it does not fail any more.
@@ -15,9 +15,6 @@ depends on nothing but its seed.  What goes on from one run to the next is in a 
 Histories are not steered towards new behaviours (`hypothesis.target`).  That was tried: with the
 number of behaviours of a history as its score, as many were reached as without, and a fifth
 fewer sequences of three events, for the histories become variations of the best one.
-
-Exit status: 0 nothing failed, 1 something did, 2 the command was wrong, 3 what was to be replayed
-fails no more, 130 or 143 a signal stopped it.
 """
 
 from __future__ import annotations
@@ -37,7 +34,7 @@ from rich.status import Status
 from pool.check import interrupts
 from pool.check.checking import show_line
 from pool.check.machines import Tally, home, replay, rounds
-from pool.check.options import MACHINES, WIDTH, UsageError
+from pool.check.options import MACHINES, WIDTH, UsageError, refuse
 from pool.check.results import (
     INCONCLUSIVE,
     NOT_BEGUN,
@@ -64,10 +61,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.replay is not None:
         if len(names) != 1:
             raise UsageError("--replay needs --machine, with the name it was printed with")
+        refuse(arguments, "with --replay", "seed", "json", "junit")
         return _replay(console, names[0], arguments.replay)
     seed = random.SystemRandom().randrange(2**32) if arguments.seed is None else arguments.seed
-    began = time.perf_counter()
-    results = _run(console, names, arguments.seconds, seed, arguments.database)
+    began: float = arguments.began
+    results = _run(console, names, began, arguments.seconds, seed, arguments.database)
     seconds = time.perf_counter() - began
     console.print(verdict(results, seconds))
     save(arguments.json, as_json(results, seconds, "fuzz", seed=seed))
@@ -78,13 +76,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _replay(console: Console, name: str, program: str) -> int:
     try:
         with home():
-            failed = replay(name, program, lambda tally: interrupts.look())
+            failed = replay(name, program, lambda tally: interrupts.checkpoint())
     except ValueError as error:
         raise UsageError(f"--replay: {error}") from None
     if failed is None:
         console.print(
-            "it fails no more: the fault is gone, or the program was printed by another version"
-            "\nof this machine or of Hypothesis"
+            "It does not fail any more: the fault is gone, or the program was printed by another"
+            "\nversion of this machine or of Hypothesis."
         )
         return INCONCLUSIVE
     console.print(str(failed), markup=False, soft_wrap=True)
@@ -133,21 +131,22 @@ class Kept:
 
 
 def _run(
-    console: Console, names: list[str], seconds: float, seed: int, database: Path
+    console: Console, names: list[str], began: float, seconds: float, seed: int, database: Path
 ) -> list[Result]:
-    """The results, also of machines that there was no time for."""
+    """The results, also of machines that there was no time for. What one takes beyond its share is
+    missing from the next one's."""
     results: list[Result] = []
     share = seconds / len(names)
     database.mkdir(parents=True, exist_ok=True)
     kept = {name: Kept.read(database, name) for name in names}
     each = " each" if len(names) > 1 else ""
-    console.print(f"{', '.join(names)}: {share:g} s{each}", markup=False, soft_wrap=True)
+    console.print(f"{', '.join(names)}: {share:.3g} s{each}", markup=False, soft_wrap=True)
     console.print(f"seed {seed}, examples in {database}", markup=False, soft_wrap=True)
-    for name in names:
+    for number, name in enumerate(names, 1):
         if interrupts.came():
             results.append(Result("fuzz", name, "stopped", 0.0, {}, NOT_BEGUN))
             continue
-        result, tally = _fuzz(console, name, share, seed, database)
+        result, tally = _fuzz(console, name, began + number * share, seed, database)
         new = kept[name].add(tally)
         results.append(attrs.evolve(result, counts={**result.counts, "new": len(new)}))
         show_line(console, results[-1])
@@ -158,16 +157,17 @@ def _run(
 
 
 def _fuzz(
-    console: Console, name: str, seconds: float, seed: int, database: Path
+    console: Console, name: str, deadline: float, seed: int, database: Path
 ) -> tuple[Result, Tally]:
     """Rounds of one machine, until the time is over or one fails."""
     began = time.perf_counter()
+    seconds = max(0.0, deadline - began)
     tally = Tally()
     stopped = False
     with home(database / "hypothesis"), console.status(f"{name}: starting") as status:
 
         def tell(tally: Tally) -> None:
-            interrupts.look()
+            interrupts.checkpoint()
             passed = time.perf_counter() - began
             over = passed >= seconds and tally.in_rounds and tally.examples > 0
             if over and not tally.is_failing:
@@ -183,9 +183,9 @@ def _fuzz(
             stopped = True
     message = str(tally.failed or "")
     if stopped:
-        message = f"stopped {time.perf_counter() - began:.1f} s after it began, of {seconds:g} s"
+        message = f"stopped after {time.perf_counter() - began:.1f} of {seconds:.3g} s"
         if tally.is_failing:
-            message += "\nsomething fails; it is kept, and the next run tries it first"
+            message += "\na program fails; it is kept, and the next run tries it first"
     return Result(
         "fuzz",
         name,
@@ -198,5 +198,5 @@ def _fuzz(
 
 def _show_progress(status: Status, name: str, tally: Tally, passed: float, seconds: float) -> None:
     rate = tally.examples / max(passed, 0.001)
-    left = "making what failed shorter" if tally.is_failing else f"{seconds - passed:.0f} s left"
+    left = "shrinking what failed" if tally.is_failing else f"{seconds - passed:.0f} s left"
     status.update(f"{name}: {tally.examples:,} examples, {rate:,.0f} examples/s, {left}")

@@ -2,9 +2,9 @@
 
 Theory.  A handler that raises does so anywhere: inside a callback of Hypothesis, which takes the
 exception for a fault of what it tests, or inside a finalizer, which swallows it.  So the handler
-only sets a flag.  Whatever takes long calls `look` where it can stop: between examples, states
-and steps, and while it waits for another process.  `look` raises `Stopped`, and nobody on the way
-out concludes anything from it: what was stopped is neither right nor wrong.
+only sets a flag.  Whatever takes long calls `checkpoint` where it can stop: between examples,
+states and steps, and while it waits for another process.  `checkpoint` raises `Stopped`, and nobody
+on the way out concludes anything from it: what was stopped is neither right nor wrong.
 
 A second signal means that the first did not help.  It ends the process at once: what others have to
 be rid of (processes, directories) is registered here, and is ended and removed first.  Some
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -36,7 +37,7 @@ REPEATED = 0.5
 """Seconds after the first signal during which another one says nothing new."""
 
 PATIENCE = 0.1
-"""Seconds between two looks while another process is waited for."""
+"""Seconds between two checkpoints while another process is waited for."""
 
 STOPPING = "\npurepool: stopping; once more to end at once\n"
 
@@ -62,7 +63,7 @@ def status() -> int:
     return 128 + (_came or signal.SIGINT)
 
 
-def look(progress: str = "") -> None:
+def checkpoint(progress: str = "") -> None:
     """Raise `Stopped` if a signal came. Cheap: one comparison."""
     if _came is not None:
         raise Stopped(progress)
@@ -114,6 +115,22 @@ def _say_on_terminal(what: str) -> None:
             os.write(sys.stderr.fileno(), what.encode())
 
 
+def read_standard_input() -> str:
+    """All of it. A handler that only notes would let the read go on: so it is waited for first."""
+    try:
+        number = sys.stdin.fileno()
+        select.select([number], [], [], 0.0)
+    except (OSError, ValueError):  # it is no file, or here only sockets can be waited for
+        return sys.stdin.read()
+    parts: list[bytes] = []
+    while True:
+        if select.select([number], [], [], PATIENCE)[0]:
+            parts.append(os.read(number, 65536))
+            if not parts[-1]:
+                return b"".join(parts).decode(errors="replace")
+        checkpoint()
+
+
 # ---------------------------------------------------------------- what has to go
 
 
@@ -143,6 +160,7 @@ def run_process(command: Sequence[str], **how: Any) -> tuple[int, str]:
 
     It has a session of its own, for Ctrl-C in a terminal goes to everybody in ours: it would end
     before it is known why. May be called on any thread. Raises `OSError` and `Stopped`."""
+    checkpoint()  # after a first signal nothing begins that a second one would have to end
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -157,9 +175,9 @@ def run_process(command: Sequence[str], **how: Any) -> tuple[int, str]:
                 try:
                     out, err = process.communicate(timeout=PATIENCE)
                 except subprocess.TimeoutExpired:
-                    look()
+                    checkpoint()
                 else:
-                    look()  # it may have been told to end, too
+                    checkpoint()  # it may have been told to end, too
                     return process.returncode, out + err
         finally:
             end_process(process)

@@ -158,8 +158,8 @@ def found_in_code(mutant: Mutant) -> tuple[str, ...]:
     """What the explorer says of the code with this fault: names of properties."""
     wishes = Wishes(machine=machine(mutant), most_states=200_000)
     configuration = mutant.configuration
-    look = check_liveness if configuration.name in LIVENESS else explore
-    violation = look(configuration, wishes).violation
+    search = check_liveness if configuration.name in LIVENESS else explore
+    violation = search(configuration, wishes).violation
     names = (violation.property, *violation.others) if violation else ()
     if EQUAL in mutant.code:
         pin = read_pins(tlc.spec_directory())[configuration.name]

@@ -14,6 +14,8 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
+from pool.check.configurations import EVENTS
+from pool.check.port import ANSWERING, STARTING
 from pool.check.results import COUNTS, PARTS
 
 PROFILES = ("ci", "nightly")
@@ -33,14 +35,50 @@ LONGEST = 1e9
 
 WIDTH = 78
 
-EXITS = (
-    "Exit status: 0 {right}; 1 {wrong}; 2 {asked}; {more}130 or 143 it was stopped by SIGINT or"
-    " SIGTERM, and what it had come to is reported."
-)
+EXITS = {
+    "check": {
+        0: "every check passed",
+        1: "something does not hold; a shortest history shows it",
+        3: "nothing failed, but --most-states came before the end",
+    },
+    "fuzz": {
+        0: "nothing failed",
+        1: "something failed; the command that shows it again is printed",
+        3: "what was to be replayed does not fail any more",
+    },
+    "vectors": {0: "they are written, or equal", 1: "with --check: they differ"},
+    "conform": {
+        0: "the port conforms",
+        1: "it does not, or lacks something",
+        2: "the command line is wrong, or the port cannot be started",
+    },
+}
+"""Of each sub-command, what its exit statuses mean."""
+
+ALWAYS = {
+    2: "the command line is wrong, or something that it needs is missing",
+    130: "stopped by SIGINT (Ctrl-C); what was found by then is reported",
+    143: "stopped by SIGTERM, likewise",
+}
+"""What they mean in all of them."""
+
+
+def exits(name: str) -> dict[int, str]:
+    """Every exit status of a sub-command, and what it means."""
+    return dict(sorted({**ALWAYS, **EXITS[name]}.items()))
 
 
 class UsageError(Exception):
     """The command line asks for what there is not; the message says what there is."""
+
+
+def refuse(arguments: argparse.Namespace, what: str, *names: str) -> None:
+    """These options would do nothing beside `what`: `UsageError` if one was given."""
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and value is not False and value != []:  # 0 is a value
+            option = "CONFIGURATION" if name == "configurations" else f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} has no meaning {what}")
 
 
 # ---------------------------------------------------------------- what they share
@@ -61,14 +99,20 @@ def seconds(least: str) -> Callable[[str], float]:
     return read
 
 
-def _at_least_one(given: str) -> int:
-    try:
-        number = int(given)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{given}: allowed is a whole number, at least 1")
-    return number
+def _whole(least: int) -> Callable[[str], int]:
+    """A whole number that is not less."""
+
+    def read(given: str) -> int:
+        try:
+            number = int(given)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            message = f"{given}: allowed is a whole number, at least {least}"
+            raise argparse.ArgumentTypeError(message)
+        return number
+
+    return read
 
 
 def _add_seconds(parser: argparse.ArgumentParser, default: float, least: str, about: str) -> None:
@@ -100,22 +144,29 @@ def _add_vectors(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_reports(parser: argparse.ArgumentParser) -> None:
+def _report(given: str) -> str:
+    """A file to write a report to. That there is no such place is said before hours of work."""
+    place = Path(given).absolute()
+    if given != "-" and (place.is_dir() or not place.parent.is_dir()):
+        why = "is a directory" if place.is_dir() else f"there is no directory {place.parent}"
+        raise argparse.ArgumentTypeError(f"{given}: {why}")
+    return given
+
+
+def _add_reports(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--json",
+        type=_report,
         metavar="FILE",
         help="write the results as JSON (-: to standard output, and all else to standard error)",
     )
-    parser.add_argument("--junit", metavar="FILE", help="write the results as JUnit XML")
+    parser.add_argument(
+        "--junit", type=_report, metavar="FILE", help="write the results as JUnit XML"
+    )
 
 
-def _exits(
-    right: str = "all is well",
-    wrong: str = "something does not hold",
-    asked: str = "the command was wrong",
-    more: str = "",
-) -> str:
-    return textwrap.fill(EXITS.format(right=right, wrong=wrong, asked=asked, more=more), WIDTH)
+def _exits(name: str) -> str:
+    return "exit status:\n" + legend({str(number): what for number, what in exits(name).items()})
 
 
 def legend(names: dict[str, str], width: int = WIDTH) -> str:
@@ -137,31 +188,60 @@ def legend(names: dict[str, str], width: int = WIDTH) -> str:
 
 def add_check(parser: argparse.ArgumentParser) -> None:
     """`purepool check`."""
+    parser.usage = "purepool check [-h] [OPTION ...] [CONFIGURATION ...]"
     add = parser.add_argument
-    add("configurations", nargs="*", metavar="CONFIGURATION", help="which to check; none: all")
-    add("--list", action="store_true", help="show the configurations and stop")
-    add("--profile", choices=PROFILES, help="everything that runs there")
-    add("--against-tla", action="store_true", help="compare with the graph of the specification")
-    add("--spec", type=Path, metavar="DIR", help="another specification to compare with")
-    add("--pin", action="store_true", help="with --against-tla: pin what was found equal")
-    add("--mutants", action="store_true", help="see that every mutant is found")
-    add("--coverage", action="store_true", help="lines and branches of the pure core reached")
-    add("--replay", metavar="FILE", help="replay a pasted history (-: standard input)")
-    _add_reports(parser)
-    bounds = parser.add_argument_group("bounds, instead of the configuration's")
-    bounds.add_argument("--callers", type=int, metavar="N", help="tickets alive at one time")
-    bounds.add_argument("--max-size", type=int, metavar="N", help="connections")
-    bounds.add_argument("--ticks", type=int, metavar="N", help="units of time that may pass")
-    bounds.add_argument("--events", metavar="A,B,...", help="what can happen")
-    bounds.add_argument(
-        "--most-states", type=_at_least_one, metavar="N", help="stop after so many states"
+    add("configurations", nargs="*", metavar="CONFIGURATION", help="which to check (default: all)")
+    what = parser.add_argument_group("what to do (default: explore, live, pinned)")
+    one = what.add_mutually_exclusive_group()
+    one.add_argument(
+        "--profile",
+        choices=PROFILES,
+        help="all parts: ci takes three minutes on two cores, nightly adds the larger"
+        " configurations",
     )
+    one.add_argument(
+        "--against-tla",
+        action="store_true",
+        help="compare with the graph of the specification, which TLC makes",
+    )
+    one.add_argument(
+        "--mutants", action="store_true", help="plant faults, and see that each is found"
+    )
+    one.add_argument(
+        "--coverage",
+        action="store_true",
+        help="measure which lines and branches of the function are reached",
+    )
+    one.add_argument(
+        "--replay",
+        metavar="FILE",
+        help="show what each event of a history does (-: standard input)",
+    )
+    one.add_argument("--list", action="store_true", help="list the configurations")
+    against = parser.add_argument_group("with --against-tla")
+    against.add_argument(
+        "--spec", type=Path, metavar="DIR", help="compare with another specification"
+    )
+    against.add_argument(
+        "--pin", action="store_true", help="write what was found equal into spec/graphs.json"
+    )
+    bounds = parser.add_argument_group("bounds, instead of those of the configurations")
+    bounds.add_argument("--callers", type=_whole(1), metavar="N", help="tickets alive at one time")
+    bounds.add_argument("--max-size", type=_whole(1), metavar="N", help="connections")
+    bounds.add_argument("--ticks", type=_whole(0), metavar="N", help="units of time that may pass")
+    bounds.add_argument(
+        "--events", metavar="A,B,...", help=f"what can happen, of {', '.join(EVENTS)}"
+    )
+    bounds.add_argument(
+        "--most-states", type=_whole(1), metavar="N", help="stop after so many states"
+    )
+    _add_reports(parser.add_argument_group("reports"))
     parts = {name: about for name, about in PARTS.items() if name not in ("fuzz", "vectors")}
     parser.epilog = "\n\n".join(
         [
-            "parts (without --profile: explore, live, pinned):\n" + legend(parts),
+            "parts:\n" + legend(parts),
             "counts:\n" + legend({name: COUNTS[name] for name in COUNTS if name != "cases"}),
-            _exits(more="3 nothing failed, but --most-states came before the end; "),
+            _exits("check"),
         ]
     )
 
@@ -169,7 +249,7 @@ def add_check(parser: argparse.ArgumentParser) -> None:
 def add_fuzz(parser: argparse.ArgumentParser) -> None:
     """`purepool fuzz`."""
     add = parser.add_argument
-    _add_seconds(parser, 60, "above 0", "; a failure is still made short after that")
+    _add_seconds(parser, 60, "above 0", "; shrinking what failed may take longer")
     add(
         "--machine",
         action="append",
@@ -186,7 +266,7 @@ def add_fuzz(parser: argparse.ArgumentParser) -> None:
     _add_seed(parser, None, "another each time")
     add("--replay", metavar="PROGRAM", help="run the one program of a failure, as it was printed")
     _add_reports(parser)
-    parser.epilog = _exits(more="3 what was to be replayed fails no more; ")
+    parser.epilog = _exits("fuzz")
 
 
 def add_vectors(parser: argparse.ArgumentParser) -> None:
@@ -196,7 +276,7 @@ def add_vectors(parser: argparse.ArgumentParser) -> None:
     )
     _add_vectors(parser)
     _add_reports(parser)
-    parser.epilog = _exits(wrong="with --check: they differ")
+    parser.epilog = _exits("vectors")
 
 
 def add_conform(parser: argparse.ArgumentParser) -> None:
@@ -206,10 +286,10 @@ def add_conform(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         type=seconds("above 0"),
-        default=5.0,
+        default=ANSWERING,
         metavar="S",
-        help="for each answer of the port, in seconds (default: 5; the first may take four times"
-        " as long)",
+        help="how long an answer of the port may take, in seconds"
+        f" (default: {ANSWERING:g}; the first may take {STARTING} times as long)",
     )
     parser.add_argument(
         "--shrink",
@@ -226,4 +306,4 @@ def add_conform(parser: argparse.ArgumentParser) -> None:
         metavar="COMMAND",
         help="starts the port; after --, so that its own options are its own",
     )
-    parser.epilog = _exits("it conforms", "it does not", "it could not be asked")
+    parser.epilog = _exits("conform")

@@ -21,7 +21,7 @@ from typing import Protocol
 
 import attrs
 
-from pool.check.interrupts import came, look
+from pool.check.interrupts import came, checkpoint
 from pool.check.scheduler import MOST_STEPS, Collector, Violated, World, quiet_finalizers
 
 PROGRESS_EVERY = 200
@@ -94,7 +94,7 @@ def explore(
     collector = Collector()
     with contextlib.closing(collector), quiet_finalizers() as ended:
         while most is None or found.interleavings < most:
-            look(found.progress if came() else "")
+            checkpoint(found.progress if came() else "")
             ended.clear()
             _run(make(), tree, seen, found)
             found.interleavings += 1

@@ -34,13 +34,18 @@ import attrs
 
 from pool.check.configurations import EVENTS
 from pool.check.encoding import Json, parse
-from pool.check.interrupts import PATIENCE, at_once, look
+from pool.check.interrupts import PATIENCE, at_once, checkpoint
 
 PROTOCOL = 1
 SPEC = "1.0"
 WINDOW = 24
 STARTING = 4
 """So many times the time of an answer a port may take to start and greet."""
+
+ANSWERING = 20.0
+"""Seconds that an answer may take, if not told otherwise. It takes milliseconds; but on a busy
+machine a process may wait long for a core, and a port is not wrong for that."""
+BUSY = "if the machine is busy, allow more with --timeout"
 
 LONGEST_LINE = 4_000_000
 DEEPEST = 100
@@ -71,7 +76,7 @@ class Hello:
 class Port:
     """A running port. Not thread-safe. Use as a context manager, or `close` it."""
 
-    def __init__(self, command: Sequence[str], timeout: float = 5.0) -> None:
+    def __init__(self, command: Sequence[str], timeout: float = ANSWERING) -> None:
         self.command = list(command)
         self.timeout = timeout
         self.sent = 0
@@ -101,6 +106,7 @@ class Port:
         self.answers = queue.Queue(maxsize=4 * WINDOW)
         self.complaints = deque(maxlen=2)
         self.sent = 0
+        checkpoint()  # after a first signal nothing begins that a second one would have to end
         try:
             self.process = subprocess.Popen(
                 self.command,
@@ -158,7 +164,7 @@ class Port:
             raise PortFailure("rubbish", f"the answer to stop is {json.dumps(answer)[:200]}")
         status = _ended(process, self.timeout)
         if status is None:
-            raise PortFailure("hang", f"it still runs {self.timeout:g} s after stop")
+            raise PortFailure("hang", f"it still runs {self.timeout:g} s after stop; {BUSY}")
         if status:
             raise PortFailure("crash", f"after stop it ended {self._status(status)}")
 
@@ -191,7 +197,7 @@ class Port:
         assert self.process is not None
         line = _wait(self.answers, timeout)
         if line is None and self.process.poll() is None:
-            raise self._failure("hang", f"no answer within {timeout:g} s")
+            raise self._failure("hang", f"no answer within {timeout:g} s; {BUSY}")
         if not line:
             status = _ended(self.process, self.timeout)
             if status is None:
@@ -264,7 +270,7 @@ def _wait(answers: queue.Queue[bytes], timeout: float) -> bytes | None:
     while True:
         left = deadline - time.monotonic()
         answer = _take(answers, min(left, PATIENCE))
-        look()
+        checkpoint()
         if answer is not None or left <= PATIENCE:
             return answer
 
@@ -276,7 +282,7 @@ def _ended(process: subprocess.Popen[bytes], timeout: float) -> int | None:
         left = deadline - time.monotonic()
         with contextlib.suppress(subprocess.TimeoutExpired):
             return process.wait(max(0.0, min(left, PATIENCE)))
-        look()
+        checkpoint()
         if left <= PATIENCE:
             return None
 

@@ -24,6 +24,7 @@ from pool.check.liveness import check_liveness
 from pool.check.machines import ROUND, Tally, home, rounds
 from pool.check.mutants import (
     Mutant,
+    MutantError,
     found_in_code,
     found_in_specification,
     mutants,
@@ -56,12 +57,12 @@ class Task:
         began = time.perf_counter()
         status: Status
         try:
-            interrupts.look()
+            interrupts.checkpoint()
             status, counts, message = self.body(progress)
         except interrupts.Stopped as stopped:
             after = f" after {stopped}" if str(stopped) else ""
             status, counts, message = "stopped", {}, f"stopped{after}"
-        except (tlc.TlcError, OSError) as error:
+        except (tlc.TlcError, MutantError, OSError) as error:
             status, counts, message = "failed", {}, str(error)
         seconds = time.perf_counter() - began
         return Result(self.part, self.name, status, round(seconds, 3), counts, message)
@@ -113,13 +114,13 @@ def counts_of(found: Exploration) -> Counts:
 
 
 def describe(found: Exploration) -> str:
-    """A violation, with a history to paste; or that not everything was looked at."""
+    """A violation, with a history to paste; or that not everything was explored."""
     violation = found.violation
     if violation is None:
         if found.complete:
             return ""
-        frontier = f"of which {found.frontier:,} were not looked at"
-        return f"stopped at --most-states, after {found.states:,} states, {frontier}"
+        frontier = f"{found.frontier:,} of them not explored"
+        return f"stopped at --most-states: {found.states:,} states found, {frontier}"
     lines = [f"{violation.property} does not hold in {found.configuration.name}"]
     if violation.explanation:
         lines[0] += f": {violation.explanation}"
@@ -150,11 +151,12 @@ def explore_task(configuration: Configuration, most_states: int | None = None) -
     return Task("explore", configuration.name, body)
 
 
-def liveness_task(configuration: Configuration) -> Task:
+def liveness_task(configuration: Configuration, most_states: int | None = None) -> Task:
     """No fair cycle of `step` starves a ticket."""
 
     def body(progress: Progress | None) -> tuple[Status, Counts, str]:
-        found = check_liveness(configuration, Wishes(progress=progress))
+        wishes = Wishes(progress=progress, most_states=most_states)
+        found = check_liveness(configuration, wishes)
         return _status(found), counts_of(found), describe(found)
 
     return Task("live", configuration.name, body)
@@ -210,7 +212,7 @@ class Fuzzing:
     @property
     def progress(self) -> str:
         if self.tally.is_failing:
-            return f"{self.tally.examples:,} examples, making what failed shorter"
+            return f"{self.tally.examples:,} examples, shrinking what failed"
         return f"{self.tally.examples:,} of {self.wanted:,} examples"
 
 
@@ -223,7 +225,7 @@ def machine_task(name: str, examples: int) -> Task:
         so_far = Fuzzing(examples, tally)
 
         def tell(tally: Tally) -> None:
-            interrupts.look(so_far.progress if interrupts.came() else "")
+            interrupts.checkpoint(so_far.progress if interrupts.came() else "")
             if progress is not None:
                 progress(so_far)
 
@@ -242,10 +244,10 @@ def _mutant_task(
     part: str,
     mutant: Mutant,
     wanted: tuple[str, ...],
-    look: Callable[[Mutant], tuple[str, ...]],
+    search: Callable[[Mutant], tuple[str, ...]],
 ) -> Task:
     def body(progress: Progress | None) -> tuple[Status, Counts, str]:
-        found = look(mutant)
+        found = search(mutant)
         if set(wanted) <= set(found):
             return "passed", {"mutants": 1}, ""
         said = ", ".join(found) or "nothing"

@@ -28,7 +28,7 @@ import attrs
 from pool import events
 from pool.check.canonical import Label, Scale, Shape
 from pool.check.configurations import EVENTS, Configuration
-from pool.check.interrupts import look, run_process, temporary_directory
+from pool.check.interrupts import checkpoint, run_process, temporary_directory
 from pool.limits import Limits
 
 MODULES = ("Pool.tla", "MCPool.tla", "PoolLiveness.tla")
@@ -311,7 +311,7 @@ def read_dump(
     ends: set[tuple[str, str]] = set()
     start: Shape | None = None
     for line in lines:
-        look()
+        checkpoint()
         if edge := _EDGE.match(line):
             ends.add((edge[1], edge[2]))
         elif node := _NODE.match(line):

@@ -37,7 +37,7 @@ from pool.check.encoding import (
     given_limits,
 )
 from pool.check.explorer import Exploration, Wishes, explore
-from pool.check.interrupts import look
+from pool.check.interrupts import checkpoint
 from pool.check.judgement import IGNORED, Exchange, Follower, is_ignored
 from pool.check.moves import moves
 from pool.check.port import SPEC
@@ -396,7 +396,7 @@ def graph_cases(graph: World) -> Iterator[Json]:
     entered: set[int] = set()
     known: set[str] = set()
     for number, path in enumerate(paths(graph), 1):
-        look()
+        checkpoint()
         writer = Writer(configuration.limits[0])
         now = configuration.start
         for state, edge in [*path, (path[-1][1].target, None)]:

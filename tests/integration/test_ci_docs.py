@@ -10,15 +10,19 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+import signal
+from collections import Counter
+from itertools import takewhile
 from typing import Any
 
 import pytest
 import yaml
 
+from pool.check.cli import COMMANDS as SUB_COMMANDS
 from pool.check.cli import make_parser
 from pool.check.machines import ROUND
-from pool.check.options import DATABASE
-from pool.check.results import totals
+from pool.check.options import DATABASE, exits
+from pool.check.results import COUNTS, INCONCLUSIVE, PARTS, totals
 from pool.check.suite import machine_task, profile, without_java
 from tests.integration.drivers import ROOT
 from tests.integration.test_docs import blocks
@@ -81,12 +85,54 @@ def test_the_other_commands_of_the_page_are_commands() -> None:
         assert make_parser().parse_args(shlex.split(line)).sub_command
 
 
+def test_the_table_of_parts() -> None:
+    runs = (without_java(), profile("ci"), profile("nightly"))
+    counted = [Counter(task.part for task in tasks) for tasks in runs]
+    rows = []
+    for part, about in PARTS.items():
+        numbers = [count[part] for count in counted]
+        if any(numbers):
+            cells = "".join(f" {number} |" if number else " |" for number in numbers)
+            rows.append(f"| `{part}` | {about} |{cells}")
+    assert table_below("part") == rows
+    assert sum(sum(count.values()) for count in counted) == sum(map(len, runs))
+
+
+def test_the_table_of_exit_statuses() -> None:
+    """What `--help` says; and every status that the code gives is there."""
+    meanings = {name: exits(name) for name in SUB_COMMANDS}
+    statuses = sorted({status for known in meanings.values() for status in known})
+    rows = []
+    for status in statuses:
+        of: dict[str, list[str]] = {}
+        for name, known in meanings.items():
+            if status in known:
+                of.setdefault(known[status], []).append(f"`{name}`")
+        for meaning, names in of.items():
+            who = "all" if len(names) == len(meanings) else ", ".join(names)
+            rows.append(f"| {status} | {who} | {meaning} |")
+    assert table_below("status") == rows
+    stops = {128 + signal.SIGINT, 128 + signal.SIGTERM}
+    for name, known in meanings.items():
+        assert {0, 1, 2} | stops <= set(known)
+        assert (INCONCLUSIVE in known) == (name in ("check", "fuzz"))
+
+
+def test_the_table_of_counts() -> None:
+    assert table_below("count") == [f"| `{name}` | {what} |" for name, what in COUNTS.items()]
+
+
+def table_below(title: str) -> list[str]:
+    """The rows of the table whose first column has this title."""
+    lines = PAGE.read_text("utf-8").splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith(f"| {title} |")) + 2
+    return list(takewhile(lambda line: line.startswith("|"), lines[start:]))
+
+
 @pytest.mark.slow
 def test_the_counts_of_the_page_are_those_of_the_checks() -> None:
     """One check of each kind that needs no Java; a kind that needs one counts the same."""
-    table = re.findall(r"^\| ((?:`[a-z-]+`(?:, )?)+) \|", PAGE.read_text(), re.M)
-    named = {name for row in table for name in re.findall(r"`([a-z-]+)`", row)}
     tasks = {task.part: task for task in [*profile("ci"), *without_java()] if not task.needs_java}
     tasks["machine"] = machine_task("step", ROUND)
     counted = totals(task.run() for task in tasks.values())
-    assert {"examples", "mutants", "states", "edges"} <= set(counted) <= named
+    assert {"examples", "mutants", "states", "edges"} <= set(counted) <= set(COUNTS)

@@ -124,7 +124,7 @@ def test_people_are_told_too(how: str, few: str, cli: Cli) -> None:
     ("how", "said"),
     [
         ("crash", "crash\nit ended with status 3\nstderr: something is wrong with me"),
-        ("hang", "hang\nno answer within 0.8 s"),
+        ("hang", "hang\nno answer within 0.8 s; if the machine is busy, allow more with --timeout"),
         ("rubbish", "rubbish\nnot JSON"),
         ("other protocol", "handshake\nprotocol: this runner has 1, the port 9"),
         ("error", "handshake\nprotocol: this runner has 1, the port None: not implemented"),

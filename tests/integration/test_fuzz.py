@@ -104,7 +104,7 @@ def test_a_fault_is_found_kept_tried_first_and_seen_again(shell: Shell) -> None:
     before = len(shell.kept())
     assert before > 0
     status, out = shell(command[0], faulty=False)
-    assert (status, "it fails no more" in out) == (3, True)
+    assert (status, "does not fail any more" in out) == (3, True)
     status, out = shell("purepool fuzz --machine step --seconds 0.1", faulty=False)
     assert status == 0
     assert "first seen in this run, the 3rd: " in out
@@ -168,6 +168,7 @@ def test_every_machine_is_where_it_is_said_to_be(name: str) -> None:
         (["--machine", "pump"], "no machine pump. There are step, differential, runtime"),
         (["--machine", "step", "--replay", "AXic"], "--replay: this is no program"),
         (["--machine", "step", "--replay", "ä"], "--replay: this is no program"),
+        (["--machine", "step", "--replay", "AXic", "--json", "-"], "--json has no meaning with"),
         (["--database", "/proc/none/there"], "/proc/none: No such file or directory"),
     ],
 )

@@ -9,21 +9,29 @@ do than any machine gets done until then.  What it says in the end is read in al
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+import attrs
 import pytest
+from rich.console import Console
+from rich.status import Status
 
-from pool.check import interrupts, suite
+from pool.check import fuzz, interrupts, suite
+from pool.check.cli import COMMANDS, main
+from pool.check.results import Result, as_json, as_junit, exit_status, verdict
 from tests.integration.drivers import ROOT, until
-from tests.integration.processes import SECONDS, process
+from tests.integration.processes import SECONDS, foreground_signals, process
 
 PROGRAM = """
 import signal, sys
@@ -42,13 +50,14 @@ PARTS = sorted({task.part for task in [*suite.profile("ci"), *suite.without_java
 
 
 def start(
-    script: str, place: Path, *arguments: str
+    script: str, place: Path, *arguments: str, **how: Any
 ) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
     temporary = place / "temporary"
     temporary.mkdir()
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(temporary)}
-    return process([sys.executable, "-c", script, *arguments], cwd=place, env=environment)
+    command = [sys.executable, "-c", script, *arguments]
+    return process(command, cwd=place, env=environment, **how)
 
 
 def processes_of(place: Path) -> list[str]:
@@ -78,7 +87,7 @@ def test_a_signal_in_each_part(part: str, number: signal.Signals, tmp_path: Path
     assert (running.returncode, err) == (128 + number, "")
     assert "FAILED" not in out
     assert "failed," not in out
-    assert f"({number.name})" in out
+    assert f"stopped by {number.name}" in out
     report = json.loads((tmp_path / "r.json").read_text())
     assert (report["passed"], report["stopped"], report["signal"]) == (False, True, number.name)
     statuses = {result["status"] for result in report["results"]}
@@ -103,30 +112,77 @@ def test_in_the_background_ctrl_c_is_ignored_and_sigterm_is_not(tmp_path: Path) 
     assert running.returncode == 143
 
 
-NEVER_LOOKS = """
-import sys, time
+ENDLESS = """
+import os, sys
 from pool.check import checking, interrupts, suite
 from pool.check.cli import main
 
+if {deaf}:
+    interrupts.checkpoint = lambda progress="": None
+
 def body(progress):
     with interrupts.temporary_directory():
-        open("begun", "w").close()
-        while True:
-            time.sleep(0.01)
+        interrupts.run_process([sys.executable, "-c", sys.argv[1], os.getcwd()])
 
-checking._tasks = lambda arguments: [suite.Task("explore", "stuck", body)]
+checking._tasks = lambda arguments: [suite.Task("equal", "endless", body, needs_java={java})]
 sys.exit(main(["check"]))
+"""
+"""Waits for a process that ends when it is ended. What is deaf has no checkpoint."""
+
+SLEEPS = """
+import os, time
+if os.fork():  # two processes: all that it started has to end
+    open("begun", "w").close()
+time.sleep(3600)
 """
 
 
-def test_a_second_one_ends_it_at_once_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    with start(NEVER_LOOKS, tmp_path) as running:
+@pytest.mark.parametrize("java", [False, True], ids=["here", "in a thread"])
+def test_the_first_one_ends_the_processes_that_are_waited_for(java: bool, tmp_path: Path) -> None:
+    with start(ENDLESS.format(deaf=False, java=java), tmp_path, SLEEPS) as running:
+        until((tmp_path / "begun").exists, SECONDS)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=SECONDS)
+        until(lambda: processes_of(tmp_path) == [])
+    assert (running.returncode, err) == (130, "")
+    assert "1 stopped, stopped by SIGINT" in out
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.parametrize("java", [False, True], ids=["here", "in a thread"])
+def test_a_second_one_ends_it_at_once_and_leaves_nothing_behind(java: bool, tmp_path: Path) -> None:
+    with start(ENDLESS.format(deaf=True, java=java), tmp_path, SLEEPS) as running:
         until((tmp_path / "begun").exists, SECONDS)
         running.send_signal(signal.SIGINT)
         running.send_signal(signal.SIGINT)  # who says it twice at once has said it once
         until(lambda: (running.send_signal(signal.SIGINT), running.poll())[1] is not None, SECONDS)
+        until(lambda: processes_of(tmp_path) == [])
     assert running.returncode == 130
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_an_input_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
+    with start(
+        "import sys; from pool.check.cli import main; sys.exit(main())",
+        tmp_path,
+        *("check", "--replay", "-"),
+        stdin=subprocess.PIPE,
+    ) as running:
+        assert running.stdin is not None
+        running.stdin.write("Limits(max_size=1)\n")
+        running.stdin.flush()
+        until(lambda: handles(running.pid, signal.SIGTERM), SECONDS)
+        running.send_signal(signal.SIGINT)
+        running.wait(SECONDS)  # its input stays open
+        out, err = running.communicate(timeout=SECONDS)
+    assert (running.returncode, out, err) == (130, "", "purepool: stopped\n")
+
+
+def handles(process: int, number: signal.Signals) -> bool:
+    """Whether it has a handler for this signal."""
+    status = Path(f"/proc/{process}/status").read_text()
+    (mask,) = re.findall(r"^SigCgt:\s*(\w+)$", status, re.M)
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 def test_what_comes_twice_at_once_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +192,7 @@ def test_what_comes_twice_at_once_is_one(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(interrupts.time, "monotonic", lambda: now[0])
     with interrupts.noted():
         assert interrupts.came() is None
-        interrupts.look()
+        interrupts.checkpoint()
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
         assert (interrupts.came(), interrupts.status(), ended) == (signal.SIGTERM, 143, [])
@@ -144,14 +200,64 @@ def test_what_comes_twice_at_once_is_one(monkeypatch: pytest.MonkeyPatch) -> Non
         signal.raise_signal(signal.SIGTERM)
         assert ended == [1]
         with pytest.raises(interrupts.Stopped, match=r"^half$"):
-            interrupts.look("half")
+            interrupts.checkpoint("half")
     assert interrupts.came() is None
+
+
+@pytest.mark.parametrize("command", ["check", "fuzz"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_before_the_first_check(
+    command: str,
+    number: signal.Signals,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What was not begun is not failed; people and programs are told that it was stopped."""
+
+    def status(*_: Any) -> Any:
+        signal.raise_signal(number)
+        return contextlib.nullcontext(Status("", console=Console(file=io.StringIO())))
+
+    monkeypatch.chdir(tmp_path)
+    if command == "check":
+        monkeypatch.setattr(Console, "status", status)
+    else:
+        monkeypatch.setattr(fuzz.Kept, "read", status)
+    with foreground_signals():
+        assert main([command, "--json", "r.json", "--junit", "r.xml"]) == 128 + number
+    said = capsys.readouterr()
+    assert "checks: 0 passed, " in said.out
+    assert f" not begun, stopped by {number.name}, " in said.out
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert {one["status"] for one in report["results"]} == {"stopped"}
+    assert (report["passed"], report["stopped"], report["signal"]) == (False, True, number.name)
+    for one in ElementTree.parse(tmp_path / "r.xml").getroot():
+        assert (one.get("failures"), one.get("skipped")) == ("0", one.get("tests"))
+
+
+def test_what_was_stopped_is_counted_as_such_by_all() -> None:
+    passed, stopped = (
+        Result("explore", status, status, 1.0, {"states": 1}, "why")
+        for status in ("passed", "stopped")
+    )
+    failed = attrs.evolve(passed, name="failed", status="failed")
+    assert exit_status([passed, stopped]) == 3
+    assert exit_status([failed, stopped]) == 1
+    assert verdict([passed, stopped], 1.0) == "2 checks: 1 passed, [yellow]1 stopped[/], 1.0 s"
+    report = json.loads(as_json([passed, stopped], 1.0, "check"))
+    assert (report["passed"], report["stopped"], report["signal"]) == (False, True, None)
+    (element,) = ElementTree.fromstring(as_junit([passed, stopped, failed], 1.0, "check"))
+    assert [element.get(name) for name in ("tests", "failures", "skipped")] == ["3", "1", "1"]
+    children = [{child.tag for child in case} - {"properties"} for case in element]
+    assert children == [set(), {"skipped"}, {"failure"}]
 
 
 def test_help_and_version_need_nothing_but_the_pool(tmp_path: Path) -> None:
     hidden = "import sys; sys.modules.update(dict.fromkeys(['rich', 'hypothesis', 'greenlet']));"
     script = f"{hidden} from pool.check.cli import main; sys.exit(main())"
-    for number, words in enumerate((["--help"], ["check", "--help"], ["--version"])):
+    helps = ([name, "--help"] for name in COMMANDS)
+    for number, words in enumerate((["--version"], ["--help"], *helps)):
         place = tmp_path / str(number)
         place.mkdir()
         with start(script, place, *words) as running:

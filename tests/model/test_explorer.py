@@ -211,11 +211,13 @@ def test_the_command_replays(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     ("arguments", "message"),
     [
         (["strange"], "no configuration strange. There are base-caller"),
-        (["strangers", "--callers", "0"], "callers=0: allowed is a whole number, at least 1"),
-        (["strangers", "--max-size", "0"], "max_size=0: allowed is a whole number, at least 1"),
         (["strangers", "--events", "Acquire,Foo"], "Foo: no such event"),
         (["--replay", "/there/is/none"], "/there/is/none: No such file"),
-        (["strangers", "--profile", "ci"], "a profile has its own configurations"),
+        (["strangers", "--profile", "ci"], "CONFIGURATION has no meaning with --profile"),
+        (["--mutants", "--most-states", "9"], "--most-states has no meaning with --mutants"),
+        (["--list", "--json", "-"], "--json has no meaning with --list"),
+        (["--against-tla", "--ticks", "0"], "--ticks has no meaning with --against-tla"),
+        (["--pin"], "--pin has no meaning without --against-tla"),
     ],
 )
 def test_a_wrong_command_gets_one_line(
@@ -248,7 +250,12 @@ def test_unfinished_is_not_passed() -> None:
             ["check", "--most-states", "0"],
             "--most-states: 0: allowed is a whole number, at least 1",
         ),
-        (["check", "--callers", "many"], "--callers: invalid int value: 'many'"),
+        (["check", "--callers", "many"], "--callers: many: allowed is a whole number, at least 1"),
+        (["check", "--max-size", "0"], "--max-size: 0: allowed is a whole number, at least 1"),
+        (["check", "--ticks", "-1"], "--ticks: -1: allowed is a whole number, at least 0"),
+        (["check", "--mutants", "--list"], "--list: not allowed with argument --mutants"),
+        (["fuzz", "--json", "/no/such/x"], "--json: /no/such/x: there is no directory /no/such"),
+        (["conform", "--junit", "/", "--", "x"], "--junit: /: is a directory"),
         (["inspect"], "invalid choice: 'inspect' (choose from"),
     ],
 )
