@@ -33,13 +33,24 @@ def all_claims() -> dict[str, Claim]:
         exploring,
         fairness,
         interrupts,
+        opening,
         postgres,
         spike,
         uncontended,
         wakeups,
     )
 
-    modules = (uncontended, postgres, cold_start, fairness, wakeups, spike, interrupts, exploring)
+    modules = (
+        uncontended,
+        postgres,
+        cold_start,
+        opening,
+        fairness,
+        wakeups,
+        spike,
+        interrupts,
+        exploring,
+    )
     return {claim.name: claim for module in modules for claim in module.CLAIMS}
 
 

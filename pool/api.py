@@ -31,7 +31,6 @@ from pool.errors import (
     error_of,
 )
 from pool.events import Configure, Event, Resume, Retire, Shutdown, Suspend, Tick
-from pool.helpers import next_look
 from pool.holders import (
     Holder,
     Holding,
@@ -46,6 +45,7 @@ from pool.journal import Journal
 from pool.lease import Borrowing, Lease
 from pool.limits import IdleOrder, Limits, Opener
 from pool.listeners import Kind, Listener, Listeners
+from pool.outlook import next_look
 from pool.runtime import Made, Runtime
 from pool.state import State
 from pool.statistics import Statistics, statistics_of

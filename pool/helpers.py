@@ -23,7 +23,7 @@ from pool.driver import is_ending
 from pool.effects import Close
 from pool.events import Cancel, Discard, Tick
 from pool.log import logger
-from pool.state import State, expires_at
+from pool.outlook import Outlook, walk
 from pool.transition import wake_at
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Helpers:
         self._watching = False
         self._asked: dict[int, _Question] = {}
         self._left: dict[int, _Question] = {}  # those whose callers are gone
+        self._outlook: Outlook | None = None
         self.closing = 0
         """Threads that close something, or are about to: those that `max_size` bounds."""
 
@@ -164,10 +165,20 @@ class Helpers:
             return RETRY_AFTER
         left = self._look_after_left(runtime)
         now = runtime.clock()
+        if self._outlook is None or not self._outlook.holds(runtime.state, now):
+            self._outlook = self._walk(runtime)
+        return _least(left, self._outlook.pause(runtime.state, now))
+
+    @staticmethod
+    def _walk(runtime: Runtime) -> Outlook:
+        now = runtime.clock()
         due = wake_at(runtime.state)
         if due is not None and now >= due:
             runtime.apply(Tick(now))
-        return _least(left, next_look(runtime.state, now))
+        # In this order: a connect that is not under way any more is seen in the state, and one
+        # that is not yet under way begins after now.
+        under_way = [began for _, began in list(runtime.connecting.values())]
+        return walk(runtime.state, now, min([now, *under_way]))
 
     def _begin(self, runtime: Runtime, effect: Effect) -> None:
         if type(effect) is not Close:
@@ -253,18 +264,6 @@ class _Question:
         self.helpers._asked.pop(self.key, None)
         self.done.release()
         self.helpers.nudge()
-
-
-def next_look(state: State, now: float) -> float | None:
-    """In how many seconds the first `Tick` can be due, of what is there and of what comes
-    without anybody telling: a connection lent or returned. None: never."""
-    limits, due = state.limits, wake_at(state)
-    waits = [] if due is None else [max(0.0, due - now)]
-    if state.phase != "closed":
-        waits += [wait for wait in (limits.max_idle, limits.leak_after) if wait is not None]
-        ends = (expires_at(limits, lease.entry) for lease in state.in_use.values())
-        waits += [end - now for end in ends if end is not None and end > now]
-    return min(waits, default=None)
 
 
 def _least(one: float | None, other: float | None) -> float | None:

@@ -19,7 +19,7 @@ inbox: not a step of Python is in it, so nothing can strike there.
 from __future__ import annotations
 
 import contextlib
-import heapq
+import itertools
 import linecache
 import os
 import sys
@@ -30,8 +30,9 @@ from types import CodeType, FrameType
 from typing import Any
 
 import attrs
+from immutables import Map
 
-from pool.state import State
+from pool.state import Lease, State
 from pool.text import repr_of
 
 DEEPEST = 40
@@ -194,19 +195,45 @@ class Holding:
 def holdings(state: State, now: float, most: int | None = None) -> list[Holding]:
     """Who holds what, those who hold longest first; before them, where only so many are asked
     for, the thread that asks. The numbers are the machine's keys."""
-    leases = [(lease.checked_out, key) for key, lease in state.in_use.items()]
-    if most is None:
-        return [_holding(state, key, now) for _, key in sorted(leases)]
-    mine = held_here(state)
-    chosen = [(key not in mine, since, key) for since, key in leases]
-    return [_holding(state, key, now) for _, _, key in heapq.nsmallest(most, chosen)]
+    ranking = _ranking(state.in_use)
+    chosen = ranking.longest
+    if most is not None:
+        mine = ranking.of_thread(introduce().reference)
+        # All that is another's may come after all that is this thread's.
+        others = (key for key in chosen if key not in mine)
+        chosen = list(itertools.islice(itertools.chain(mine, others), most))
+    return [_holding(state, key, now) for key in chosen]
 
 
-def held_here(state: State) -> frozenset[int]:
-    """The keys of the connections that the thread that asks has taken."""
-    me = introduce().reference
-    takers = ((key, _taker(lease.owner)) for key, lease in state.in_use.items())
-    return frozenset(key for key, taker in takers if taker is not None and taker.thread is me)
+class _Ranking:
+    """Who holds what, in order. As long as nobody takes or returns, and that is when callers are
+    refused one after the other, there is no need to walk over all leases for each of them."""
+
+    def __init__(self, in_use: Map[int, Lease]) -> None:
+        self.in_use = weakref.ref(in_use)
+        leases = sorted(in_use.items(), key=lambda item: (item[1].checked_out, item[0]))
+        self.longest = [key for key, _ in leases]
+        self._by_thread: dict[int, dict[int, None]] = {}
+        """By the `id` of the reference to a thread, which lives as long as its leases do."""
+        for key, lease in leases:
+            if taker := _taker(lease.owner):
+                self._by_thread.setdefault(id(taker.thread), {})[key] = None
+
+    def of_thread(self, thread: weakref.ref[Thread]) -> dict[int, None]:
+        """Keys of what it has taken, in the same order."""
+        return self._by_thread.get(id(thread), {})
+
+
+_last: list[_Ranking] = []
+"""The one that was made last."""
+
+
+def _ranking(in_use: Map[int, Lease]) -> _Ranking:
+    for ranking in _last:
+        if ranking.in_use() is in_use:
+            return ranking
+    _last[:] = [made := _Ranking(in_use)]
+    return made
 
 
 def taken_here(state: State) -> Any:

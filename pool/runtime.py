@@ -63,6 +63,7 @@ from pool.helpers import Helpers
 from pool.limits import Limits
 from pool.log import logger
 from pool.onlookers import Onlookers
+from pool.outlook import JITTER
 from pool.state import Failure, Fields, Lease, State, initial
 from pool.transition import step
 
@@ -72,8 +73,8 @@ Made = Callable[[State], Event]
 """Makes an event of the state that it is going to meet."""
 
 UnderWay = dict["weakref.ref[_Work]", Any]
-"""Calls of the driver, and the threads on which they are. One whose end is interrupted counts
-until its frame is gone."""
+"""Calls of the driver, and the threads on which they are; of connects also a time before which none
+of them began. One whose end is interrupted counts until its frame is gone."""
 
 
 class Runtime:
@@ -208,7 +209,7 @@ class Runtime:
             checked = self.helpers.checked_by(me) if self.helpers else ()
             leases = state.in_use.items()
             lent = [key for key, lease in leases if not mine(lease) and key not in checked]
-            opening -= list(self.connecting.values()).count(me)
+            opening -= [thread for thread, _ in list(self.connecting.values())].count(me)
         return not (
             lent
             or opening > 0
@@ -617,7 +618,8 @@ class Runtime:
         """Connect for this ticket, or for nobody, and report the outcome (RUN-5)."""
         work = _Work()
         mark = weakref.ref(work, self._connected)
-        self.connecting[mark] = me = self.sync.ident()
+        me = self.sync.ident()
+        self.connecting[mark] = me, self.clock()
         outermost = me not in self.callers
         began = self.clock()
         try:
@@ -637,7 +639,8 @@ class Runtime:
             BaseException.with_traceback(error, None)
             logger.info("%sconnect failed: %s: %s", self.label, *failure)
         else:
-            self.apply(Opened(self.clock(), ticket, connection, began, self.jitter() / 10))
+            jitter = self.jitter() * JITTER
+            self.apply(Opened(self.clock(), ticket, connection, began, jitter))
         finally:
             if outermost:
                 self.callers.discard(me)

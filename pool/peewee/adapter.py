@@ -34,11 +34,11 @@ from pool.events import (
     Tick,
 )
 from pool.handles import Handle
-from pool.helpers import next_look
 from pool.holders import Holder, TracedHolder, introduce, lines_here
 from pool.journal import Journal
 from pool.limits import Limits
 from pool.listeners import Kind, Listener, Listeners
+from pool.outlook import next_look
 from pool.peewee import settings
 from pool.peewee.arrivals import Arrivals
 from pool.peewee.leases import PLAIN, Leases, Owners

@@ -12,7 +12,6 @@ import functools
 import gc
 import logging
 import sqlite3
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -289,18 +288,6 @@ def test_a_configure_that_returns_something_to_be_awaited() -> None:
         pytest.raises(OpenError, match="configure returned something to be awaited"),
     ):
         pool.acquire()
-
-
-def test_opening_many() -> None:
-    """Each costs the same: the bound is far from what load does."""
-
-    def cost(size: int) -> float:
-        with Pool(Committing, max_size=size, opener="caller", timeout=PATIENCE) as pool:
-            began = time.process_time()
-            leases = [pool.acquire() for _ in range(size)]
-            return (time.process_time() - began) / len(leases)
-
-    assert cost(3000) < 8 * min(cost(100) for _ in range(5))
 
 
 # ---------------------------------------------------------------- PostgreSQL

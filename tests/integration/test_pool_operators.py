@@ -7,6 +7,7 @@ tempts the pool to say something wrong, or nothing, and reads what it says.
 from __future__ import annotations
 
 import _thread
+import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from pool import Lease, PoolTimeout, holders
-from tests.integration.drivers import PATIENCE, Call, Gate, until
+from pool import Lease, Pool, PoolTimeout, holders
+from tests.integration.drivers import PATIENCE, Call, Connection, Gate, nothing, until
 from tests.integration.pools import Scripted, scripted
 
 FAR = 1000.0
@@ -111,6 +112,9 @@ def test_the_name_is_that_of_the_time_when_it_was_taken() -> None:
         for lease in leases:
             lease.release()
 
+    with scripted(2, opener="caller") as pool, pool.acquire(), Call(pool.acquire).result():
+        assert refused(pool).count("MainThread") == 1
+
 
 def test_a_thread_without_a_name_where_it_is_expected() -> None:
     """Whatever stands in the place of `threading`, and keeps the name somewhere else."""
@@ -173,21 +177,61 @@ def idle_threads(count: int) -> Iterator[None]:
         thread.join()
 
 
-def test_what_a_refusal_costs_is_the_same_among_many_threads() -> None:
+def cost_of_a_refusal(pool: Pool[Any]) -> int:
     """In calls, which can be counted, and not in time, which depends on who else is at work."""
+    calls: list[object] = []
+    sys.setprofile(lambda frame, event, _: calls.append(event))
+    with pytest.raises(PoolTimeout):
+        pool.acquire(0)
+    sys.setprofile(None)
+    return len(calls)
 
-    def cost() -> int:
-        calls: list[object] = []
-        sys.setprofile(lambda frame, event, _: calls.append(event))
-        with pytest.raises(PoolTimeout):
-            pool.acquire(0)
-        sys.setprofile(None)
-        return len(calls)
 
+def test_what_a_refusal_costs_is_the_same_among_many_threads() -> None:
     with scripted(5, opener="caller") as pool, ExitStack() as stack:
         for _ in range(5):
             stack.enter_context(pool.acquire())
-        cost()
-        few = cost()
+        cost_of_a_refusal(pool)
+        few = cost_of_a_refusal(pool)
         with idle_threads(100):
-            assert cost() == few
+            assert cost_of_a_refusal(pool) == few
+
+
+def test_what_a_refusal_costs_is_the_same_among_many_holders() -> None:
+    """As long as nobody takes or returns, who holds what need not be found out again."""
+
+    def cost(size: int) -> int:
+        numbers = itertools.count(1)
+        with (
+            Pool(
+                lambda: Connection(next(numbers)), max_size=size, opener="caller", close=nothing
+            ) as pool,
+            ExitStack() as stack,
+        ):
+            for _ in range(size):
+                stack.enter_context(pool.acquire())
+            cost_of_a_refusal(pool)
+            return cost_of_a_refusal(pool)
+
+    assert cost(200) < 1.2 * cost(20)
+
+
+def test_those_named_are_those_who_hold_now() -> None:
+    with scripted(6, opener="caller") as pool:
+        leases = [Call(pool.acquire).result() for _ in range(6)]
+        assert "thread 'MainThread'" not in refused(pool)
+        leases.pop().release()
+        leases.append(pool.acquire())
+        for _ in range(2):
+            text = refused(pool)
+            assert text.index("this thread 'MainThread'") < text.index("thread 'Thread-")
+            assert text.count("MainThread") == 1
+            assert text.endswith("and 1 more)")
+        leases.pop().release()
+        with pool.acquire():
+            assert "this thread 'MainThread'" in refused(pool)
+        for lease in leases:
+            lease.release()
+
+    with scripted(2, opener="caller") as pool, pool.acquire(), Call(pool.acquire).result():
+        assert refused(pool).count("MainThread") == 1

@@ -19,8 +19,9 @@ from pool.driver import Sync
 from pool.effects import Close
 from pool.errors import error_of
 from pool.events import CloseAll, Shutdown
-from pool.helpers import CLOSES_WITHOUT_LIMIT, RETRY_AFTER, next_look
+from pool.helpers import CLOSES_WITHOUT_LIMIT, RETRY_AFTER
 from pool.onlookers import Onlookers
+from pool.outlook import next_look
 from pool.runtime import Runtime
 from pool.state import Failure, State
 from tests.integration.drivers import (

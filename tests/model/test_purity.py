@@ -26,6 +26,7 @@ PURE = {
     "heap",
     "invariants",
     "limits",
+    "outlook",
     "shortcuts",
     "state",
     "text",
