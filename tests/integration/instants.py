@@ -1,9 +1,10 @@
 """Every instant at which CPython may raise an exception, or run a signal's handler, in the pool.
 
 Theory.  The interpreter looks whether it is to do so at few places only: where a function begins,
-after a call, and after a jump back (its `CHECK_EVAL_BREAKER`; 3.10 has more jumps).  So a trace
-function can count these places in the pool's own code, and let something happen at the first in
-one run, at the second in the next, until a run ends before it did.
+after a call, and after a jump back (its `CHECK_EVAL_BREAKER`; 3.10 does so after other jumps too,
+and where an exception meets its handler).  So a trace function can count these places in the pool's
+own code, and let something happen at the first in one run, at the second in the next, until a run
+ends before it did.
 """
 
 from __future__ import annotations
@@ -23,7 +24,14 @@ from tests.integration.drivers import Thrown
 
 POOL = str(Path(pool.__file__).parent)
 CALLS = {"CALL", "CALL_KW", "CALL_FUNCTION_EX", "CALL_FUNCTION", "CALL_FUNCTION_KW", "CALL_METHOD"}
-JUMPS = "JUMP_BACKWARD" if sys.version_info >= (3, 11) else "JUMP"
+JUMPS = ("JUMP_BACKWARD", "POP_JUMP_BACKWARD")
+NOWHERE, RAISED = -1, -2
+"""In the place of an offset: where no instruction was before, and where one raised."""
+HANDLERS = sys.version_info < (3, 11)
+"""Whether it looks where a handler begins, too."""
+if HANDLERS:
+    CALLS.add("RERAISE")
+    JUMPS = ("JUMP_ABSOLUTE", "POP_JUMP_IF")
 EVERY = range(5000)
 """More instants than any operation has."""
 
@@ -46,13 +54,18 @@ class Instant:
         if not code.co_filename.startswith(POOL):
             return None
         self.look(frame)
-        before = -1
+        before = NOWHERE
 
         def step(frame: FrameType, event: str, _: object) -> Any:
             nonlocal before
-            if event == "opcode" and before in breakers(code):
-                self.look(frame)
-            before = frame.f_lasti if event == "opcode" else -1  # a call that raised is none
+            now = NOWHERE
+            if event == "opcode":
+                now = instruction_at(code, frame.f_lasti)
+                if now != before and breakers(code).get(before, frame.f_lasti) != frame.f_lasti:
+                    self.look(frame)
+            elif event == "exception":
+                now = RAISED
+            before = now
             return step
 
         frame.f_trace = step  # first: 3.13 needs it to show the steps of this very call
@@ -67,13 +80,34 @@ class Instant:
 
 
 @cache
-def breakers(code: CodeType) -> frozenset[int]:
-    """Offsets of the instructions after which the interpreter looks whether it is to raise."""
-    return frozenset(
-        instruction.offset
+def breakers(code: CodeType) -> dict[int, int]:
+    """Offsets of the instructions after which the interpreter looks whether it is to raise; but not
+    if the given one follows, for that is a jump not taken."""
+    found = {
+        instruction.offset: instruction.offset + 2 if "_IF_" in instruction.opname else NOWHERE
         for instruction in dis.get_instructions(code)
-        if instruction.opname in CALLS or JUMPS in instruction.opname
-    )
+        if instruction.opname in CALLS or instruction.opname.startswith(JUMPS)
+    }
+    return {**found, RAISED: NOWHERE} if HANDLERS else found
+
+
+def instruction_at(code: CodeType, offset: int) -> int:
+    """Where the instruction is to which the one at this offset belongs. A long argument begins in
+    instructions before it; of these and itself some Pythons show the first, and others all."""
+    return prefixes(code).get(offset, offset)
+
+
+@cache
+def prefixes(code: CodeType) -> dict[int, int]:
+    found: dict[int, int] = {}
+    before: list[int] = []
+    for instruction in dis.get_instructions(code):
+        if instruction.opcode == dis.EXTENDED_ARG:
+            before.append(instruction.offset)
+        elif before:
+            found.update(dict.fromkeys(before, instruction.offset))
+            before.clear()
+    return found
 
 
 @contextmanager

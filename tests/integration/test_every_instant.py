@@ -8,12 +8,15 @@ not is named.
 
 from __future__ import annotations
 
+import ctypes
 import dis
 import heapq
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
-from types import CodeType
+from functools import partial
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 import pytest
@@ -38,7 +41,7 @@ from tests.integration.drivers import (
     watch,
     weather,
 )
-from tests.integration.instants import POOL, breakers, every_instant
+from tests.integration.instants import POOL, breakers, every_instant, instruction_at, prefixes
 from tests.integration.pools import Scripted, is_whole
 
 SIZE = 2
@@ -343,8 +346,63 @@ def test_it_counts_where_functions_begin_and_calls_return() -> None:
         runtime = Runtime(ScriptedDriver(), Limits())
         return lambda: (pool.heap.size(None), runtime.set_lock(runtime.lock))
 
-    # Two functions, one of which calls `iter`; and two jumps, which 3.10 looks at too.
-    assert every_instant(prepare, lambda: None) == (3 if sys.version_info >= (3, 11) else 5)
+    # Two functions, one of which calls `iter`; and a jump forward, which 3.10 looks at too.
+    assert every_instant(prepare, lambda: None) == (3 if sys.version_info >= (3, 11) else 4)
+
+
+LONG_LOOP = (
+    "def work(last):\n while True:\n" + "  one = last\n" * 300 + "  if one: return\n  last = 1\n"
+)
+HANDLERS = (
+    "def work(call):\n try:\n  try: call()\n  finally: over = 1\n except Exception: over = 2\n",
+    "def work(call):\n try: call()\n except Exception: over = 1\n",
+)
+
+
+def of_the_pool(source: str) -> Any:
+    """The function `work` of this source, as one of the pool's own."""
+    names: dict[str, Any] = {}
+    exec(compile(source, f"{POOL}/made.py", "exec"), names)
+    return names["work"]
+
+
+def last(trace: TracebackType | None) -> tuple[FrameType, int]:
+    """Where this traceback ends: the frame, and the offset of its instruction."""
+    assert trace is not None
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame, trace.tb_lasti
+
+
+def test_it_counts_a_long_jump_once() -> None:
+    """Too long for one instruction. Some Pythons show its first part only, others each."""
+    work = of_the_pool(LONG_LOOP)
+    assert work(0) is None
+    assert breakers(work.__code__).keys() & set(prefixes(work.__code__).values())
+    turns = [every_instant(lambda last=last: lambda: work(last), lambda: None) for last in (1, 0)]
+    # It begins, and jumps back or not; 3.10 looks at the jump forward, where it is taken, too.
+    assert turns == [1, 2 if sys.version_info >= (3, 11) else 3]
+
+
+@pytest.mark.parametrize("source", HANDLERS, ids=["finally", "except"])
+def test_it_counts_where_handlers_begin(source: str) -> None:
+    """Where the interpreter does raise there: what is thrown at a thread while a call fails comes
+    before the first step of the handler, or after the last."""
+    work = of_the_pool(source)
+    throw_at = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    me = ctypes.c_ulong(threading.get_ident())
+    # No step of the interpreter's is between the one and the other.
+    fail = partial(list, map(throw_at, (me, object()), (ctypes.py_object(Thrown),) * 2))
+    with pytest.raises(Thrown) as thrown:
+        partial(work, fail)()  # not to be inlined: then nobody looks after the call
+    frame, _ = last(thrown.tb)
+    at_handlers = frame.f_code is work.__code__ and "over" not in frame.f_locals
+    handlers = 2 if "finally" in source else 1
+
+    def break_off() -> Callable[[], None]:
+        return lambda: work(partial(int, "no number"))
+
+    assert every_instant(break_off, lambda: None) == 1 + (handlers if at_handlers else 0)
 
 
 def test_real_ones_strike_nowhere_else() -> None:
@@ -358,10 +416,7 @@ def test_real_ones_strike_nowhere_else() -> None:
         try:
             runtime.release(runtime.acquire(FOR_EVER))
         except Thrown as error:
-            trace = error.__traceback__
-            while trace is not None:
-                frame, at = trace.tb_frame, trace.tb_lasti
-                trace = trace.tb_next
+            frame, at = last(error.__traceback__)
             if frame.f_code.co_filename.startswith(POOL):
                 places.add((frame.f_code, at))
             raise
@@ -372,6 +427,7 @@ def test_real_ones_strike_nowhere_else() -> None:
     for code, at in places:
         # In 3.11 a call may take both of its instructions at once.
         begun = {i.offset for i in dis.get_instructions(code) if i.opname in ("RESUME", "PRECALL")}
+        at = instruction_at(code, at)
         assert at < 1 or at in begun or at in breakers(code), (code, at)
 
 
