@@ -64,7 +64,7 @@ def test_what_is_idle_is_closed_at_exit(min_idle: int, threads: str, opener: str
         + f"""
 if opener == "background":
     pool.resize(min_idle={min_idle})
-leases = [pool.acquire(5) for _ in range(3)]
+leases = [pool.acquire(60) for _ in range(3)]
 for lease in leases:
     lease.release()
 del leases, lease
@@ -90,17 +90,15 @@ def close():
     if sys.argv[2] == "no threads at exit":
         end_of_threads()
     for _ in range(2):
-        leases = [pool.acquire(5), pool.acquire(0 if opener == "caller" else 5)]
+        leases = [pool.acquire(60), pool.acquire(0 if opener == "caller" else 60)]
         for lease in leases:
             lease.release()
-    began = time.monotonic()
-    assert pool.close(10)
-    assert time.monotonic() - began < 5
+    assert pool.close(1000)  # longer than the test waits: so it has to be done at once
     print(*told)
 
 atexit.register(close)
 if "used" in sys.argv:
-    pool.acquire(5).release()
+    pool.acquire(60).release()
 """,
         opener,
         threads,
@@ -117,7 +115,7 @@ def test_an_exit_does_not_hang_on_a_close() -> None:
 began = time.monotonic()
 atexit.register(lambda: None)
 Connection.close = lambda self: setattr(self, "closed", True) or threading.Event().wait(600)
-pool.acquire(5).release()
+pool.acquire(60).release()
 print("the end")
 """,
         "background",
@@ -156,10 +154,10 @@ for thread in threads:
 for thread in threads:
     thread.join()
 logging.getLogger("pool").addHandler(logging.NullHandler())
-pool.acquire(5)  # lost, and told
-pool.acquire(5).release()
+pool.acquire(60)  # lost, and told
+pool.acquire(60).release()
 if {close!r}:
-    assert pool.close(10)
+    assert pool.close(60)
 print("well", flush=True)
 """
 

@@ -147,7 +147,7 @@ def test_timeout_per_call() -> None:
             with soon(), pytest.raises(PoolTimeout):
                 pool.acquire(timeout)
     with scripted(1, timeout=0.02) as pool:
-        lease = pool.acquire()
+        lease = pool.acquire(FOR_EVER)
         with soon(), pytest.raises(PoolTimeout):
             pool.acquire()
         waiter = park(pool, turn, pool, None)

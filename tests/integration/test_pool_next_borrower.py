@@ -307,7 +307,7 @@ def test_notifies_left_open(psycopg_pool: Pool[Any]) -> None:
         connection.execute("listen x")
         connection.execute("notify x")
         connection.commit()
-        notices = connection.notifies(timeout=5)
+        notices = connection.notifies(timeout=PATIENCE)
         next(notices)
 
     def use() -> Any:

@@ -309,7 +309,7 @@ def test_half_open_connections(postgres: Any, proxy: Proxy) -> None:
     replaced and the caller served; one whose deadline is sooner is told in time."""
     ledger = Ledger({**postgres.parameters, "port": proxy.port})
     with Pool(
-        ledger.connect, max_size=3, check_after=0.0, check_timeout=0.2, timeout=FOR_EVER
+        ledger.connect, max_size=3, check_after=0.0, check_timeout=2.0, timeout=FOR_EVER
     ) as pool:
         is_whole(pool, 3)
         proxy.go_silent()

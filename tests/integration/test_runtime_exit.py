@@ -156,16 +156,16 @@ turns = []
 
 def work(number):
     for turn in range(20):
-        handle = runtime.acquire(30)
+        handle = runtime.acquire(200)
         gevent.sleep(0)
         turns.append(number)
         (runtime.discard if turn % 5 == 4 else runtime.release)(handle)
 
 greenlets = [gevent.spawn(work, number) for number in range(16)]
-gevent.joinall(greenlets, timeout=60, raise_error=True)
+gevent.joinall(greenlets, timeout=200, raise_error=True)
 assert len(turns) == 320, len(turns)
 
-handles = [runtime.acquire(30) for _ in range(3)]
+handles = [runtime.acquire(200) for _ in range(3)]
 waiter = gevent.spawn(runtime.acquire)
 until(lambda: waiting(runtime) == 1)
 waiter.kill()
@@ -176,7 +176,7 @@ for handle in handles:
 del handle, handles
 
 def hold():
-    handle = runtime.acquire(30)
+    handle = runtime.acquire(200)
     gevent.sleep(1000)
 
 holder = gevent.spawn(hold)
@@ -185,7 +185,7 @@ holder.kill()
 del holder
 gc.collect()
 until(lambda: not runtime.state.in_use)
-handles = [runtime.acquire(30) for _ in range(3)]
+handles = [runtime.acquire(200) for _ in range(3)]
 for handle in handles:
     runtime.release(handle)
 assert_sound(runtime)
@@ -207,7 +207,7 @@ def test_peewee_under_gevent(tmp_path: object) -> None:
 import sys
 import peewee
 from pool.peewee import PooledSqliteDatabase
-database = PooledSqliteDatabase(sys.argv[1], max_connections=2, timeout=30)
+database = PooledSqliteDatabase(sys.argv[1], max_connections=2, timeout=200)
 seen = []
 
 def work(number):
@@ -217,7 +217,7 @@ def work(number):
             seen.append(id(database.connection()))
             gevent.sleep(0)
 
-gevent.joinall([gevent.spawn(work, number) for number in range(10)], timeout=60, raise_error=True)
+gevent.joinall([gevent.spawn(work, number) for number in range(10)], timeout=200, raise_error=True)
 assert len(seen) == 100 and len(set(seen)) <= 2, set(seen)
 database.close_all()
 print("well")
