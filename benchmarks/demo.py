@@ -134,7 +134,7 @@ def play(
     interrupts.look()
     figures = round_.figures(options.seconds)
     threads = blocks([len(mine) for mine in round_.turns], display.characters)
-    display.finish(task, threads, f"{figures.throughput:,.0f} turns/s")
+    display.finish(task, threads, f"{figures.throughput:,.0f} checkouts/s")
     return figures, round_
 
 
@@ -147,7 +147,7 @@ def run(options: argparse.Namespace, console: Console, interrupts: Interrupts) -
     recorders = []
     title = (
         f"[bold]purepool beside playhouse.pool[/]: {options.threads} threads of one peewee "
-        f"application share {options.connections} connections to a SQLite file. Each turn takes a "
+        f"application share {options.connections} connections to a SQLite file. Each takes a "
         f"connection, inserts a row, reads five and gives it back. Press Ctrl-C to stop.\n"
     )
     display = Display(console, title)
@@ -236,13 +236,13 @@ def report(result: dict[str, Any], console: Console) -> None:
         ]
         table.add_row(label, *cells)
 
-    row("throughput, turns/s", "throughput", more_is_better=True, show="{:,.0f}".format)
+    row("throughput, checkouts/s", "throughput", more_is_better=True, show="{:,.0f}".format)
     row("wait for a connection, p50", "wait_p50", show=milliseconds)
     row("wait for a connection, p99", "wait_p99", show=milliseconds)
     row("wait for a connection, longest", "wait_max", show=milliseconds)
     row("mean wait of the median thread", "wait_thread", show=milliseconds)
-    row("turns of the thread with fewest", "fewest", more_is_better=True, show="{:,.0f}".format)
-    row("turns of the thread with most", "most", show="{:,.0f}".format)
+    row("checkouts of the thread with fewest", "fewest", more_is_better=True, show="{:,.0f}".format)
+    row("checkouts of the thread with most", "most", show="{:,.0f}".format)
     row("wakeup: given back, waiter runs", "wakeup", show=milliseconds)
     console.print()
     console.print(table)
@@ -250,7 +250,7 @@ def report(result: dict[str, Any], console: Console) -> None:
     theirs = medians["playhouse.pool"]
     if theirs.fewest * 10 < theirs.most:
         console.print(
-            "Over playhouse.pool the usual wait is short because most turns are those of few "
+            "Over playhouse.pool the usual wait is short because most checkouts are those of few "
             "threads, which take back what they just returned; the others stand by until they "
             "happen to be there first.\n",
             highlight=False,

@@ -1,4 +1,4 @@
-"""How fast every state is looked at: the explorer of `step`, and TLC on the same configuration.
+"""How fast every state is explored: the explorer of `step`, and TLC on the same configuration.
 
 Theory.  What is quick is done on every push.  The explorer looks at the real function, so each
 transition is a call of `step`, with every invariant and run property asked of it.  It uses one
@@ -68,7 +68,7 @@ def _sized(configuration: Configuration, size: int) -> tuple[object, ...]:
 CLAIMS = (
     Claim(
         "explorer",
-        "Every state of a small world is looked at in an instant",
+        "Every state of a small configuration is explored in an instant",
         "Calls of step per second, each with all invariants and run properties, on one core, "
         "beside the states that TLC generates on two. The base configuration is over in a tenth "
         "of a second, within which TLC has not begun.",

@@ -106,14 +106,14 @@ def rows_of(found: dict[str, Fairness], missing: dict[str, Any]) -> dict[str, Ro
         return Row(what, unit, missing | {name: value(each) for name, each in found.items()})
 
     return {
-        "fewest": row("turns of the thread with fewest", "count", lambda each: each.fewest),
-        "most": row("turns of the thread with most", "count", lambda each: each.most),
+        "fewest": row("checkouts of the thread with fewest", "count", lambda each: each.fewest),
+        "most": row("checkouts of the thread with most", "count", lambda each: each.most),
         "spread": row("most minus fewest", "count", lambda each: each.spread),
         "p99": row("wait, p99", "s", lambda each: each.p99),
         "ideal": row("ideal wait: threads / connections x work", "s", lambda each: each.ideal),
         "usual": row("mean wait of the median thread", "s", lambda each: each.usual),
         "worst": row("wait, worst", "s", lambda each: each.worst),
-        "turns": row("turns of all threads", "count", lambda each: each.turns),
+        "turns": row("checkouts of all threads", "count", lambda each: each.turns),
     }
 
 
@@ -176,16 +176,16 @@ def measure_pools(plan: Plan) -> list[Row]:
 CLAIMS = (
     Claim(
         "fairness",
-        "Every thread gets its turn",
-        "32 threads of a peewee application over 4 connections, 1 ms of work each turn, 4 s, in "
-        "turn with playhouse.pool; medians of the rounds.",
+        "Every thread gets a connection as often as the others",
+        "32 threads of a peewee application over 4 connections, 1 ms of work each time, 4 s, "
+        "alternating with playhouse.pool; medians of the rounds.",
         measure_peewee,
     ),
     Claim(
         "fairness-pools",
         "Nobody is fairer",
-        "40 threads over 4 connections, 2 ms of work each turn, 3 s; five rounds in turn with "
-        "psycopg_pool, one of each other pool; medians.",
+        "40 threads over 4 connections, 2 ms of work each time, 3 s; five rounds, "
+        "alternating with psycopg_pool, one of each other pool; medians.",
         measure_pools,
     ),
 )

@@ -131,7 +131,7 @@ def measure(plan: Plan) -> list[Row]:
 CLAIMS = (
     Claim(
         "interrupts",
-        "Nothing is lost to an exception, wherever it strikes",
+        "Nothing is lost to an exception, wherever it is raised",
         f"{HITS} exceptions raised by a signal handler at random microseconds while a pool of "
         f"{CAPACITY} is used; what can be had at once afterwards. Five processes for each pool.",
         measure,

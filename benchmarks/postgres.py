@@ -99,9 +99,9 @@ def measure(plan: Plan) -> list[Row]:
 
 CLAIMS = (
     Claim(
-        "turn-postgres",
+        "checkout-postgres",
         "Taking and returning a real connection is cheap",
-        "The same with psycopg 3 and a PostgreSQL of its own on this machine; runs of 500 in turn. "
+        "The same with psycopg 3 and a PostgreSQL of its own on this machine; runs of 500. "
         "The last row is a block with one query and its commit.",
         measure,
     ),

@@ -146,17 +146,17 @@ def within(peer: Any) -> Callable[[], Any]:
 
 CLAIMS = (
     Claim(
-        "peewee-turn",
+        "peewee-checkout",
         "A peewee application pays nothing for the change of pools",
-        "connect() and close() with nobody waiting, runs of 1,000 turns in turn with "
-        "playhouse.pool; the ratio is the median of those of neighbouring runs.",
+        "connect() and close() with nobody waiting, runs of 1,000 that alternate "
+        "with playhouse.pool; the ratio is the median of those of neighbouring runs.",
         measure_peewee,
     ),
     Claim(
-        "turn",
+        "checkout",
         "Taking and returning a connection is cheap",
-        "Acquire and release with nobody waiting, and a driver that costs nothing; runs of 500 in "
-        "turn. The `with` block is the one that the pool's documentation gives; psycopg_pool's "
+        "Acquire and release with nobody waiting, and a driver that costs nothing; runs of 500. "
+        "The `with` block is the one that the pool's documentation gives; psycopg_pool's "
         "`getconn` and `putconn`, beside our acquire and release, do not find what was lost. At "
         "most 5 connections, 1 of them kept idle; in the last rows, all 5.",
         measure_pools,

@@ -24,12 +24,12 @@ import pytest
 
 import benchmarks.__main__ as bench
 from benchmarks import demo
-from benchmarks.claims import Claim, Plan, Row, at_most
+from benchmarks.claims import Claim, Plan, Row, at_least, at_most
 from benchmarks.measure import Turn, percentile, wakeups
 from pool import Release
 from pool.record import Recorder
 from tests.integration.drivers import ROOT, until
-from tests.integration.processes import SECONDS, process
+from tests.integration.processes import SECONDS, foreground_signals, process
 from tests.integration.processes import run as run_process
 
 SMALL = ("--seconds", "0.2", "--rounds", "1", "--threads", "8", "--connections", "2")
@@ -150,7 +150,9 @@ def test_the_demo_has_help() -> None:
 def test_the_benchmarks_are_listed() -> None:
     names = [line.split()[0] for line in run("benchmarks", "--list").splitlines()]
     assert len(names) == len(set(names)) >= 8
-    assert {"cold-start", "fairness", "interrupts", "peewee-turn", "spike", "wakeups"} <= {*names}
+    assert {"cold-start", "fairness", "interrupts", "peewee-checkout", "spike", "wakeups"} <= {
+        *names
+    }
 
 
 def test_the_benchmarks_have_help() -> None:
@@ -159,14 +161,14 @@ def test_the_benchmarks_have_help() -> None:
 
 @pytest.mark.slow
 def test_one_claim_as_a_table() -> None:
-    done = finish("benchmarks", "--quick", "--only", "peewee-turn")
+    done = finish("benchmarks", "--quick", "--only", "peewee-checkout")
     assert "verdict" in done.stdout
     assert "targets met" in done.stdout
     assert "\x1b" not in done.stdout
     # Whether it is met depends on what else the machine does; what is said then does not.
     missed = re.search(r"\bmissed\b", done.stdout) is not None
     assert done.returncode == missed
-    assert ("--only peewee-turn" in done.stderr) == missed
+    assert ("--only peewee-checkout" in done.stderr) == missed
 
 
 @pytest.mark.slow
@@ -218,6 +220,27 @@ def test_a_missed_target_fails(
         assert len(json.loads(out)) == len(only or claims)
     else:
         assert said in out
+
+
+@pytest.mark.parametrize("figure", ["not installed", math.nan])
+def test_a_figure_that_there_is_not_meets_no_target(figure: Any) -> None:
+    figures = {"purepool": figure}
+    assert at_most("waits", "s", figures, 1.0).verdict == "missed"
+    assert at_least("rate", "count", figures, 1.0).verdict == "missed"
+
+
+def test_ctrl_c_in_a_benchmark(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: Plan) -> list[Row]:
+        signal.raise_signal(signal.SIGINT)
+        return []
+
+    claims = {"one": Claim("one", "one", "one", interrupted)}
+    monkeypatch.setattr(bench, "all_claims", lambda: claims)
+    with foreground_signals():
+        assert bench.main([]) == 130
+    assert capsys.readouterr().err.endswith("interrupted\n")
 
 
 def test_an_unknown_claim_is_refused() -> None:
