@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+from collections.abc import Callable
 from typing import Any
 
 from pool.limits import is_finite
@@ -54,7 +55,7 @@ def check_answer(name: str, answer: Any) -> Any:
     """What a user's function returned. Raises `TypeError` for what its body is still to run in."""
     if answer is None or answer is True or answer is False:
         return answer
-    if inspect.isawaitable(answer) or inspect.isgenerator(answer) or inspect.isasyncgen(answer):
+    if _is_asynchronous_answer(answer) or _is(inspect.isgenerator, answer):
         _drop(answer)
         raise TypeError(
             f"{name} returned something to be awaited or iterated over, so nothing was done yet: "
@@ -63,25 +64,26 @@ def check_answer(name: str, answer: Any) -> Any:
     return answer
 
 
-def check_connection(connection: Any) -> None:
-    """Raise `TypeError` for what `connect` returned and what is no connection."""
+def why_no_connection(connection: Any) -> str | None:
+    """Why what `connect` returned is no connection for this pool, if so."""
     if connection is None:
-        raise TypeError("connect returned None: it has to return the connection it made")
-    if inspect.isawaitable(connection) or inspect.isasyncgen(connection):
+        return "connect returned None: it has to return the connection it made"
+    if _is_asynchronous_answer(connection):
         _drop(connection)
-        raise TypeError(
+        return (
             "connect returned something to be awaited: this pool lends connections of "
             "blocking drivers to threads, so connect has to be a plain function"
         )
     why = _why_useless(connection)
     if why is not None:
-        raise TypeError(f"connect returned {why}")
+        return f"connect returned {why}"
     for name in ("close", "commit", "rollback"):
-        if inspect.iscoroutinefunction(_attribute(connection, name)):
-            raise TypeError(
+        if _is(inspect.iscoroutinefunction, _attribute(connection, name)):
+            return (
                 f"connect returned a connection of an asynchronous driver (its {name} has to be "
                 "awaited): this pool lends connections of blocking drivers to threads"
             )
+    return None
 
 
 _VALUES = (str, bytes, bytearray, bool, int, float, complex, tuple, list, dict, set, frozenset)
@@ -89,12 +91,12 @@ _VALUES = (str, bytes, bytearray, bool, int, float, complex, tuple, list, dict, 
 
 def _why_useless(connection: Any) -> str | None:
     kind = type(connection)
-    if inspect.isgenerator(connection):
+    if _is(inspect.isgenerator, connection):
         return "a generator: it has to return the connection, not yield it"
     if issubclass(kind, type):
         return f"a class, {connection.__name__}: it has to return an object of it"
-    if inspect.isroutine(connection) or inspect.ismodule(connection):
-        what = "module" if inspect.ismodule(connection) else "function"
+    if _is(inspect.isroutine, connection) or _is(inspect.ismodule, connection):
+        what = "module" if _is(inspect.ismodule, connection) else "function"
         return f"a {what}: it has to return the connection it made"
     future = kind.__module__ == "concurrent.futures._base"
     if kind in _VALUES or issubclass(kind, BaseException) or future:
@@ -116,6 +118,18 @@ def _only_enters(manager: Any) -> bool:
     names = [name for name in dir(kind) if not name.startswith("_")]
     names += [name for name in _attribute(manager, "__dict__") or () if not name.startswith("_")]
     return not names and not hasattr(kind, "__getattr__")
+
+
+def _is(question: Callable[[Any], object], thing: Any) -> bool:
+    """Whether it is; one that cannot be asked is not. (`isinstance` asks for its `__class__`.)"""
+    try:
+        return bool(question(thing))
+    except Exception:
+        return False
+
+
+def _is_asynchronous_answer(answer: Any) -> bool:
+    return _is(inspect.isawaitable, answer) or _is(inspect.isasyncgen, answer)
 
 
 def _attribute(thing: Any, name: str) -> Any:
@@ -143,7 +157,7 @@ def _bodies_of(function: Any) -> list[Any]:
 
 def _drop(thing: Any) -> None:
     """Nobody will run it, and Python need not warn of that."""
-    if inspect.iscoroutine(thing) or inspect.isgenerator(thing):
+    if _is(inspect.iscoroutine, thing) or _is(inspect.isgenerator, thing):
         thing.close()
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pool import heap
-from pool.arguments import check_answer, check_connect, check_connection, check_hook
+from pool.arguments import check_answer, check_connect, check_hook, why_no_connection
 from pool.causes import is_unreached
 from pool.dbapi import Recipe, recipe_for
 from pool.effects import Close, Leaked
@@ -108,25 +108,28 @@ class Callables:
         words = ""
         try:
             connection = self._connect()
-            check_connection(connection)
-            self._refuse_again(connection)
-            recipe = recipe_for(connection)
+            self._refuse_again(connection)  # first: that one is not to be closed
             try:
-                self._refuse_bound(connection, recipe)
-                if self._configure is not None:
-                    words = CONFIGURE_FAILED
-                    check_answer("configure", self._configure(connection))
-                    recipe.commit(connection)
-                recipe.remember(connection)
-                words = ""
-                self._numbered[id(connection)] = next(self._numbers)
-                taken = time.monotonic() - began
-                self.listeners.tell("connect", connection=connection, seconds=taken)
+                why = why_no_connection(connection)
+                if why is None:
+                    recipe = recipe_for(connection)
+                    self._refuse_bound(connection, recipe)
+                    if self._configure is not None:
+                        words = CONFIGURE_FAILED
+                        check_answer("configure", self._configure(connection))
+                        recipe.commit(connection)
+                    recipe.remember(connection)
+                    words = ""
+                    self._numbered[id(connection)] = next(self._numbers)
+                    taken = time.monotonic() - began
+                    self.listeners.tell("connect", connection=connection, seconds=taken)
+                    self.recipes[id(connection)] = recipe
             except BaseException:
                 with contextlib.suppress(Exception):
                     self.close(connection)
                 raise
-            self.recipes[id(connection)] = recipe
+            if why is not None:
+                raise TypeError(why)
         except BaseException as error:
             if not (self._keeps_errors or isinstance(error, Exception)):
                 raise  # a caller who was interrupted

@@ -32,6 +32,8 @@ from pool.proxies import Path, follow, get, has_method, path_to
 IDLE, ACTIVE, IN_TRANSACTION, IN_ERROR = 0, 1, 2, 3
 """libpq's transaction states; the other means that the connection is broken."""
 
+_ABSENT = object()
+
 
 class Recipe:
     """How to handle one connection; this one is for any DB-API driver.
@@ -196,7 +198,7 @@ class Known(Recipe):
     __slots__ = ()
 
     def is_setting(self, raw: Any, name: str) -> bool:
-        return hasattr(raw, name)
+        return get(raw, name, _ABSENT) is not _ABSENT
 
     def reset(self, connection: Any) -> bool:
         return self.roll_back(connection) and self.restore(connection)

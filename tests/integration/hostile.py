@@ -22,6 +22,8 @@ SPARED = {
 ASYNC = {"__await__", "__aiter__", "__anext__", "__aenter__", "__aexit__", "__next__"}
 """Who has these is no connection of a blocking driver, and refused as such."""
 
+REDUCED = {"__reduce__", "__reduce_ex__", "__getstate__"}
+
 KINDS: tuple[type, ...] = (
     object, int, float, complex, str, bytes, list, dict, set, range, slice, memoryview,
     BaseException, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType,
@@ -85,15 +87,6 @@ class Base:
         object.__setattr__(self, "closes", self.closes + 1)
 
 
-HostileConnection: Any = type(
-    "HostileConnection",
-    (Base,),
-    {
-        **traps(ASYNC | {"__reduce__", "__reduce_ex__", "__getstate__"}),
-        **{name: property(trap(name)) for name in PROPERTIES},
-    },
-)
-
 Answer: Any = type("Answer", (), traps(ASYNC))
 """What a hook returns."""
 
@@ -106,3 +99,32 @@ def error_class(name: str, base: type[BaseException]) -> Any:
 HostileError = error_class("HostileError", Exception)
 HostileExit = error_class("HostileExit", BaseException)
 """One that is no `Exception`."""
+
+
+def striking(kind: type[BaseException]) -> Any:
+    """A class of connections whose special methods, and what drivers call their properties, raise
+    this."""
+    return type(
+        f"Striking{kind.__name__}",
+        (Base,),
+        {
+            **{name: trap(name, kind) for name in sorted(SPECIAL - ASYNC - REDUCED)},
+            **{name: property(trap(name, kind)) for name in PROPERTIES},
+        },
+    )
+
+
+def without_class(kind: type[BaseException]) -> Any:
+    """One whose `__class__` raises: `isinstance` asks for it."""
+    return type(f"Classless{kind.__name__}", (Base,), {"__class__": property(trap("", kind))})
+
+
+def without_attributes(kind: type[BaseException], spared: Callable[[str], bool]) -> Any:
+    """One of which every attribute raises, but for those."""
+
+    def get(self: Any, name: str) -> Any:
+        if spared(name):
+            return object.__getattribute__(self, name)
+        raise kind(name)
+
+    return type(f"Closed{kind.__name__}", (Base,), {"__getattribute__": get})

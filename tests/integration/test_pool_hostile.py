@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import logging
-import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,7 +21,16 @@ import pytest
 from pool import OpenError, Pool, PoolError
 from pool.text import kind_of
 from tests.integration.drivers import PATIENCE, Call, assert_sound, lent, until, watch
-from tests.integration.hostile import Answer, Base, HostileError, HostileExit
+from tests.integration.hostile import (
+    Answer,
+    Base,
+    HostileError,
+    HostileExit,
+    Trap,
+    striking,
+    without_attributes,
+    without_class,
+)
 from tests.integration.pools import is_whole
 
 OPENERS = pytest.mark.parametrize("opener", ["caller", "background"])
@@ -88,6 +97,13 @@ def pooled(driver: Driver, opener: str, **settings: Any) -> Iterator[Pool[Any]]:
     assert statistics.opened == statistics.closed
 
 
+class Nowhere(io.TextIOBase):
+    """Never closed: a thread of a pool may still be at its last line."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
 @pytest.fixture(autouse=True)
 def shouting(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Everything is logged, by a handler that makes text of it and one whose filter raises; and no
@@ -95,18 +111,17 @@ def shouting(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     deaths: list[str] = []
     monkeypatch.setattr(threading, "excepthook", lambda told: deaths.append(told.exc_type.__name__))
     logger = logging.getLogger("pool")
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        handlers = [logging.StreamHandler(nowhere), logging.StreamHandler(nowhere)]
-        handlers[1].addFilter(_broken_filter)
-        level = logger.level
-        logger.setLevel(logging.DEBUG)
-        for handler in handlers:
-            logger.addHandler(handler)
-        monkeypatch.setattr(logging, "raiseExceptions", False)
-        yield deaths
-        for handler in handlers:
-            logger.removeHandler(handler)
-        logger.setLevel(level)
+    handlers = [logging.StreamHandler(Nowhere()), logging.StreamHandler(Nowhere())]
+    handlers[1].addFilter(_broken_filter)
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    for handler in handlers:
+        logger.addHandler(handler)
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    yield deaths
+    for handler in handlers:
+        logger.removeHandler(handler)
+    logger.setLevel(level)
     assert deaths == []
 
 
@@ -184,6 +199,52 @@ def test_everything_raises_in_one_place(place: str, kind: Any, opener: str) -> N
         driver.scripts[place] = raising(kind)
         outcomes(pool, allowed)
         until(lambda: driver.calls[place] or place in ("listener leak", "listener refuse"))
+
+
+DBAPI = {"commit", "rollback", "close", "closes"}
+SHAPES: dict[str, Callable[[type[BaseException]], Any]] = {
+    "special methods and properties": striking,
+    "its class": without_class,
+    "what is no method of PEP 249": lambda kind: without_attributes(kind, DBAPI.__contains__),
+    "every attribute": lambda kind: without_attributes(kind, lambda _: False),
+}
+
+
+@OPENERS
+@pytest.mark.parametrize("hooks", [True, False], ids=["own hooks", "the recipe"])
+@pytest.mark.parametrize("kind", [Trap, KeyboardInterrupt])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_connection_that_can_be_asked_nothing(
+    shape: str, kind: Any, hooks: bool, opener: str
+) -> None:
+    """A pool has no need to ask it. But an exception that is none of its own goes through: it is
+    an interrupt, and ends the connect."""
+    driver = Driver(SHAPES[shape](kind))
+    settings = {} if hooks else dict.fromkeys(("check", "reset", "configure", "listeners"))
+    struck = kind is KeyboardInterrupt and opener == "caller"
+    with pooled(driver, opener, leak_after=0.001, **settings) as pool:
+        seen = outcomes(pool, (KeyboardInterrupt,) if struck else (PoolError,))
+        if kind is Trap:
+            assert seen["acquired"] >= 1 <= seen["in a block"]
+            assert seen["OpenError"] == 0
+        else:
+            assert seen["acquired"] == seen["in a block"] == 0
+            assert seen[kind_of(kind()) if struck else "OpenError"] >= 5
+        driver.make = Base
+        pool.drain()
+
+
+@OPENERS
+def test_a_connect_listener_is_interrupted(opener: str) -> None:
+    """The connection is not in the pool yet: it is closed, and its caller or the next is served."""
+    driver = Driver()
+    with pooled(driver, opener) as pool:
+        driver.scripts["listener connect"] = raising(KeyboardInterrupt)
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt if opener == "caller" else OpenError):
+                pool.acquire()
+        until(lambda: len(driver.closes) == len(driver.opened) >= 3)
+        assert pool.statistics().opened == 0
 
 
 @OPENERS

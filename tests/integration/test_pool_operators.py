@@ -112,9 +112,6 @@ def test_the_name_is_that_of_the_time_when_it_was_taken() -> None:
         for lease in leases:
             lease.release()
 
-    with scripted(2, opener="caller") as pool, pool.acquire(), Call(pool.acquire).result():
-        assert refused(pool).count("MainThread") == 1
-
 
 def test_a_thread_without_a_name_where_it_is_expected() -> None:
     """Whatever stands in the place of `threading`, and keeps the name somewhere else."""
@@ -233,5 +230,7 @@ def test_those_named_are_those_who_hold_now() -> None:
         for lease in leases:
             lease.release()
 
+
+def test_the_caller_is_named_once_though_it_holds_longest() -> None:
     with scripted(2, opener="caller") as pool, pool.acquire(), Call(pool.acquire).result():
         assert refused(pool).count("MainThread") == 1
