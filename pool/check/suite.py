@@ -57,7 +57,6 @@ class Task:
         began = time.perf_counter()
         status: Status
         try:
-            interrupts.checkpoint()
             status, counts, message = self.body(progress)
         except interrupts.Stopped as stopped:
             after = f" after {stopped}" if str(stopped) else ""

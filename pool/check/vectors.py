@@ -37,7 +37,7 @@ from pool.check.encoding import (
     given_limits,
 )
 from pool.check.explorer import Exploration, Wishes, explore
-from pool.check.interrupts import checkpoint
+from pool.check.interrupts import Stopped, checkpoint
 from pool.check.judgement import IGNORED, Exchange, Follower, is_ignored
 from pool.check.moves import moves
 from pool.check.port import SPEC
@@ -532,8 +532,12 @@ def run(arguments: argparse.Namespace) -> int:
     """`purepool vectors`: write the vectors, or compare them. The exit status."""
     console = Console(stderr=arguments.json == "-", highlight=False)
     directory = arguments.vectors or vectors_directory()
-    began = time.perf_counter()
-    files = generate()
+    try:
+        files = generate()
+    except Stopped:
+        console.print("stopped: nothing is written or compared")
+        message = "stopped while the vectors were generated"
+        return _report(arguments, [Result("vectors", "all files", "stopped", 0.0, {}, message)])
     size = sum(len(content) for content in files.values())
     lines = sum(content.count("\n") - 1 for content in files.values())
     told = f"{len(files)} files, {lines} cases, {size / 1e6:.2f} MB, {directory}"
@@ -556,7 +560,11 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for name in {**files, **found}
     ]
-    seconds = time.perf_counter() - began
+    return _report(arguments, results)
+
+
+def _report(arguments: argparse.Namespace, results: list[Result]) -> int:
+    seconds = time.perf_counter() - arguments.began
     save(arguments.json, as_json(results, seconds, "vectors"))
     save(arguments.junit, as_junit(results, seconds, "vectors"))
     return exit_status(results)

@@ -27,7 +27,7 @@ import pytest
 from rich.console import Console
 from rich.status import Status
 
-from pool.check import fuzz, interrupts, suite
+from pool.check import fuzz, interrupts, suite, vectors
 from pool.check.cli import COMMANDS, main
 from pool.check.results import Result, as_json, as_junit, exit_status, verdict
 from tests.integration.drivers import ROOT, until
@@ -234,6 +234,32 @@ def test_before_the_first_check(
     assert (report["passed"], report["stopped"], report["signal"]) == (False, True, number.name)
     for one in ElementTree.parse(tmp_path / "r.xml").getroot():
         assert (one.get("failures"), one.get("skipped")) == ("0", one.get("tests"))
+
+
+@pytest.mark.parametrize("options", [[], ["--check"]])
+def test_while_vectors_are_generated(
+    options: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing is written by halves, and nothing is missing that was not looked for."""
+
+    def few(*_: Any) -> list[Any]:
+        signal.raise_signal(signal.SIGTERM)
+        return []
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(vectors, "limit_cases", few)
+    reports = ["--json", "r.json", "--junit", "r.xml"]
+    with foreground_signals():
+        assert main(["vectors", *options, "--vectors", "made", *reports]) == 143
+    assert "stopped" in capsys.readouterr().out
+    assert not (tmp_path / "made").exists()
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert (report["stopped"], [one["status"] for one in report["results"]]) == (True, ["stopped"])
+    (element,) = ElementTree.parse(tmp_path / "r.xml").getroot()
+    assert (element.get("failures"), element.get("skipped")) == ("0", "1")
 
 
 def test_what_was_stopped_is_counted_as_such_by_all() -> None:
