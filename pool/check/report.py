@@ -109,7 +109,7 @@ def show(verdict: Verdict, console: Console) -> None:
         console.print(f"histories  none{why}", markup=False)
     else:
         asked = (
-            f"{verdict.histories} histories, {verdict.events} events, first seed"
+            f"{verdict.histories:,} histories, {verdict.events:,} events, first seed"
             f" {verdict.seed}, {verdict.histories_seconds:.1f} s"
         )
         _say(console, f"histories  {asked}", 11)
@@ -139,12 +139,12 @@ def _say(console: Console, text: str, indent: int) -> None:
 def conclusion(verdict: Verdict) -> str:
     """The last line: what became of it."""
     if verdict.conforms:
-        return f"CONFORMS: all {len(judged())} rules were asked for, {verdict.answers} answers."
+        return f"CONFORMS: all {len(judged())} rules were checked, {verdict.answers:,} answers."
     stopped = "; stopped before it was asked everything" if verdict.stopped else ""
     if verdict.divergence is not None:
         return f"DOES NOT CONFORM: see the history above{stopped}."
     if verdict.stopped:
-        return f"STOPPED after {verdict.answers} answers, all of them right: nothing is decided."
+        return f"STOPPED after {verdict.answers:,} answers, all of them right: nothing is decided."
     parts = [
         f"{what}: {', '.join(names)}"
         for what, names in (

@@ -71,7 +71,7 @@ def test_where_there_is_no_node_on_the_path(tmp_path: Path) -> None:
 def test_it_conforms(node: str, cli: Cli) -> None:
     status, out, _ = cli("--seconds", "4", "--", node, str(ADAPTER))
     assert status == 0, out
-    assert f"CONFORMS: all {len(judged())} rules were asked for" in out
+    assert f"CONFORMS: all {len(judged())} rules were checked" in out
 
 
 def judge(node: str, *arguments: str, seconds: float = 0, directory: Path | None = None) -> Verdict:
