@@ -29,6 +29,8 @@ from rich.status import Status
 
 from pool.check import fuzz, interrupts, suite, vectors
 from pool.check.cli import COMMANDS, main
+from pool.check.configurations import DEEP
+from pool.check.programs import PROGRAMS
 from pool.check.results import Result, as_json, as_junit, exit_status, verdict
 from tests.integration.drivers import ROOT, until
 from tests.integration.processes import SECONDS, foreground_signals, process
@@ -234,6 +236,25 @@ def test_before_the_first_check(
     assert (report["passed"], report["stopped"], report["signal"]) == (False, True, number.name)
     for one in ElementTree.parse(tmp_path / "r.xml").getroot():
         assert (one.get("failures"), one.get("skipped")) == ("0", one.get("tests"))
+
+
+@pytest.mark.parametrize(
+    ("task", "progress"),
+    [
+        (suite.explore_task(DEEP["deep-caller"]), r"[\d,]+ states, frontier [\d,]+, "),
+        (suite.liveness_task(DEEP["deep-caller"]), r"[\d,]+ states, frontier [\d,]+, "),
+        (suite.schedules_task(PROGRAMS["deadlines"]), r"[\d,]+ interleavings, [\d,]+ states, "),
+        (suite.machine_task("step", 100_000), r"\d of 100,000 examples$"),
+        (suite.machine_task("runtime", 100_000), r"\d of 100,000 examples$"),
+    ],
+    ids=lambda value: f"{value.part}-{value.name}" if isinstance(value, suite.Task) else "",
+)
+def test_it_stops_where_it_is(task: suite.Task, progress: str) -> None:
+    """Not at the end of what it is doing, which may take hours; and it says how far it had come."""
+    with foreground_signals(), interrupts.noted():
+        result = task.run(lambda underway: signal.raise_signal(signal.SIGTERM))
+    assert result.status == "stopped"
+    assert re.match(f"stopped after {progress}", result.message), result.message
 
 
 @pytest.mark.parametrize("options", [[], ["--check"]])
