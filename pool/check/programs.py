@@ -1,9 +1,9 @@
 """The programs whose every order is tried: a few callers, and one of each thing that can go wrong.
 
 Theory.  What can go wrong between threads does so with two or three of them and a connection or
-two.  So programs are as small as that, and there is one for each way to end a turn, to be
+two.  So programs are as small as that, and there is one for each way to end a checkout, to be
 refused, to be interrupted, or to have the pool changed under one's feet.  Three threads meet in a
-coarse world; what is done without a lock is looked at in fine ones, mostly with two.
+coarse world; what is done without a lock is tried in fine ones, mostly with two.
 
 What this file refuses to know: what must hold.
 """
@@ -55,8 +55,8 @@ ALWAYS = frozenset({"connect", "reset", "is_alive", "close"})
 FIRST, BOTH = frozenset({0}), frozenset({0, 1})
 
 _COARSE = [
-    Setting("turns", "three turns, one connection", (WAIT, WAIT, WAIT)),
-    Setting("two-connections", "three turns, two connections", (WAIT, WAIT, WAIT), TWO),
+    Setting("handover", "three checkouts, one connection", (WAIT, WAIT, WAIT)),
+    Setting("two-connections", "three checkouts, two connections", (WAIT, WAIT, WAIT), TWO),
     Setting("deadlines", "waits that may end by time", (WAIT, HURRY, turn(2.0))),
     Setting("endings", "a release, a discard and a lost handle", (WAIT, DISCARD, LOSE)),
     Setting(
@@ -84,7 +84,7 @@ _COARSE = [
     ),
     Setting(
         "interrupted-loss",
-        "an exception comes to one who looks at the inbox",
+        "an exception comes to one who reads the inbox",
         (LOSE, TICK, WAIT),
         interrupts=1,
         interruptible=BOTH,
@@ -92,7 +92,7 @@ _COARSE = [
     Setting("shutdown", "the pool is closed meanwhile", (WAIT, WAIT, CLOSE), slow=CONNECT),
     Setting(
         "close-all",
-        "all is closed, also what is lent or being looked at",
+        "all is closed, also what is lent or being checked",
         (WAIT, DISCARD, CLOSE_ALL),
         idle=1,
         slow=CHECK,
@@ -101,7 +101,7 @@ _COARSE = [
 ]
 
 _FINE = [
-    Setting("turns-fine", "three turns, one connection", (WAIT, WAIT, WAIT), fine=True),
+    Setting("handover-fine", "three checkouts, one connection", (WAIT, WAIT, WAIT), fine=True),
     Setting("deadline-fine", "a wait that may end by time", (WAIT, HURRY), fine=True),
     Setting(
         "loss-fine", "a handle is lost while others leave the lock", (LOSE, TICK, WAIT), fine=True
@@ -116,7 +116,7 @@ _FINE = [
     ),
     Setting(
         "interrupted-loss-fine",
-        "an exception comes to one who looks at the inbox",
+        "an exception comes to one who reads the inbox",
         (LOSE, TICK),
         interrupts=1,
         interruptible=frozenset({1}),
@@ -143,7 +143,7 @@ _FINE = [
 ]
 
 _HELPED = [
-    Setting("helpers", "two turns; helpers connect", (WAIT, WAIT), HELPED),
+    Setting("helpers", "two checkouts; helpers connect", (WAIT, WAIT), HELPED),
     Setting("helpers-discard", "helpers connect and close", (DISCARD,), HELPED, slow=ALWAYS),
     Setting("helpers-deadline", "a wait that may end by time", (HURRY,), HELPED),
     Setting("helpers-loss", "a lost handle", (LOSE,), HELPED),
@@ -172,14 +172,14 @@ _DEEP = [
     ),
     Setting(
         "interrupted-loss-fine-three",
-        "an exception comes to one who looks at the inbox, while another waits",
+        "an exception comes to one who reads the inbox, while another waits",
         (LOSE, TICK, WAIT),
         interrupts=1,
         interruptible=BOTH,
         fine=True,
     ),
     Setting("helpers-losses", "two lost handles", (LOSE, LOSE), HELPED),
-    Setting("helpers-discards", "a discard and a turn", (DISCARD, WAIT), HELPED),
+    Setting("helpers-discards", "a discard and a checkout", (DISCARD, WAIT), HELPED),
     Setting("helpers-shutdown", "the pool is closed meanwhile", (WAIT, CLOSE), HELPED),
     Setting(
         "helpers-interrupted-two",

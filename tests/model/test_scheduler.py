@@ -41,7 +41,7 @@ from tests.model.faults import (
 
 
 COUNTS: dict[str, tuple[int, int]] = {
-    "turns": (42, 1),
+    "handover": (42, 1),
     "two-connections": (270, 7),
     "deadlines": (2444, 4),
     "endings": (117, 6),
@@ -53,7 +53,7 @@ COUNTS: dict[str, tuple[int, int]] = {
     "shutdown": (82, 4),
     "close-all": (112, 5),
     "resize": (44, 3),
-    "turns-fine": (1596, 1),
+    "handover-fine": (1596, 1),
     "deadline-fine": (270, 2),
     "loss-fine": (4511, 2),
     "interrupted-fine": (1393, 5),
@@ -86,7 +86,7 @@ def test_every_order_keeps_every_promise(name: str) -> None:
 
 
 UNCACHED = [
-    attrs.evolve(PROGRAMS["turns"], threads=PROGRAMS["turns"].threads[:2]),
+    attrs.evolve(PROGRAMS["handover"], threads=PROGRAMS["handover"].threads[:2]),
     attrs.evolve(PROGRAMS["deadlines"], threads=PROGRAMS["deadlines"].threads[:2]),
     attrs.evolve(PROGRAMS["endings"], threads=PROGRAMS["endings"].threads[1:]),
     attrs.evolve(PROGRAMS["dead"], threads=PROGRAMS["dead"].threads[:2]),
@@ -302,10 +302,10 @@ def test_a_key_press_in_a_finalizer_stops_it() -> None:
 
 FAULTS: list[tuple[Fault, str, str, int]] = [
     (trusts_the_wait, "deadlines", "Answered", 2),
-    (release_without_deliver, "turns", "Delivered", 2),
-    (delivers_too_late, "turns", "Guard", 1),
+    (release_without_deliver, "handover", "Delivered", 2),
+    (delivers_too_late, "handover", "Guard", 1),
     (leaves_the_inbox, "loss-fine", "Drained", 146),
-    (wakes_before_it_answers, "turns-fine", "Deadlock", 14),
+    (wakes_before_it_answers, "handover-fine", "Deadlock", 14),
     (loses_a_delivery, "interrupted-close-fine", "Delivered", 4),
     (aborts_without_the_inbox, "interrupted-loss-fine", "Drained", 42),
     (a_finalizer_gives_up, "interrupted-loss", "Drained", 206),
@@ -344,18 +344,18 @@ def test_the_profiles_include_every_program() -> None:
 
 
 def test_the_result_says_how_many_interleavings() -> None:
-    result = suite.schedules_task(PROGRAMS["turns"]).run()
+    result = suite.schedules_task(PROGRAMS["handover"]).run()
     assert result.passed
-    assert result.counts == {"interleavings": COUNTS["turns"][0]}
+    assert result.counts == {"interleavings": COUNTS["handover"][0]}
     assert json.loads(as_json([result], 1.0, "check"))["totals"] == result.counts
 
 
 def test_the_result_tells_the_order_that_breaks_a_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     delivers_too_late(monkeypatch)
-    result = suite.schedules_task(PROGRAMS["turns"]).run()
+    result = suite.schedules_task(PROGRAMS["handover"]).run()
     assert not result.passed
     title, first, *_ = result.message.splitlines()
-    assert title == "Guard: _current was changed without the lock in turns, in this order:"
+    assert title == "Guard: _current was changed without the lock in handover, in this order:"
     assert first == "  thread 0: acquire a lock, free"
 
 
