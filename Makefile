@@ -29,7 +29,7 @@ PYTEST := $(BIN)/python -m pytest
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-model test-threads test-databases quick instants pythons check mutation bench check-lint interpreter
+.PHONY: help run test test-model test-threads test-databases quick instants pythons check mutation mutation-runtime bench check-lint interpreter
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.x]     (now: $(or $(INTERPRETER),no such thing as $(PYTHON)))"
@@ -67,6 +67,9 @@ check: $(VENV)/dev ## Explore, compare with TLA+, plant faults, try every order 
 
 mutation: $(VENV)/dev ## Mutate the pure core: each mutant is killed by a test, or it is explained why none can
 	@$(BIN)/python -m tests.model.mutation
+
+mutation-runtime: $(VENV)/dev ## The same for everything else; may take hours (ONLY=pool/lease.py for a part)
+	@$(BIN)/python -m tests.mutation $(ONLY)
 
 bench: $(VENV)/dev ## Measure against the targets and beside other pools: 5 minutes; fails if a target is missed
 	@$(BIN)/python -m benchmarks
