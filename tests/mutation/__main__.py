@@ -83,20 +83,20 @@ class Notes:
         """By node id: `file` (its hash), `work` and `wall` in seconds, `hits`, `good`."""
         self.mutants: dict[str, dict[str, Any]] = {}
         """By key: `what`, `test`, `why`, `hash` of the function, `tried` (tests' files)."""
-        self.probed = ""
-        """The hash of what the hits are of."""
+        self.numbers: dict[str, int] = {}
+        """Those of statements, which are in `hits`."""
         self.saved = time.monotonic()
 
     def load(self) -> None:
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
             kept = json.loads(self.path.read_text())
-            self.tests, self.mutants, self.probed = kept["tests"], kept["mutants"], kept["probed"]
+            self.tests, self.mutants, self.numbers = kept["tests"], kept["mutants"], kept["numbers"]
 
     def save(self, *, at_once: bool = True) -> None:
         if at_once or time.monotonic() > self.saved + 20.0:
             new = self.path.with_suffix(".new")
             new.write_text(
-                json.dumps({"tests": self.tests, "mutants": self.mutants, "probed": self.probed})
+                json.dumps({"tests": self.tests, "mutants": self.mutants, "numbers": self.numbers})
             )
             new.replace(self.path)
             self.saved = time.monotonic()
@@ -165,17 +165,13 @@ class Mutation:
     def probe(self) -> None:
         from tests.mutation.mutants import places
 
-        probes = Probes([place for file in FILES for place in places(file)])
+        known_functions = {name.partition("|")[0] for name in self.notes.numbers}
+        probes = Probes([p for file in FILES for p in places(file)], self.notes.numbers)
         self.probes = probes
-        for place in probes.places:  # numbers are the same in every process
-            from tests.mutation.mutants import statements
-
-            probes.number(place.file, place.node.body[0].lineno)
-            for body, index in statements(place.node):
-                probes.number(place.file, body[index].lineno)
-        now = hashlib.sha256("".join(map(digest, FILES)).encode()).hexdigest()
-        if self.notes.probed != now or self.options.again:
-            self.notes.tests, self.notes.probed = {}, now
+        if self.options.again or any(p.title not in known_functions for p in probes.places):
+            self.notes.tests.clear()
+            self.notes.numbers.clear()
+        probes.number_all()
         known = self.notes.tests
         new = [
             item
@@ -260,8 +256,11 @@ class Mutation:
     def tests_of(self, mutant: Any) -> list[str]:
         """The tests that reach its statement; the quickest first."""
         tests = self.notes.tests
-        number = self.probes.number(mutant.place.file, mutant.line)
-        reach = [n for n, t in tests.items() if t["good"] and number in self.reached[n]]
+        numbers = {self.probes.number(mutant.place, mutant.line)}
+        if mutant.place.title not in self.probed:  # it has changed since: whatever reached it
+            start = f"{mutant.place.title}|"
+            numbers = {n for name, n in self.notes.numbers.items() if name.startswith(start)}
+        reach = [n for n, t in tests.items() if t["good"] and self.reached[n] & numbers]
         reach.sort(key=lambda name: tests[name]["work"])
         if not self.options.slow:
             sums = itertools.accumulate(tests[name]["work"] for name in reach)
@@ -274,6 +273,11 @@ class Mutation:
         began = time.monotonic()
         chosen = [mutant for mutant in self.chosen() if not kind_of(mutant)]
         self.reached = {n: set(t.get("hits", ())) for n, t in self.notes.tests.items()}
+        hits = set().union(*self.reached.values())
+        reached = {name for name, number in self.notes.numbers.items() if number in hits}
+        places = self.probes.places
+        now = {f"{place.title}|{place.hash}": place.title for place in places}
+        self.probed = {now.get(name.rpartition("|")[0]) for name in reached}
         results = self.notes.mutants
         if self.options.again:
             for mutant in chosen:

@@ -47,6 +47,9 @@ class Place(NamedTuple):
     node: Definition
     first: int
     """The first line, of the first decorator if it has one."""
+    text: str
+    """The whole file, as it was when it was read."""
+    hash: str
 
     @property
     def module(self) -> str:
@@ -58,10 +61,6 @@ class Place(NamedTuple):
         """What explanations call it: `runtime.Runtime.acquire`."""
         module = self.file.removesuffix(".py").removeprefix("pool/").replace("/", ".")
         return f"{module}.{self.name}"
-
-    @property
-    def hash(self) -> str:
-        return hashlib.sha256(ast.dump(self.node).encode()).hexdigest()[:16]
 
     def function(self) -> FunctionType | None:
         """The function itself, if it is where it was defined."""
@@ -84,7 +83,8 @@ class Place(NamedTuple):
 def places(file: str) -> list[Place]:
     """The functions of a file, and the methods of its classes."""
     found = []
-    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    text = Path(file).read_text(encoding="utf-8")
+    tree = ast.parse(text)
     bodies = [
         ("", tree.body),
         *((c.name, c.body) for c in tree.body if isinstance(c, ast.ClassDef)),
@@ -94,8 +94,12 @@ def places(file: str) -> list[Place]:
             if isinstance(node, Definition):
                 first = node.decorator_list[0].lineno if node.decorator_list else node.lineno
                 name = ".".join(filter(None, [owner, node.name, _accessor(node)]))
-                found.append(Place(file, name, owner, node, first))
+                found.append(Place(file, name, owner, node, first, text, _hash(node)))
     return found
+
+
+def _hash(node: Definition) -> str:
+    return hashlib.sha256(ast.dump(node).encode()).hexdigest()[:16]
 
 
 def _accessor(node: Definition) -> str:
@@ -131,7 +135,7 @@ class Mutant(NamedTuple):
 
     def text(self) -> str:
         """The module with the change."""
-        lines = Path(self.place.file).read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = self.place.text.splitlines(keepends=True)
         body = textwrap.indent(self.source, "    " if self.place.owner else "")
         end = self.place.node.end_lineno or 0
         return "".join([*lines[: self.place.node.lineno - 1], body, "\n", *lines[end:]])

@@ -215,10 +215,10 @@ class Watcher:
 class Probes:
     """In front of each statement of some functions a call that notes that it was reached."""
 
-    def __init__(self, known: Iterable[Place]) -> None:
+    def __init__(self, known: Iterable[Place], numbers: dict[str, int]) -> None:
         self.places = list(known)
-        self.numbers: dict[tuple[str, int], int] = {}
-        """Of file and line; a statement begins there."""
+        self.numbers = numbers
+        """Of statements: a function, its hash, and the line in it."""
         self.seen: set[int] = set()
         self.directory = BUILD / "probes"
         self.file = BUILD / "hits"
@@ -238,12 +238,12 @@ class Probes:
 
         builtins._hit = hit  # type: ignore[attr-defined]
         for path in sorted({place.file for place in self.places}):
-            tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+            tree = ast.parse(next(p.text for p in self.places if p.file == path))
             definitions = {n.lineno: n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
             mine = [place for place in self.places if place.file == path]
             for place in mine:
                 node = definitions[place.node.lineno]
-                self._probe(path, node)
+                self._probe(place, node)
                 function = place.function()
                 if function is not None:
                     plant(
@@ -256,16 +256,24 @@ class Probes:
         os.environ["PUREPOOL_MUTATION"] = str(self.directory)
         os.environ["PUREPOOL_HITS_FILE"] = str(self.file)
 
-    def number(self, file: str, line: int) -> int:
-        return self.numbers.setdefault((file, line), len(self.numbers))
+    def number(self, place: Place, line: int) -> int:
+        """Of the statement that begins in this line of the file."""
+        name = f"{place.title}|{place.hash}|{line - place.first}"
+        return self.numbers.setdefault(name, len(self.numbers))
 
-    def _probe(self, file: str, node: Any) -> None:
+    def number_all(self) -> None:
+        """In this process, so that they are the same in all."""
+        for place in self.places:
+            for body, index in statements(place.node):
+                self.number(place, body[index].lineno)
+
+    def _probe(self, place: Place, node: Any) -> None:
         bodies = {id(body): body for body, _ in statements(node)}
         for body in bodies.values():
             probed = []
             for one in body:
                 if not (probed == [] and body is node.body and _is_text(one)):
-                    number = ast.Constant(self.number(file, one.lineno))
+                    number = ast.Constant(self.number(place, one.lineno))
                     probe = ast.Expr(ast.Call(ast.Name("_hit", ast.Load()), [number], []))
                     probed.append(ast.copy_location(probe, one))
                 probed.append(one)
