@@ -47,23 +47,23 @@ def fuzz(name: str, seed: int, hits: int) -> int:
     pause = random.Random(seed)
     kind = next(kind for kind in PEERS if kind.name == name)
     peer = kind(Database(), most=CAPACITY, ready=CAPACITY)
-    struck = 0
+    raised = 0
     inside = False
 
-    def strike(*_: object) -> None:
-        nonlocal struck
+    def interrupt(*_: object) -> None:
+        nonlocal raised
         if inside:
-            struck += 1
+            raised += 1
             raise Hit
 
-    signal.signal(signal.SIGALRM, strike)
-    while struck < hits:
-        before = struck
+    signal.signal(signal.SIGALRM, interrupt)
+    while raised < hits:
+        before = raised
         try:
             try:
                 inside = True
                 signal.setitimer(signal.ITIMER_REAL, pause.uniform(20e-6, 800e-6))
-                while struck == before:
+                while raised == before:
                     peer.use()
             except (Hit, Exception):  # a pool may well say that it is exhausted, or in disorder
                 inside = False

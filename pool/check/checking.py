@@ -23,7 +23,7 @@ from pool.check import suite
 from pool.check.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
 from pool.check.interrupts import PATIENCE, came, read_standard_input
 from pool.check.notation import read_history, replay, write
-from pool.check.options import UsageError, legend, refuse
+from pool.check.options import UsageError, legend, refuse, reports_to_output
 from pool.check.results import (
     PARTS,
     Progress,
@@ -45,7 +45,7 @@ ALL = {**CONFIGURATIONS, **DEEP, **LIVENESS}
 
 def run(arguments: argparse.Namespace) -> int:
     """Do it, and give the exit status."""
-    console = Console(stderr=arguments.json == "-", highlight=False)
+    console = Console(stderr=reports_to_output(arguments), highlight=False)
     _refuse_what_does_nothing(arguments)
     if arguments.list:
         _list(console)

@@ -52,7 +52,7 @@ from pool.check.judgement import (
 )
 from pool.check.machines import home
 from pool.check.needs import Lack, needs
-from pool.check.options import UsageError
+from pool.check.options import UsageError, reports_to_output
 from pool.check.port import ANSWERING, OPENERS, Hello, Port, PortFailure
 from pool.check.results import save
 from pool.check.rules import judged
@@ -320,7 +320,7 @@ def _unasked(failure: PortFailure, command: str) -> Divergence:
 def run(arguments: argparse.Namespace) -> int:
     """`purepool conform`. The exit status."""
     command: list[str] = arguments.command
-    console = Console(stderr=arguments.json == "-", highlight=False)
+    console = Console(stderr=reports_to_output(arguments), highlight=False)
     try:
         verdict = conform(
             command,

@@ -34,7 +34,7 @@ from rich.status import Status
 from pool.check import interrupts
 from pool.check.checking import show_line
 from pool.check.machines import Tally, home, replay, rounds
-from pool.check.options import MACHINES, WIDTH, UsageError, refuse
+from pool.check.options import MACHINES, WIDTH, UsageError, refuse, reports_to_output
 from pool.check.results import (
     INCONCLUSIVE,
     NOT_BEGUN,
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     unknown = [name for name in names if name not in MACHINES]
     if unknown:
         raise UsageError(f"no machine {', '.join(unknown)}. There are {', '.join(MACHINES)}")
-    console = Console(stderr=arguments.json == "-", highlight=False)
+    console = Console(stderr=reports_to_output(arguments), highlight=False)
     if arguments.replay is not None:
         if len(names) != 1:
             raise UsageError("--replay needs --machine, with the name it was printed with")

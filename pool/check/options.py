@@ -161,7 +161,7 @@ def _add_reports(parser: argparse._ActionsContainer) -> None:
         help="write the results as JSON (-: to standard output, and all else to standard error)",
     )
     parser.add_argument(
-        "--junit", type=_report, metavar="FILE", help="write the results as JUnit XML"
+        "--junit", type=_report, metavar="FILE", help="write the results as JUnit XML (-: likewise)"
     )
 
 
@@ -181,6 +181,13 @@ def legend(names: dict[str, str], width: int = WIDTH) -> str:
         )
         for name, about in names.items()
     )
+
+
+def reports_to_output(arguments: argparse.Namespace) -> bool:
+    """Whether a report goes to standard output: then nothing else does. `UsageError`: two."""
+    if arguments.json == arguments.junit == "-":
+        raise UsageError("--json and --junit cannot both go to standard output")
+    return "-" in (arguments.json, arguments.junit)
 
 
 # ---------------------------------------------------------------- each of them

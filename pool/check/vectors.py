@@ -40,6 +40,7 @@ from pool.check.explorer import Exploration, Wishes, explore
 from pool.check.interrupts import Stopped, checkpoint
 from pool.check.judgement import IGNORED, Exchange, Follower, is_ignored
 from pool.check.moves import moves
+from pool.check.options import reports_to_output
 from pool.check.port import SPEC
 from pool.check.results import Result, as_json, as_junit, exit_status, save
 from pool.check.scenarios import LIMITS, Scenario, scenarios
@@ -530,7 +531,7 @@ def differences(files: dict[str, str], directory: Path) -> dict[str, str]:
 
 def run(arguments: argparse.Namespace) -> int:
     """`purepool vectors`: write the vectors, or compare them. The exit status."""
-    console = Console(stderr=arguments.json == "-", highlight=False)
+    console = Console(stderr=reports_to_output(arguments), highlight=False)
     directory = arguments.vectors or vectors_directory()
     try:
         files = generate()

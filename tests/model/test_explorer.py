@@ -200,6 +200,17 @@ def test_the_command_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert {suite.get("failures") for suite in suites} == {"0"}
 
 
+@pytest.mark.parametrize(("option", "begins"), [("--json", "{"), ("--junit", "<?xml ")])
+def test_a_report_alone_on_standard_output(
+    option: str, begins: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "strangers", option, "-"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(begins)
+    assert "all passed" not in said.out
+    assert "all passed" in said.err
+
+
 def test_the_command_replays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "history"
     path.write_text("Limits(max_size=1)\nAcquire(now=0, ticket=1)\nAcquire(now=0, ticket=2)\n")
@@ -217,6 +228,7 @@ def test_the_command_replays(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["--mutants", "--most-states", "9"], "--most-states has no meaning with --mutants"),
         (["--list", "--json", "-"], "--json has no meaning with --list"),
         (["--against-tla", "--ticks", "0"], "--ticks has no meaning with --against-tla"),
+        (["--json", "-", "--junit", "-"], "--json and --junit cannot both go to standard output"),
         (["--pin"], "--pin has no meaning without --against-tla"),
     ],
 )
