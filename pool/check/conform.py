@@ -40,7 +40,7 @@ from pool.check import interrupts, report
 from pool.check.configurations import EVENTS
 from pool.check.encoding import Json, changed, decode_limits, encode_state
 from pool.check.histories import Enough, histories
-from pool.check.interrupts import Stopped, checkpoint
+from pool.check.interrupts import Stopped
 from pool.check.judgement import (
     IGNORED,
     Divergence,
@@ -177,7 +177,6 @@ def run_vectors(port: Port, files: Sequence[File], verdict: Verdict, tick: Tick)
     for file in files:
         for case in file.cases:
             hello = port.start()
-            checkpoint()
             tick()
             opener = case["limits"].get("opener", "caller")
             if opener in OPENERS and opener not in hello.openers:
@@ -213,7 +212,6 @@ def run_histories(
         found = examine(port, exchanges(history), "histories", verdict.seen)
         verdict.histories += 1
         verdict.events += len(history.events)
-        checkpoint()
         tick()
         if found is not None:
             verdict.found(found)
