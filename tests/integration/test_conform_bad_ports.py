@@ -270,8 +270,10 @@ def test_ctrl_c_leaves_nothing_behind(
 ) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
+    files = {name: tmp_path / name for name in ("json", "junit")}
+    reports = ["--json", str(files["json"]), "--junit", str(files["junit"])]
     options = ["--seconds", "300", "--timeout", "300", "--vectors", few]
-    command = [*CONFORM, *options, "--", *bad(how, when)]
+    command = [*CONFORM, *options, *reports, "--", *bad(how, when)]
     with process(command, env={**os.environ, "TMPDIR": str(temporary)}) as runner:
         until(marked.exists, SECONDS)
         runner.send_signal(stop)
@@ -281,6 +283,12 @@ def test_ctrl_c_leaves_nothing_behind(
     assert "FAILED" not in out
     assert "STOPPED after " in out
     assert "nothing is decided" in out
+    told = json.loads(files["json"].read_text())
+    assert (told["passed"], told["stopped"], told["signal"]) == (False, True, stop.name)
+    assert (told["conforms"], told["divergence"]) == (False, None)
+    suites = ElementTree.parse(files["junit"]).getroot()
+    assert {suite.get("failures") for suite in suites} == {"0"}
+    assert int(suites[0].get("skipped", "0")) > 0
     assert is_gone(int(marked.read_text()))
     assert list(temporary.iterdir()) == []
 
