@@ -86,6 +86,15 @@ def why_no_connection(connection: Any) -> str | None:
     return None
 
 
+def check_useful(connection: Any) -> None:
+    """Raise `TypeError` for what can be no connection of any driver."""
+    if connection is None:
+        raise TypeError("connect returned None: it has to return the connection it made")
+    why = _why_useless(connection)
+    if why is not None:
+        raise TypeError(f"connect returned {why}")
+
+
 _VALUES = (str, bytes, bytearray, bool, int, float, complex, tuple, list, dict, set, frozenset)
 
 

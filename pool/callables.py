@@ -56,10 +56,8 @@ class Callables:
         journal: Journal,
         keeps_errors: bool,
     ) -> None:
-        check_connect(connect)
         hooks = {"check": check, "reset": reset, "configure": configure, "close": close}
-        for name, function in hooks.items():
-            check_hook(name, function)
+        self._check_arguments(connect, hooks)
         self._connect = connect
         self._check = check
         self._reset = reset
@@ -85,6 +83,11 @@ class Callables:
         """Of each connection that is not closed, by its `id`: so none is kept alive by it."""
         self._not_refused: set[type[Recipe]] = set()
         self._runtime: Callable[[], Runtime | None] = lambda: None
+
+    def _check_arguments(self, connect: Any, hooks: dict[str, Any]) -> None:
+        check_connect(connect)
+        for name, function in hooks.items():
+            check_hook(name, function)
 
     def belongs_to(self, runtime: Runtime) -> None:
         """Say whose driver this is."""

@@ -54,6 +54,10 @@ class PoolForked(PoolError):
     """The caller asked before a fork and looks for its answer after it."""
 
 
+class WrongLoop(PoolError, RuntimeError):
+    """A pool for asyncio was used outside the event loop to which it belongs."""
+
+
 class LeaseEnded(PoolError):
     """A lease was asked for its connection after it had been given back."""
 

@@ -12,23 +12,27 @@ import contextlib
 import os
 import weakref
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from pool import heap
 from pool.effects import Close, Effect
 from pool.log import logger
 from pool.state import State
 
-if TYPE_CHECKING:
-    from pool.runtime import Runtime
-
 with contextlib.suppress(ImportError):  # some subinterpreters have none; they cannot fork either
     import ctypes
 
-_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
+
+class Forkable(Protocol):
+    """What has to begin anew in a child process."""
+
+    def _after_fork(self) -> None: ...
 
 
-def expect(runtime: Runtime) -> None:
+_runtimes: weakref.WeakSet[Forkable] = weakref.WeakSet()
+
+
+def expect(runtime: Forkable) -> None:
     """From now on `runtime._after_fork` is called in every child process."""
     _runtimes.add(runtime)
 
@@ -36,11 +40,21 @@ def expect(runtime: Runtime) -> None:
 def keep_for_ever(state: State, effects: Iterable[Effect]) -> None:
     """Never collect these connections, at the exit of the interpreter neither: their
     finalizers would say goodbye to the server on the wire the parent uses."""
+    closes = [effect.connection for effect in effects if isinstance(effect, Close)]
+    keep(*connections_of(state), *closes)
+
+
+def keep(*things: object) -> None:
+    """Never collect these."""
+    for thing in things:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+def connections_of(state: State) -> list[Any]:
+    """All that are idle or in use."""
     entries = [idle.entry for idle in heap.items(state.idle)]
     entries += [lease.entry for lease in state.in_use.values()]
-    closes = [effect for effect in effects if isinstance(effect, Close)]
-    for holder in (*entries, *closes):
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(holder.connection))
+    return [entry.connection for entry in entries]
 
 
 def _after_fork_in_child() -> None:

@@ -50,7 +50,7 @@ class Taker:
 
     __slots__ = ("name", "thread")
 
-    def __init__(self, name: str, thread: weakref.ref[Thread]) -> None:
+    def __init__(self, name: str, thread: weakref.ref[Any]) -> None:
         self.name = name
         self.thread = thread
 
@@ -99,6 +99,16 @@ def introduce() -> Thread:
     """The thread that asks. Others may ask meanwhile on the same thread: a signal handler does."""
     mine = here.__dict__
     return mine.get("thread") or mine.setdefault("thread", Thread())  # type: ignore[no-any-return]
+
+
+def askers() -> list[weakref.ref[Any]]:
+    """By which takers who asks is known: the thread, and the task that runs on it."""
+    thread: weakref.ref[Any] = introduce().reference
+    asyncio: Any = sys.modules.get("asyncio")
+    if asyncio is None or asyncio._get_running_loop() is None:
+        return [thread]
+    task = asyncio.current_task()
+    return [thread] if task is None else [thread, weakref.ref(task)]
 
 
 class Holder(weakref.ref[Any]):
@@ -198,7 +208,7 @@ def holdings(state: State, now: float, most: int | None = None) -> list[Holding]
     ranking = _ranking(state.in_use)
     chosen = ranking.longest
     if most is not None:
-        mine = ranking.of_thread(introduce().reference)
+        mine = ranking.of(askers())
         # All that is another's may come after all that is this thread's.
         others = (key for key in chosen if key not in mine)
         chosen = list(itertools.islice(itertools.chain(mine, others), most))
@@ -219,9 +229,9 @@ class _Ranking:
             if taker := _taker(lease.owner):
                 self._by_thread.setdefault(id(taker.thread), {})[key] = None
 
-    def of_thread(self, thread: weakref.ref[Thread]) -> dict[int, None]:
-        """Keys of what it has taken, in the same order."""
-        return self._by_thread.get(id(thread), {})
+    def of(self, takers: list[weakref.ref[Any]]) -> dict[int, None]:
+        """Keys of what these have taken, each one's in the same order."""
+        return {key: None for one in takers for key in self._by_thread.get(id(one), ())}
 
 
 _last: list[_Ranking] = []
@@ -238,10 +248,10 @@ def _ranking(in_use: Map[int, Lease]) -> _Ranking:
 
 def taken_here(state: State) -> Any:
     """The owner of a connection that the thread that asks has taken, or None."""
-    me = introduce().reference
+    here = [id(one) for one in askers()]
     for lease in state.in_use.values():
         taker = _taker(lease.owner)
-        if taker is not None and taker.thread is me:
+        if taker is not None and id(taker.thread) in here:
             return lease.owner
     return None
 

@@ -104,18 +104,20 @@ class Journal:
         if self._is_first("listener", kind, kind_of(error), *_origin(error)):
             self._warn("a %s listener failed; what it does again is not logged", kind, bug=error)
 
-    def waits(self, state: State) -> None:
-        """A caller is about to wait, on this thread."""
+    def waits(self, state: State, what: str = "thread") -> None:
+        """A caller is about to wait: this thread, or this task."""
         if _is_for_holders(state) and (taken := taken_here(state)):
             line = line_here()
             if self._is_first("holds", line):
                 self._warn(
-                    "a thread that holds a connection%s waits for another one at %s: when as many "
-                    "threads do that as there are connections, all wait for ever",
+                    "a %s that holds a connection%s waits for another one at %s: when as many "
+                    "%ss do that as there are connections, all wait for ever",
+                    what,
                     _taken_at(taken),
                     line,
+                    what,
                 )
-        if _runs_a_loop():
+        if what == "thread" and _runs_a_loop():
             line = line_here()
             if self._is_first("loop", line):
                 self._warn(

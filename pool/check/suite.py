@@ -36,6 +36,7 @@ from pool.check.programs import DEEP as DEEP_PROGRAMS
 from pool.check.programs import PROGRAMS
 from pool.check.results import NOT_BEGUN, Counts, Progress, Result, Status
 from pool.check.schedules import Setting
+from pool.check.tasks import TASKS, Tasks
 
 EXAMPLES = {"ci": 1_000, "nightly": 10_000}
 """Histories of each Hypothesis machine, by profile."""
@@ -85,7 +86,7 @@ def profile(name: str) -> list[Task]:
         *(explore_task(world) for world in [*worlds, *deep]),
         *map(liveness_task, LIVENESS.values()),
         *code_mutant_tasks(),
-        *map(schedules_task, [*PROGRAMS.values(), *deep_programs]),
+        *map(schedules_task, [*PROGRAMS.values(), *deep_programs, *TASKS.values()]),
         *(machine_task(machine, EXAMPLES[name]) for machine in MACHINES),
     ]
 
@@ -161,7 +162,7 @@ def liveness_task(configuration: Configuration, most_states: int | None = None) 
     return Task("live", configuration.name, body)
 
 
-def schedules_task(setting: Setting) -> Task:
+def schedules_task(setting: Setting | Tasks) -> Task:
     """Every order of a small program of the runtime: each promise, and the whole pool at its
     end."""
 

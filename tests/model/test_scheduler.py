@@ -22,6 +22,7 @@ from pool.check.programs import DEEP, PROGRAMS
 from pool.check.results import Underway, as_json
 from pool.check.scheduler import Interrupted, Lock, World
 from pool.check.schedules import Setting
+from pool.check.tasks import TASKS
 from tests.model.faults import (
     Fault,
     a_finalizer_gives_up,
@@ -339,8 +340,8 @@ def test_the_profiles_include_every_program() -> None:
     def programs(profile: str) -> set[str]:
         return {task.name for task in suite.profile(profile) if task.part == "schedules"}
 
-    assert programs("ci") == set(PROGRAMS)
-    assert programs("nightly") == {*PROGRAMS, *DEEP}
+    assert programs("ci") == {*PROGRAMS, *TASKS}
+    assert programs("nightly") == {*PROGRAMS, *DEEP, *TASKS}
 
 
 def test_the_result_says_how_many_interleavings() -> None:

@@ -1,0 +1,161 @@
+"""Faults of the runtime for asyncio, each a patch that lives for one test, which must be found.
+
+Theory.  Each is what somebody might write, and what some pool for asyncio has.  None of them shows
+in a run in which nothing is cancelled and nobody waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pool.aio.runtime import Cell, Runtime, _Check
+from pool.effects import Close
+from pool.errors import PoolTimeout
+from pool.events import Release
+from pool.handles import Handle
+
+Fault = Callable[[pytest.MonkeyPatch], None]
+
+
+def loses_a_grant(patch: pytest.MonkeyPatch) -> None:
+    """Who is cancelled while it waits believes that it has nothing."""
+    give_up = Runtime.give_up
+
+    def faulty(self: Runtime, handle: Handle) -> None:
+        if handle.ticket in self._cells or handle.key:
+            give_up(self, handle)
+
+    patch.setattr(Runtime, "give_up", faulty)
+
+
+def swallows_a_cancellation(patch: pytest.MonkeyPatch) -> None:
+    """A cancellation that meets the grant is taken for nothing, as by `wait_for` before 3.12."""
+    follow = Runtime._follow
+
+    async def faulty(self: Runtime, loop: Any, handle: Handle, cell: Cell, *rest: Any) -> None:
+        while True:
+            try:
+                return await follow(self, loop, handle, cell, *rest)
+            except asyncio.CancelledError:
+                if cell.answer is None:
+                    raise
+
+    patch.setattr(Runtime, "_follow", faulty)
+
+
+def keeps_no_task(patch: pytest.MonkeyPatch) -> None:
+    """The tasks of the pool are nobody's."""
+    start = Runtime._start
+
+    def faulty(self: Runtime, *rest: Any) -> Any:
+        task = start(self, *rest)
+        self._tasks.discard(task)
+        return task
+
+    patch.setattr(Runtime, "_start", faulty)
+
+
+def believes_the_clock(patch: pytest.MonkeyPatch) -> None:
+    """A deadline that has passed is a refusal, whatever the state says."""
+
+    def faulty(self: Runtime, cell: Cell) -> None:
+        if cell.future is not None and not cell.future.done():
+            cell.future.set_exception(PoolTimeout("too late"))
+
+    patch.setattr(Runtime, "_expire", faulty)
+
+
+def resets_in_the_callers_task(patch: pytest.MonkeyPatch) -> None:
+    """Who is cancelled while it gives back has given nothing back."""
+
+    async def faulty(self: Runtime, handle: Handle, clean: bool = False) -> bool:
+        handle.ended = True
+        reusable = await self.driver.reset(handle.held)
+        return self._release(handle.ticket, handle.key, reusable)
+
+    patch.setattr(Runtime, "release", faulty)
+
+
+def leaves_a_check_to_nobody(patch: pytest.MonkeyPatch) -> None:
+    """Who does not wait for an answer leaves the connection lent."""
+
+    def faulty(self: Runtime, check: _Check, handle: Handle) -> None:
+        handle.ticket = handle.key = 0
+
+    patch.setattr(Runtime, "_leave_to", faulty)
+
+
+def lends_in_secret(patch: pytest.MonkeyPatch) -> None:
+    """Who returns a connection does not say whose it is now."""
+
+    def faulty(self: Runtime, ticket: int, key: int, reusable: bool) -> bool:
+        self.applying = True
+        self._current = self.step(self.state, Release(self.clock(), ticket, key, reusable))
+        self.applying = False
+        return True
+
+    patch.setattr(Runtime, "_release", faulty)
+
+
+def notes_a_loss_in_secret(patch: pytest.MonkeyPatch) -> None:
+    """A finalizer notes what is lost, and the loop sleeps on."""
+    patch.setattr(Runtime, "lose", Runtime._note_end)
+
+
+def closes_what_is_busy(patch: pytest.MonkeyPatch) -> None:
+    """A connection is closed while it is being asked."""
+
+    async def faulty(self: Runtime, effect: Close) -> None:
+        await self.driver.close(effect.connection)
+
+    patch.setattr(Runtime, "_close", faulty)
+
+
+def wakes_twice(patch: pytest.MonkeyPatch) -> None:
+    """A future that is done, or cancelled, is given a result."""
+
+    def faulty(self: Cell) -> None:
+        if self.future is not None:
+            self.future.set_result(None)
+
+    patch.setattr(Cell, "wake", faulty)
+
+
+def forgets_a_connect(patch: pytest.MonkeyPatch) -> None:
+    """A connect that failed has no outcome."""
+    connected = Runtime._connected
+
+    def faulty(self: Runtime, task: Any, mark: object) -> None:
+        if not task.cancelled() and task.exception() is None:
+            connected(self, task, mark)
+
+    patch.setattr(Runtime, "_connected", faulty)
+
+
+def keeps_no_handle(patch: pytest.MonkeyPatch) -> None:
+    """Who gives a connection back, and goes, has lost it while it is reset."""
+    give_back = Runtime.give_back
+
+    def faulty(self: Runtime, handle: Handle, clean: bool = False) -> Any:
+        copy = Handle(self)  # type: ignore[arg-type]
+        copy.ticket, copy.key, copy.held = handle.ticket, handle.key, handle.held
+        handle.ended = True
+        return give_back(self, copy, clean)
+
+    patch.setattr(Runtime, "give_back", faulty)
+
+
+def keeps_its_alarm(patch: pytest.MonkeyPatch) -> None:
+    """The timer of a caller that is gone still rings."""
+    follow = Runtime._follow
+
+    async def faulty(self: Runtime, loop: Any, handle: Handle, cell: Cell, *rest: Any) -> None:
+        if rest[0]:
+            loop.call_later(rest[0], self._expire, cell)
+        await follow(self, loop, handle, cell, *rest)
+
+    patch.setattr(Runtime, "_follow", faulty)

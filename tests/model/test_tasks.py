@@ -1,0 +1,102 @@
+"""All orders of small programs of the runtime for asyncio; and the faults that they must show.
+
+Theory.  As `test_scheduler.py`, for tasks.  No loop of asyncio runs here, and no clock is asked.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from pool.check import suite
+from pool.check.orders import explore
+from pool.check.tasks import TASKS
+from tests.model import task_faults
+from tests.model.task_faults import Fault
+
+COUNTS: dict[str, tuple[int, int]] = {
+    "tasks": (48, 1),
+    "tasks-two": (2289, 8),
+    "tasks-deadlines": (2421, 4),
+    "tasks-endings": (1107, 6),
+    "tasks-failing": (268, 2),
+    "tasks-dead": (859, 2),
+    "tasks-checked": (522, 4),
+    "tasks-hanging": (3573, 3),
+    "tasks-reset": (30, 1),
+    "tasks-cancelled": (765, 7),
+    "tasks-cancelled-pair": (82, 5),
+    "tasks-cancelled-twice": (591, 9),
+    "tasks-cancelled-deadline": (433, 8),
+    "tasks-cancelled-reset": (1381, 9),
+    "tasks-cancelled-check": (750, 8),
+    "tasks-cancelled-dead": (741, 3),
+    "tasks-cancelled-loss": (927, 6),
+    "tasks-shutdown": (179, 4),
+    "tasks-close-all": (4926, 5),
+    "tasks-close-all-reset": (91, 1),
+    "tasks-resize": (97, 4),
+}
+"""Orders of each program, and their outcomes: the same on every Python."""
+
+LONG = [name for name, (orders, _) in COUNTS.items() if orders > 1500]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in TASKS],
+)
+def test_every_order_keeps_every_promise(name: str) -> None:
+    found = explore(TASKS[name].make)
+    assert found.violation is None, "\n".join([str(found.violation), *found.story])
+    assert found.complete
+    assert (found.interleavings, len(found.outcomes)) == COUNTS[name]
+
+
+UNCACHED = ["tasks", "tasks-reset", "tasks-cancelled-pair", "tasks-close-all-reset"]
+
+
+@pytest.mark.parametrize("name", UNCACHED)
+def test_without_the_cache_the_verdict_is_the_same(name: str) -> None:
+    """What the cache cuts off leads nowhere else: every order, from every place, anew."""
+    with_cache = explore(TASKS[name].make)
+    without = explore(TASKS[name].make, cached=False)
+    assert with_cache.complete
+    assert without.complete
+    assert (with_cache.violation, without.violation) == (None, None)
+    assert without.outcomes == with_cache.outcomes
+    assert without.interleavings >= with_cache.interleavings
+
+
+FAULTS: list[tuple[Fault, str, str]] = [
+    (task_faults.loses_a_grant, "tasks-cancelled", "Lent"),
+    (task_faults.swallows_a_cancellation, "tasks-cancelled", "Swallowed"),
+    (task_faults.keeps_no_task, "tasks", "Deadlock"),
+    (task_faults.believes_the_clock, "tasks-deadlines", "Answered"),
+    (task_faults.resets_in_the_callers_task, "tasks-cancelled-reset", "Lent"),
+    (task_faults.leaves_a_check_to_nobody, "tasks-cancelled-check", "Lent"),
+    (task_faults.lends_in_secret, "tasks", "Delivered"),
+    (task_faults.notes_a_loss_in_secret, "tasks-endings", "Drained"),
+    (task_faults.closes_what_is_busy, "tasks-close-all", "Exclusive"),
+    (task_faults.wakes_twice, "tasks-cancelled", "Raised"),
+    (task_faults.forgets_a_connect, "tasks-failing", "Deadlock"),
+    (task_faults.keeps_no_handle, "tasks-cancelled-reset", "Kept"),
+    (task_faults.keeps_its_alarm, "tasks-deadlines", "Timers"),
+]
+"""Faults, the program that shows them, and the promise that breaks."""
+
+
+@pytest.mark.parametrize(
+    ("fault", "name", "promise"), FAULTS, ids=lambda value: getattr(value, "__name__", None)
+)
+def test_a_fault_is_found(
+    fault: Fault, name: str, promise: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault(monkeypatch)
+    found = explore(TASKS[name].make)
+    assert found.violation is not None
+    assert found.violation.promise == promise, "\n".join([str(found.violation), *found.story])
+    assert found.story
+
+
+def test_the_profiles_include_every_program() -> None:
+    assert set(TASKS) <= {task.name for task in suite.profile("ci") if task.part == "schedules"}
