@@ -12,14 +12,10 @@ import functools
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Generic, TypeVar
-
-import attrs
 
 from pool import heap, meant
-from pool.arguments import check_seconds, is_seconds, name_of, refuse
+from pool.arguments import check_seconds, is_seconds
 from pool.callables import Callables
-from pool.effects import Ignored
 from pool.errors import (
     WITHIN,
     OpenError,
@@ -27,40 +23,28 @@ from pool.errors import (
     PoolError,
     PoolReentered,
     PoolTimeout,
-    describe,
-    error_of,
 )
-from pool.events import Configure, Event, Resume, Retire, Shutdown, Suspend, Tick
+from pool.events import Shutdown, Tick
+from pool.face import DEFAULT, Connection, Face
 from pool.holders import (
     Holder,
-    Holding,
     TracedHolder,
     here,
-    holdings,
     introduce,
     is_mine,
     lines_here,
 )
-from pool.journal import Journal
 from pool.lease import Borrowing, Lease
 from pool.limits import IdleOrder, Limits, Opener
-from pool.listeners import Kind, Listener, Listeners
+from pool.listeners import Kind, Listener
 from pool.outlook import next_look
-from pool.runtime import Made, Runtime
-from pool.state import State
-from pool.statistics import Statistics, statistics_of
-from pool.text import kind_of
-
-Connection = TypeVar("Connection")
-
-DEFAULT: Any = ...
-"""Stands for the pool's own setting."""
+from pool.runtime import Runtime
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at what rests, of a pool without threads of its own."""
 
 
-class Pool(Generic[Connection]):
+class Pool(Face[Connection]):
     """Connections that are made by `connect` and lent to one caller at a time. Thread-safe.
 
     `connect` is a function without parameters that returns a new connection, of any kind; sqlite3,
@@ -103,6 +87,8 @@ class Pool(Generic[Connection]):
     Raises `ValueError` for an argument that is not allowed, naming it.
     """
 
+    _runtime: Runtime
+
     def __init__(
         self,
         connect: Callable[[], Connection],
@@ -143,43 +129,23 @@ class Pool(Generic[Connection]):
             backoff_initial=backoff_initial,
             backoff_max=backoff_max,
         )
-        check_seconds("timeout", timeout, "to wait for ever")
-        check_seconds("check_timeout", check_timeout, "to wait for ever")
-        if not is_seconds(check_after):
-            raise refuse("check_after", check_after, "a finite number of seconds, at least 0")
-        if name is not None and not isinstance(name, str):
-            raise refuse("name", name, "a text, or None")
-        self.name = name = name or name_of(connect)
-        self._timeout = timeout
-        journal = Journal(name)
-        self._journal = journal
-        self._listeners = Listeners(journal, listeners)
-        self._heard = self._listeners.by_kind
-        self._driver = Callables(
+        self._set_up(
+            Callables,
+            Runtime,
             connect,
+            limits,
+            timeout=timeout,
+            check_after=check_after,
+            check_timeout=check_timeout,
+            name=name,
+            listeners=listeners,
             check=check,
             reset=reset,
             configure=configure,
             close=close,
-            listeners=self._listeners,
-            journal=journal,
-            keeps_errors=opener == "background",
         )
         self._connects = opener == "caller"
-        self._tracks = leak_after is not None
-        self._runtime = runtime = Runtime(
-            self._driver, limits, check_after=check_after, check_timeout=check_timeout
-        )
-        self._driver.belongs_to(runtime)
-        runtime.on_fork = self._driver.after_fork
-        runtime.on_leak = self._driver.report_leak
-        runtime.on_close = self._driver.report_close
-        runtime.on_lost = self._driver.report_loss
-        runtime.on_wait = self._driver.report_wait
-        runtime.number_of = self._driver.number_of
-        runtime.label = f"pool {name!r}: "
         self._next_look = 0.0
-        self._watch()
 
     # ------------------------------------------------------------ borrowing
 
@@ -242,12 +208,6 @@ class Pool(Generic[Connection]):
                 raise failed from error
             raise
 
-    def _refuse(self, error: PoolError) -> None:
-        """Tell everybody of it but the caller."""
-        text = self._driver.explain(error, self.name)
-        self._journal.refused(error, text, self._runtime.clock())
-        self._listeners.tell("refuse", error=error)
-
     # ------------------------------------------------------------ running it
 
     def wait(self, timeout: float | None = DEFAULT) -> None:
@@ -302,49 +262,6 @@ class Pool(Generic[Connection]):
                     text = f"no connection could be made within {timeout:g} s"
                     raise self._error(PoolTimeout, text)
 
-    def _error(self, kind: type[PoolError], text: str) -> PoolError:
-        runtime = self._runtime
-        state = runtime.state
-        error = error_of(kind, text, state, runtime.clock(), state.last_error)
-        self._driver.explain(error, self.name)
-        return error
-
-    def statistics(self) -> Statistics:
-        """The numbers of this instant, frozen."""
-        return statistics_of(self._runtime, self.name)
-
-    def holders(self) -> list[Holding]:
-        """Who holds connections right now, those who hold longest first."""
-        found = holdings(self._runtime.state, self._runtime.clock())
-        number_of = self._driver.number_of
-        return [attrs.evolve(one, key=number_of(one.key, one.connection)) for one in found]
-
-    def resize(self, max_size: int | None = DEFAULT, min_idle: int = DEFAULT) -> None:
-        """Change how many connections there may be. What is idle in surplus is closed now, what is
-        in use in surplus when it comes back. Raises `ValueError`, `PoolClosed`."""
-        given: dict[str, Any] = {"max_size": max_size, "min_idle": min_idle}
-        changes = {field: value for field, value in given.items() if value is not DEFAULT}
-        now = self._runtime.clock()
-
-        def configure(state: State) -> Configure:
-            return Configure(now, attrs.evolve(state.limits, **changes))
-
-        configure(self._runtime.state)  # what is not allowed is refused before the lock is taken
-        self._apply(configure)
-
-    def drain(self) -> None:
-        """Replace every connection: idle ones are closed now, lent ones when they come back.
-        For a fail-over, or new credentials. Raises `PoolClosed`."""
-        self._apply(Retire(self._runtime.clock()))
-
-    def suspend(self) -> None:
-        """Let callers wait and lend nothing, until `resume`. Raises `PoolClosed`."""
-        self._apply(Suspend(self._runtime.clock()))
-
-    def resume(self) -> None:
-        """End a `suspend`. Raises `PoolClosed`."""
-        self._apply(Resume(self._runtime.clock()))
-
     def close(self, timeout: float | None = 5.0) -> bool:
         """Close the pool for ever: callers that wait get `PoolClosed`, idle connections are closed
         now, lent ones when they come back. Waits for that for `timeout` seconds (None: for ever,
@@ -361,23 +278,6 @@ class Pool(Generic[Connection]):
         alone = functools.partial(runtime.is_at_rest, lambda lease: is_mine(lease.owner))
         return runtime.onlookers.wait(runtime.sync, alone, timeout) and runtime.is_at_rest()
 
-    def listen(self, kind: Kind, function: Listener) -> None:
-        """Call `function` with a `Notice` whenever this happens: see `Notice.kind`."""
-        self._listeners.add(kind, function)
-        self._watch()
-
-    def _watch(self) -> None:
-        """Find out once, not in every turn, whether somebody wants to know of each acquire."""
-        self._watched = self._tracks or bool(self._heard["checkout"])
-        self._driver.watch()
-
-    def _apply(self, event: Event | Made) -> None:
-        effects = self._runtime.apply(event)
-        if effects and type(effects[-1]) is Ignored and self._runtime.state.phase == "closed":
-            error = PoolClosed("the pool is closed")
-            self._driver.explain(error, self.name)
-            raise error
-
     def _look(self) -> None:
         """Without helpers, the one who uses the pool looks after it."""
         runtime = self._runtime
@@ -386,14 +286,6 @@ class Pool(Generic[Connection]):
             runtime.apply(Tick(now))
             pause = next_look(runtime.state, now)
             self._next_look = now + min(LOOK_EVERY, pause or LOOK_EVERY)
-
-    def __reduce__(self) -> Any:
-        """For `copy`, `deepcopy` and `pickle`."""
-        raise TypeError(
-            f"a {kind_of(self)} cannot be copied or pickled: it stands for connections of this "
-            "process; share the object between threads, and make one in each process that is "
-            "started anew (after a fork the child's begins empty by itself)"
-        )
 
     def __enter__(self) -> Pool[Connection]:
         return self
@@ -405,11 +297,6 @@ class Pool(Generic[Connection]):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def __repr__(self) -> str:
-        state = self._runtime.state
-        name = f" {self.name!r}" if self.name else ""
-        return f"<Pool{name}: {state.phase}, {describe(state, self._runtime.clock())}>"
 
 
 meant.point(

@@ -389,7 +389,8 @@ def test_a_cancelled_waiter_leaves_the_queue(loop_run: Callable[[Main], Any]) ->
 
 
 def test_a_cancellation_that_meets_the_grant(loop_run: Callable[[Main], Any]) -> None:
-    """In the same turn of the loop, in both orders: it goes on, and the connection to the next."""
+    """In the same turn of the loop, in both orders: it goes on, and the connection to the next.
+    (RUN-12)"""
 
     async def main(granted_first: bool) -> None:
         async with Pool(connect, max_size=1) as pool:
@@ -602,6 +603,7 @@ def test_connects_that_the_end_of_a_loop_cuts_short() -> None:
 
 
 def test_another_loop_is_refused() -> None:
+    """It is named, and nothing is lost. (RUN-11)"""
     async def main() -> None:
         async with Pool(connect, max_size=1) as pool:
             lease = await pool.acquire()
