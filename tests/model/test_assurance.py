@@ -8,6 +8,7 @@ from pool.check.configurations import CONFIGURATIONS
 from pool.check.graphs import read_pins
 from pool.check.mutants import mutants
 from pool.check.tlc import spec_directory
+from tests.model import test_tasks
 from tests.model.mutation import EXPLAINED, read_explained
 from tests.model.test_scheduler import COUNTS
 
@@ -45,3 +46,10 @@ def test_the_numbers_of_mutants() -> None:
 def test_the_number_of_interleavings() -> None:
     total = sum(interleavings for interleavings, _ in COUNTS.values())
     assert f"some {round(total, -3):,} interleavings of {len(COUNTS)} programs" in PAGE
+
+
+def test_the_number_of_orders_of_tasks() -> None:
+    total = sum(orders for orders, _ in test_tasks.COUNTS.values())
+    assert f"some {round(total, -3):,} orders of {len(test_tasks.COUNTS)} programs" in PAGE
+    assert len(test_tasks.FAULTS) == 13
+    assert "thirteen faults planted in the runtime" in PAGE
