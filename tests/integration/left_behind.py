@@ -271,12 +271,13 @@ def dict_cursor_of_mysql() -> Any:
 
 
 class Unread:
-    """A cursor of pymysql that would read on when it is collected, from what is closed by then."""
+    """A cursor of pymysql, which would read on when it is collected, from what is closed by then."""
 
     def __init__(self, cursor: Any) -> None:
         self.cursor = cursor
 
     def close(self) -> None:
+        self.cursor._result.unbuffered_active = False
         self.cursor.connection = None
 
 
