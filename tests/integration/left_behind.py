@@ -271,7 +271,7 @@ def dict_cursor_of_mysql() -> Any:
 
 
 class Unread:
-    """A cursor of pymysql, which would read on when it is collected, from what is closed by then."""
+    """A cursor of pymysql. When it is collected it would read on, from what is closed by then."""
 
     def __init__(self, cursor: Any) -> None:
         self.cursor = cursor
