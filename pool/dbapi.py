@@ -23,9 +23,9 @@ from __future__ import annotations
 import functools
 import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, ClassVar
 
 from pool.proxies import Path, follow, get, has_method, path_to
 
@@ -193,15 +193,54 @@ class Plain(Recipe):
 
 
 class Known(Recipe):
-    """For a driver that is known: it shows whether a transaction is open."""
+    """For a driver that is known: it shows whether a transaction is open.
 
-    __slots__ = ()
+    Nearly always nothing is open and nothing was changed, and that is found out at one glance: all
+    that has to be read is read by one function of C, and compared as one tuple."""
+
+    __slots__ = ("_clean", "_glance")
+
+    QUIET: tuple[tuple[str, Any], ...] = ()
+    """What is read besides the settings, and how it is where nothing is open."""
+
+    DIRECT: ClassVar[dict[str, str]] = {}
+    """Where a setting is kept that the driver shows by a property in Python, which is slow."""
+
+    def __init__(self, path: Path = ()) -> None:
+        super().__init__(path)
+        self._glance: Callable[[Any], tuple[Any, ...]] = _nothing_known
+        self._clean: tuple[Any, ...] = ()
 
     def is_setting(self, raw: Any, name: str) -> bool:
         return get(raw, name, _ABSENT) is not _ABSENT
 
+    def remember(self, connection: Any) -> None:
+        super().remember(connection)
+        raw = self.behind(connection)
+        names = [self.DIRECT.get(name, name) for name in self._names]
+        try:
+            self._look_at(raw, names)
+        except AttributeError:  # another version of the driver
+            self._look_at(raw, self._names)
+
+    def _look_at(self, raw: Any, names: Sequence[str]) -> None:
+        glance = _reader((*(name for name, _ in self.QUIET), *names))
+        now = tuple(map(_copy, glance(raw)))
+        self._clean = (*(value for _, value in self.QUIET), *now[len(self.QUIET) :])
+        self._glance = glance
+
+    def is_clean(self, connection: Any) -> bool:
+        """Whether nothing is open, unfinished or changed; False if that has to be looked into."""
+        raw = follow(connection, self._path) if self._path else connection
+        try:
+            return self._glance(raw) == self._clean and self.is_finished(raw)
+        except Exception:  # it is closed, say
+            return False
+
     def reset(self, connection: Any) -> bool:
-        return self.roll_back(connection) and self.restore(connection)
+        return self.is_clean(connection) or (
+            self.roll_back(connection) and self.restore(connection)
+        )
 
     def settle(self, connection: Any) -> bool:
         return self.commit(connection) or self.reset(connection)
@@ -215,6 +254,7 @@ class Sqlite3(Known):
     SHOWN = "in_transaction"
     # `autocommit` came with Python 3.12, and decides: so it is the first to be put back.
     SETTINGS = ("autocommit", "isolation_level", "row_factory", "text_factory")
+    QUIET = (("in_transaction", False),)
 
     def refuse(self, connection: Any) -> None:
         """One that is bound to the thread that made it can't be asked about that: only another
@@ -253,8 +293,21 @@ class Sqlite3(Known):
         autocommit = getattr(raw, "autocommit", -1)
         return autocommit is True or (autocommit == -1 and raw.isolation_level is None)
 
-    def commit(self, connection: Any) -> bool:
+    def is_clean(self, connection: Any) -> bool:
         raw = follow(connection, self._path) if self._path else connection
+        try:
+            if self._glance(raw) != self._clean:
+                return False
+            raw.interrupt()
+            raw(" ")  # as in `is_finished`
+        except Exception:
+            return False
+        return True
+
+    def commit(self, connection: Any) -> bool:
+        if self.is_clean(connection):
+            return True
+        raw = self.behind(connection)
         if self.is_closed(connection):
             return False
         if not self.in_autocommit(raw):
@@ -274,14 +327,6 @@ class Sqlite3(Known):
             else:
                 connection.rollback()
         return True
-
-    def reset(self, connection: Any) -> bool:
-        raw = follow(connection, self._path) if self._path else connection
-        if raw.in_transaction and not self.roll_back(connection):
-            return False
-        if self.is_finished(raw) and self._read is not None and self._read(raw) == self._kept:
-            return True
-        return self.restore(connection)
 
     def is_finished(self, raw: Any) -> bool:
         """A cursor that was not read to its end keeps a lock, and would keep it when the connection
@@ -345,6 +390,22 @@ class Psycopg(Known):
         "_notify_handlers",
     )
     FIXED = frozenset({"_pipeline", "_num_transactions", "_tpc"})
+    QUIET = (("pgconn.transaction_status", IDLE),)
+    DIRECT: ClassVar[dict[str, str]] = {
+        "autocommit": "_autocommit",
+        "isolation_level": "_isolation_level",
+        "read_only": "_read_only",
+        "deferrable": "_deferrable",
+        "prepare_threshold": "_prepared.prepare_threshold",
+        "prepared_max": "_prepared.prepared_max",
+    }
+
+    def is_clean(self, connection: Any) -> bool:
+        raw = follow(connection, self._path) if self._path else connection
+        try:
+            return self._glance(raw) == self._clean and not raw.lock.locked()
+        except Exception:
+            return False
 
     def is_closed(self, connection: Any) -> bool:
         raw = self.behind(connection)
@@ -356,6 +417,8 @@ class Psycopg(Known):
         return raw.pgconn.transaction_status == IDLE and not (lock and lock.locked())
 
     def commit(self, connection: Any) -> bool:
+        if self.is_clean(connection):
+            return True
         raw = self.behind(connection)
         if raw.pgconn.transaction_status != IDLE and not self.is_closed(connection):
             lock = getattr(raw, "lock", None)
@@ -424,6 +487,8 @@ class Psycopg2(Known):
         return bool(raw.get_transaction_status() == IDLE)
 
     def commit(self, connection: Any) -> bool:
+        if self.is_clean(connection):
+            return True
         raw = self.behind(connection)
         if self.is_closed(connection):
             return False
@@ -481,6 +546,9 @@ class PyMySQL(Known):
     SHOWN = "get_autocommit"
     # `get_autocommit` is a method, which the reader calls.
     SETTINGS = ("cursorclass", "charset", "collation", "encoders", "decoders", "autocommit_mode")
+
+    def is_clean(self, connection: Any) -> bool:
+        return False  # only the server knows
 
     IN_TRANSACTION, AUTOCOMMIT = 1, 2
     """Bits of `server_status`; the first is up to date in autocommit only, as an error packet has
@@ -616,6 +684,11 @@ def _reader(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
         (name,) = names
         return lambda raw: (getattr(raw, name),)
     return attrgetter(*names)
+
+
+def _nothing_known(_: Any) -> tuple[Any, ...]:
+    """Before `remember`: not what is compared with it."""
+    return (_ABSENT,)
 
 
 def _copy(value: Any) -> Any:
