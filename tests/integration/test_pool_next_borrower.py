@@ -215,6 +215,72 @@ def test_a_database_without_transactions() -> None:
         assert connection.asked == 1
 
 
+class Flat(Hive):
+    def commit(self) -> None:
+        raise NotSupportedError("no transactions here")
+
+
+class HalfFlat(Flat):
+    def rollback(self) -> None:
+        pass
+
+
+def test_a_commit_that_is_not_supported() -> None:
+    """Where a rollback is not either, there is nothing to commit. Otherwise it is an error."""
+    with Pool(Flat, max_size=1, opener="caller", timeout=PATIENCE) as pool:
+        for _ in range(3):
+            with pool.connection():
+                pass
+        assert pool.statistics().opened == 1
+    with (
+        Pool(HalfFlat, max_size=1, opener="caller", timeout=PATIENCE) as pool,
+        pytest.raises(NotSupportedError),
+        pool.connection(),
+    ):
+        pass
+
+
+class TransactionException(Exception):
+    """As duckdb's is called."""
+
+
+def scripted_driver(module: str, **methods: Any) -> type[Any]:
+    """A class of connections that looks like one of this driver."""
+    return type("Connection", (Committing,), {"__module__": module, **methods})
+
+
+def test_a_rollback_that_raises_where_nothing_is_open() -> None:
+    """duckdb and trino do so. Each connection serves all three; another error costs it."""
+
+    def rollback(self: Any) -> None:
+        raise self.error("no transaction is active")
+
+    def refuse(_: Any) -> None:
+        raise AssertionError("trino is not asked where nothing is open")
+
+    duck = scripted_driver("duckdb", rollback=rollback, error=TransactionException)
+    trino = scripted_driver("trino.dbapi", rollback=refuse, transaction=None)
+    for kind in (duck, trino):
+        with Pool(kind, max_size=1, opener="caller", timeout=PATIENCE) as pool:
+            for _ in range(3):
+                with pool.connection():
+                    pass
+                pool.acquire().release()
+            assert pool.statistics().opened == 1
+    duck.error = ValueError
+    with Pool(duck, max_size=1, opener="caller", timeout=PATIENCE) as pool:
+        pool.acquire().release()
+        assert pool.statistics().idle == 0
+
+
+def test_a_cursor_is_no_connection_of_its_driver() -> None:
+    cursor = sqlite3.connect(":memory:", check_same_thread=False).cursor()
+    with Pool(lambda: cursor, max_size=1, opener="caller", timeout=PATIENCE) as pool:
+        with pool.connection() as lent:
+            assert lent.execute("select 1").fetchone() == (1,)
+        assert pool.statistics().idle == 1
+
+
 def test_no_reset() -> None:
     with Pool(Hive, max_size=1, opener="caller", timeout=PATIENCE, reset=NO_RESET) as pool:
         with pool.connection() as connection:
@@ -414,3 +480,34 @@ def test_a_prepared_transaction(driver: str, postgres_with: Any) -> None:
         with pool.connection() as another:
             assert another is not connection
             another.cursor().execute("select 1")
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "pymysql"])
+def test_work_that_was_lost_with_its_connection(driver: str, request: Any) -> None:
+    """Its holder met the error and went on: at the latest the end of the block says so, for nothing
+    was committed. That is not a connection that the holder closed."""
+    module = pytest.importorskip(driver)
+    server = request.getfixturevalue("mariadb" if driver == "pymysql" else "postgres")
+    numbers = {
+        "psycopg": lambda it: it.info.backend_pid,
+        "psycopg2": lambda it: it.get_backend_pid(),
+        "pymysql": lambda it: it.thread_id(),
+    }
+    connect = functools.partial(module.connect, **server.parameters)
+    met: list[Any] = []
+
+    def work() -> None:
+        with pool.connection() as connection:
+            met.append(connection)
+            connection.cursor().execute("select 1")
+            server.end(numbers[driver](connection))
+            for _ in range(3):
+                with contextlib.suppress(module.Error):
+                    connection.cursor().execute("select 1")
+
+    with Pool(connect, max_size=1, timeout=PATIENCE, opener="caller") as pool:
+        with pytest.raises(module.Error):
+            work()
+        with pool.connection() as another:
+            assert another is not met[0]
