@@ -273,6 +273,29 @@ def test_a_rollback_that_raises_where_nothing_is_open() -> None:
         assert pool.statistics().idle == 0
 
 
+def test_duckdb(tmp_path: Path) -> None:
+    """The real one: work is committed and rolled back, and no return costs a connection."""
+    duckdb = pytest.importorskip("duckdb")
+    connect = functools.partial(duckdb.connect, str(tmp_path / "ducks"))
+    with Pool(connect, max_size=1, opener="caller", timeout=PATIENCE) as pool:
+        with pool.connection() as connection:
+            connection.execute("create table note (word text)")
+        with pool.connection() as connection:
+            connection.begin()
+            connection.execute("insert into note values ('kept')")
+        for _ in range(2):
+            with pool.acquire() as lease:
+                lease.connection.begin()
+                lease.connection.execute("insert into note values ('lost')")
+            with contextlib.suppress(duckdb.Error), pool.connection() as connection:
+                connection.begin()
+                connection.execute("insert into note values ('lost')")
+                connection.execute("select * from nothing")
+        with pool.connection() as connection:
+            assert connection.execute("select word from note").fetchall() == [("kept",)]
+        assert pool.statistics().opened == 1
+
+
 def test_a_cursor_is_no_connection_of_its_driver() -> None:
     cursor = sqlite3.connect(":memory:", check_same_thread=False).cursor()
     with Pool(lambda: cursor, max_size=1, opener="caller", timeout=PATIENCE) as pool:
