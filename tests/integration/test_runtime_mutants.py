@@ -1,0 +1,402 @@
+"""What the runtime owes its callers where a mutant of it showed that no test asked.
+
+Theory.  Each of these kills mutants that `make mutation-runtime` found alive: a mark that is not
+taken away, a deadline forgotten by the second try, a message about the wrong connection.  As in
+`test_runtime_corners.py`, the two things that hardly ever come together are brought together.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pool import Limits, PoolReentered, PoolSuspended, PoolTimeout, initial, step
+from pool.driver import Sync
+from pool.effects import Close, Leaked
+from pool.events import CloseAll, Release, Shutdown, Suspend, Tick
+from pool.runtime import Runtime
+from tests.integration.drivers import (
+    FOR_EVER,
+    Call,
+    Connection,
+    Gate,
+    ScriptedDriver,
+    lent,
+    park,
+    raising,
+    until,
+    waiting,
+)
+
+OPENERS = pytest.mark.parametrize("opener", ["caller", "background"])
+
+
+def running(opener: Any = "caller", max_size: int | None = 1, **more: Any) -> Any:
+    limits = {name: more.pop(name) for name in list(more) if hasattr(Limits, name)}
+    return Runtime(ScriptedDriver(), Limits(max_size=max_size, opener=opener, **limits), **more)
+
+
+def by_every_event(runtime: Any) -> None:
+    """Nothing takes a shortcut any more."""
+    runtime.step = lambda state, event: step(state, event)
+
+
+def ended(runtime: Any) -> None:
+    runtime.apply(Shutdown(runtime.clock()))
+    until(lambda: not runtime.jobs)
+
+
+# ---------------------------------------------------------------- what is logged
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, bool]]:
+    return [
+        (one.levelname, one.getMessage(), bool(one.exc_info))
+        for one in caplog.records
+        if one.name == "pool" and not one.getMessage().startswith("shop: closing connection")
+    ]
+
+
+@pytest.fixture
+def shop(caplog: pytest.LogCaptureFixture) -> Any:
+    """A runtime with a name, whose connections have numbers of their own."""
+    caplog.set_level(logging.DEBUG, "pool")
+    runtime = running()
+    runtime.label = "shop: "
+    runtime.number_of = lambda key, connection: f"{key}/{connection!r}"
+    return runtime
+
+
+def test_a_dead_connection_is_logged(shop: Any, caplog: pytest.LogCaptureFixture) -> None:
+    shop.release(shop.acquire(None))
+    shop.driver.on_alive = raising(OSError("gone"))
+    shop.release(shop.acquire(None))
+    assert logged(caplog) == [("DEBUG", "shop: connection 1/<connection 1> is dead", True)]
+
+
+def test_a_failed_reset_is_logged(shop: Any, caplog: pytest.LogCaptureFixture) -> None:
+    handle = shop.acquire(None)
+    shop.driver.on_reset = raising(OSError("gone"))
+    assert shop.release(handle) is True
+    assert logged(caplog) == [("DEBUG", "shop: connection 1/<connection 1> cannot be reset", True)]
+    assert [one.closed for one in shop.driver.opened] == [1]
+
+
+def test_a_close_is_logged(shop: Any, caplog: pytest.LogCaptureFixture) -> None:
+    shop.driver.on_close = raising(OSError("gone"))
+    shop.discard(shop.acquire(None))
+    said = [(one.levelname, one.getMessage(), bool(one.exc_info)) for one in caplog.records]
+    assert said == [
+        ("DEBUG", "shop: closing connection 1/<connection 1>: discarded", False),
+        ("WARNING", "shop: closing connection 1/<connection 1> failed", True),
+    ]
+
+
+def test_a_failed_connect_is_logged(shop: Any, caplog: pytest.LogCaptureFixture) -> None:
+    shop.driver.on_connect = raising(OSError("gone"))
+    shop._connect(None)  # nobody's: of a caller's own it is the caller that is told
+    assert logged(caplog) == [("INFO", "shop: connect failed: OSError: gone", False)]
+
+
+def test_a_report_that_fails_is_logged(shop: Any, caplog: pytest.LogCaptureFixture) -> None:
+    shop.on_leak = raising(OSError("gone"))
+    leak = Leaked(1, 1, "somebody", 3.0)
+    shop.jobs[id(leak)] = leak
+    shop.perform(leak)
+    assert logged(caplog) == [("WARNING", "shop: reporting a leak failed", True)]
+
+
+def test_a_leak_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    running().on_leak(Leaked(1, 7, "somebody", 3.04))
+    text = "connection 7 has been held for 3.0 s by somebody"
+    assert logged(caplog) == [("WARNING", text, False)]
+
+
+def test_without_a_name_a_message_begins_with_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "pool")
+    runtime = running()
+    runtime.driver.on_connect = raising(OSError("gone"))
+    runtime._connect(None)
+    assert [one.getMessage() for one in caplog.records] == ["connect failed: OSError: gone"]
+
+
+# ---------------------------------------------------------------- who is in the middle of what
+
+
+def test_who_waits_is_within_a_call() -> None:
+    """As long as it waits, and no longer; and a call on top of it takes that mark not away."""
+    runtime, seen = running("background"), list[Any]()
+    holder = runtime.acquire(FOR_EVER)
+
+    def look() -> None:
+        if not seen:
+            seen.append(runtime.is_within())
+            with pytest.raises(PoolReentered):
+                runtime.acquire(FOR_EVER)
+            seen.append(runtime.is_within())
+
+    runtime.on_wait = look
+    waiter = park(runtime, runtime.acquire, FOR_EVER)
+    until(lambda: len(seen) == 2)
+    runtime.release(holder)
+    runtime.release(waiter.result())
+    assert seen == [True, True]
+    assert runtime.callers == set()
+    ended(runtime)
+
+
+def test_another_thread_in_the_middle_is_no_reason_to_refuse() -> None:
+    runtime, gate = running(max_size=2), Gate()
+    first = runtime.acquire(None)
+
+    def stand(state: Any, event: Any) -> Any:
+        if type(event) is Tick:
+            gate()
+        return step(state, event)
+
+    runtime.step = stand
+    ticking = Call(runtime.apply, Tick(runtime.clock()))
+    until(lambda: gate.standing)
+    assert runtime.applying
+    assert not runtime.is_reentered()
+    calls = [Call(runtime.acquire, None), Call(runtime.release, first)]
+    calls[1].join(0.1)
+    assert all(call.is_alive() for call in calls), "they wait for the lock"
+    gate.open()
+    ticking.result()
+    runtime.release(calls[0].result())
+    assert calls[1].result() is True
+
+
+def in_the_middle(runtime: Any, call: Callable[[], Any]) -> Any:
+    """What a call gives that comes in the middle of a transition, from a finalizer for example."""
+    said = list[Any]()
+
+    def interrupted(state: Any, event: Any) -> Any:
+        if type(event) is Tick and not said:
+            said.append(None)
+            said[0] = call()
+        return step(state, event)
+
+    runtime.step = interrupted
+    runtime.apply(Tick(runtime.clock()))
+    return said[0]
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_a_release_in_the_middle_of_a_transition(reset: bool) -> None:
+    runtime = running()
+    runtime.driver.on_reset = lambda _: reset
+    handle = runtime.acquire(None)
+    assert in_the_middle(runtime, lambda: runtime.release(handle)) is True
+    assert handle.ended
+    assert not runtime.state.in_use, "it takes effect after the transition"
+    assert [one.closed for one in runtime.driver.opened] == [0 if reset else 1]
+    assert runtime.release(handle) is False
+
+
+def test_a_release_in_the_middle_of_what_is_no_longer_held() -> None:
+    runtime = running()
+    handle = runtime.acquire(None)
+    runtime.apply(CloseAll(runtime.clock()))
+    assert in_the_middle(runtime, lambda: runtime.release(handle)) is False
+    assert handle.ended
+
+
+def test_a_release_that_is_served_in_the_middle_of_a_transition() -> None:
+    """Its effects are not nothing, and are no refusal: somebody waits for the connection."""
+    runtime = running()
+    handle = runtime.acquire(None)
+    waiter = park(runtime, runtime.acquire, FOR_EVER)
+    assert in_the_middle(runtime, lambda: runtime.release(handle)) is True
+    assert waiter.result().connection.number == 1
+
+
+def test_an_acquire_in_the_middle_of_a_transition_says_why_not() -> None:
+    runtime = running()
+
+    def acquire() -> str:
+        with pytest.raises(PoolReentered, match="in the middle of another call") as refused:
+            runtime.acquire(0)
+        return str(refused.value)
+
+    assert "cannot wait" in in_the_middle(runtime, acquire)
+
+
+def test_an_end_in_the_middle_of_a_transition() -> None:
+    runtime = running()
+    handle = runtime.acquire(None)
+    assert in_the_middle(runtime, lambda: runtime.discard(handle)) is True
+    assert [one.closed for one in runtime.driver.opened] == [1]
+
+
+def test_who_is_struck_before_it_has_a_ticket_takes_nothing_from_others() -> None:
+    runtime = running(max_size=2)
+    first = runtime.acquire(None)
+    assert (first.ticket, first.key) == (1, 1)
+    free = runtime.turnstile
+
+    def struck() -> Any:
+        raise KeyboardInterrupt
+
+    runtime.turnstile = iter(struck, None)
+    with pytest.raises(KeyboardInterrupt):
+        runtime.acquire(None)
+    runtime.turnstile = free
+    assert lent(runtime) == [first.connection]
+    assert runtime.release(first) is True
+
+
+# ---------------------------------------------------------------- at rest
+
+
+def test_a_connect_under_way_is_no_rest() -> None:
+    runtime = running("background")
+    gate = runtime.driver.on_connect = Gate()
+    waiter = park(runtime, runtime.acquire, FOR_EVER)
+    until(lambda: gate.standing)
+    assert (runtime.state.opening, lent(runtime), runtime.jobs) == (1, [], {})
+    assert not runtime.is_at_rest()
+    gate.open()
+    runtime.release(waiter.result())
+    until(runtime.is_at_rest)
+    ended(runtime)
+
+
+def test_what_is_decided_and_not_delivered_is_no_rest() -> None:
+    runtime = running()
+    assert runtime.is_at_rest()
+    close = Close(1, Connection(1), "lifetime")
+    runtime._current = (runtime._current[0], (close,))
+    assert not runtime.is_at_rest()
+    runtime.take_over()
+
+
+def test_jobs_of_one_who_was_interrupted_are_taken_over() -> None:
+    runtime = running()
+    close = Close(1, Connection(1), "lifetime")
+    runtime.jobs[id(close)] = close
+    runtime.take_over()
+    assert (close.connection.closed, runtime.jobs) == (1, {})
+
+
+def test_who_acquires_does_what_others_left_undone() -> None:
+    runtime = running(check_after=math.inf)
+    runtime.release(runtime.acquire(None))
+    close = Close(9, Connection(9), "lifetime")
+    runtime.jobs[id(close)] = close
+    runtime._orphans = True
+    handle = runtime.acquire(0)  # of what is idle: nobody else is concerned
+    assert (close.connection.closed, runtime.jobs) == (1, {})
+    assert handle.connection is runtime.driver.opened[0]
+
+
+# ---------------------------------------------------------------- checks, and the second try
+
+
+class Clock(Sync):
+    now = 0.0
+
+    def monotonic(self) -> float:  # type: ignore[override]
+        return self.now
+
+
+@pytest.mark.parametrize("short", [True, False])
+@pytest.mark.parametrize(("rested", "asked"), [(9.0, 0), (10.0, 1), (11.0, 1)])
+def test_what_rested_just_so_long_is_asked(short: bool, rested: float, asked: int) -> None:
+    clock, asks = Clock(), list[Any]()
+    runtime = running(sync=clock, clock=clock.monotonic, check_after=10.0)
+    if not short:
+        by_every_event(runtime)
+    runtime.release(runtime.acquire(None))
+    runtime.driver.on_alive = asks.append
+    clock.now = rested
+    runtime.release(runtime.acquire(None))
+    assert len(asks) == asked
+
+
+def test_who_begins_anew_waits_if_it_must() -> None:
+    """Its grant was closed while it was being checked, and another was quicker: it is not one
+    that is in the middle of a call, and what it gets is as its caller said."""
+    runtime = running()
+    by_every_event(runtime)
+    runtime.release(runtime.acquire(None))
+    others = list[Any]()
+
+    def another_is_quicker(_: Any) -> bool:
+        if not others:
+            runtime.apply(CloseAll(runtime.clock()))
+            others.append(Call(runtime.acquire, 0).result())
+        return False
+
+    runtime.driver.on_alive = another_is_quicker
+    kept = runtime.acquire  # a method: the recursion goes by the class
+    made = type(others)()
+    waiter = Call(lambda: made.append(kept(FOR_EVER, "the owner")))
+    until(lambda: waiting(runtime) == 1)
+    runtime.driver.on_alive = lambda _: True
+    runtime.release(others[0])
+    waiter.result()
+    (lease,) = runtime.state.in_use.values()
+    assert lease.owner == "the owner"
+    assert made[0].connection.number == 2
+    assert runtime.callers == set()
+
+
+def test_who_begins_anew_keeps_its_handle() -> None:
+    from pool.handles import Handle
+
+    runtime = running()
+    runtime.release(runtime.acquire(None))
+
+    def closed(_: Any) -> bool:
+        runtime.apply(CloseAll(runtime.clock()))
+        return False
+
+    runtime.driver.on_alive = closed
+    handle = Handle(runtime)
+    assert runtime.acquire(None, "me", handle) is handle
+
+
+def test_who_does_not_wait_does_not_after_a_dead_connection() -> None:
+    runtime = running()
+    runtime.release(runtime.acquire(None))
+
+    def suspended(_: Any) -> bool:
+        runtime.apply(Suspend(runtime.clock()))
+        return False
+
+    runtime.driver.on_alive = suspended
+    with pytest.raises(PoolSuspended):
+        Call(runtime.acquire, 0).result()
+
+
+def test_a_deadline_holds_after_a_dead_connection() -> None:
+    runtime = running("background")
+    runtime.release(runtime.acquire(FOR_EVER))
+    gate = runtime.driver.on_connect = Gate()
+    runtime.driver.on_alive = lambda _: False
+    with pytest.raises(PoolTimeout, match=r"no connection within 0\.5 s"):
+        Call(runtime.acquire, 0.5).result()
+    gate.open()
+    until(lambda: not runtime.state.opening)
+    ended(runtime)
+
+
+def test_a_release_resets_unless_told_that_it_is_clean() -> None:
+    runtime, resets = running(), list[Any]()
+    runtime.driver.on_reset = resets.append
+    runtime.release(runtime.acquire(None), True)
+    assert resets == []
+    runtime.release(runtime.acquire(None))
+    assert len(resets) == 1
+
+
+def test_the_initial_state_of_a_runtime_is_that_of_its_limits() -> None:
+    limits = Limits(max_size=3)
+    assert Runtime(ScriptedDriver(), limits).state == initial(limits)
+    assert Release(1.0, 1, 1, True).reusable
