@@ -47,9 +47,10 @@ def test_a_hook_that_refuses_what_rested_loses_nothing(timeout: Any) -> None:
     assert broken == []
 
 
-def test_what_comes_after_a_refusal_is_the_owners() -> None:
+@pytest.mark.parametrize("timeout", [None, FOR_EVER])
+def test_what_comes_after_a_refusal_is_the_owners(timeout: Any) -> None:
     """It comes back when the owner's thread has ended."""
-    database = Choosy("choosy", max_connections=1, timeout=FOR_EVER)
+    database = Choosy("choosy", max_connections=1, timeout=timeout)
 
     def use() -> None:
         database.connect()
