@@ -18,6 +18,7 @@ from pool import Limits, PoolReentered, PoolSuspended, PoolTimeout, initial, ste
 from pool.driver import Sync
 from pool.effects import Close, Leaked
 from pool.events import CloseAll, Release, Shutdown, Suspend, Tick
+from pool.onlookers import Onlookers
 from pool.runtime import Runtime
 from tests.integration.drivers import (
     FOR_EVER,
@@ -394,6 +395,107 @@ def test_a_release_resets_unless_told_that_it_is_clean() -> None:
     assert resets == []
     runtime.release(runtime.acquire(None))
     assert len(resets) == 1
+
+
+# ---------------------------------------------------------------- losses, and what is not one's own
+
+
+def losing() -> tuple[Any, Any, list[Any]]:
+    clock, lost = Clock(), list[Any]()
+    runtime = running(max_size=3, sync=clock, clock=clock.monotonic)
+    runtime.on_lost = lambda close, *more: lost.append((close.key, *more))
+    return runtime, clock, lost
+
+
+def test_a_loss_is_told_with_its_owner_and_how_long_it_was_held() -> None:
+    runtime, clock, lost = losing()
+    clock.now = 2.0
+    handles = [runtime.acquire(None, owner) for owner in ("one", "two")]
+    clock.now = 7.0
+    del handles[1]
+    runtime.take_over()
+    assert lost == [(2, "two", 5.0)]
+    assert runtime.collected == set()
+    assert runtime.driver.opened[1].closed == 1
+    runtime.discard(handles[0])
+    assert len(lost) == 1, "what is given back is no loss"
+
+
+def test_what_is_given_up_is_no_loss() -> None:
+    runtime, _, lost = losing()
+    runtime.lose(runtime.acquire(None, "one"))
+    runtime.take_over()
+    assert (lost, runtime._lost) == ([], {})
+    assert runtime.driver.opened[0].closed == 1
+
+
+def test_all_of_an_owner_that_is_gone_is_lost() -> None:
+    runtime, clock, lost = losing()
+    owner, other = object(), object()
+    handles = [runtime.acquire(None, each) for each in (owner, other, owner)]
+    clock.now = 1.0
+    runtime.lost(owner)
+    runtime.apply(Tick(1.0))
+    assert lost == [(1, owner, 1.0), (3, owner, 1.0)]
+    assert lent(runtime) == [handles[1].connection]
+    times = [lease.checked_out for lease in runtime.state.in_use.values()]
+    assert times == [0.0]
+
+
+def test_a_loss_that_was_no_lease_any_more_is_none() -> None:
+    """Its connection was closed by others; the next one with that handle's key is somebody's."""
+    runtime, _, lost = losing()
+    handle = runtime.acquire(None, "one")
+    runtime.apply(CloseAll(runtime.clock()))
+    del handle
+    runtime.take_over()
+    assert (lost, runtime._lost) == ([], {})
+
+
+def test_what_was_discarded_is_given_back() -> None:
+    runtime = running()
+    handle = runtime.acquire(None)
+    assert runtime.discard(handle) is True
+    assert handle.ended is True
+    assert runtime.discard(handle) is False
+    assert runtime.release(handle) is False
+
+
+@pytest.mark.parametrize("end", ["release", "discard"])
+def test_a_handle_of_another_pool_is_refused_by_its_number(end: str) -> None:
+    runtime, other = running(), running()
+    runtime.number_of = lambda key, connection: f"{key}/{connection!r}"
+    handle = runtime.acquire(None)
+    with pytest.raises(ValueError, match=r"^connection 1/<connection 1> belongs to another pool$"):
+        getattr(other, end)(handle)
+    assert runtime.release(handle) is True
+
+
+# ---------------------------------------------------------------- who looks on
+
+
+class Parking(Clock):
+    """A clock that goes on while somebody is parked, and by nothing else."""
+
+    def __init__(self) -> None:
+        self.parked: list[float] = []
+
+    def lock(self) -> Any:  # type: ignore[override]
+        return self
+
+    def acquire(self, blocking: bool, seconds: float) -> None:
+        self.parked.append(seconds)
+        self.now += max(0.0, seconds)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "parked"), [(0.5, [0.5]), (5.0, [5.0]), (0, []), (None, [-1.0])]
+)
+def test_who_looks_on_parks_for_as_long_as_it_may(timeout: Any, parked: list[float]) -> None:
+    sync, onlookers, looks = Parking(), Onlookers(), iter([False, timeout is None, False])
+    assert onlookers.wait(sync, lambda: next(looks), timeout) is (timeout is None)
+    assert sync.parked == parked
+    assert onlookers == []
 
 
 def test_the_initial_state_of_a_runtime_is_that_of_its_limits() -> None:

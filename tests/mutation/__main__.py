@@ -109,6 +109,10 @@ def digest(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
+class Stopped(Exception):
+    """By Ctrl-C."""
+
+
 class Mutation:
     """A pytest plugin: what it does in the place of running the tests."""
 
@@ -118,6 +122,7 @@ class Mutation:
         self.watcher = Watcher()
         self.early = called_while_imported()
         self.status = 2
+        self.stopped = False
 
     def pytest_sessionstart(self) -> None:
         from hypothesis import settings
@@ -136,8 +141,14 @@ class Mutation:
             and not any(fnmatch(item.nodeid, pattern) for pattern in LEFT_OUT)
         ]
 
+    def stop(self, *_: Any) -> None:
+        """What Ctrl-C does: no exception, which could come in the middle of a fork, and be lost."""
+        self.stopped = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        signal.signal(signal.SIGINT, self.stop)
         self.items = {item.nodeid: item for item in session.items}
         self.hashes = {file: digest(file) for file in {i.split("::")[0] for i in self.items}}
         self.out = os.fdopen(os.dup(2), "w", buffering=1)
@@ -149,7 +160,7 @@ class Mutation:
         try:
             self.probe()
             self.status = self.mutate()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Stopped):
             self.say("\nstopped; the same command goes on\n")
             self.status = 130
         finally:
@@ -158,6 +169,10 @@ class Mutation:
             for directory in (*BUILD.glob("tmp-*"), *BUILD.glob("mutant-*")):
                 shutil.rmtree(directory, ignore_errors=True)
         return True
+
+    def check(self) -> None:
+        if self.stopped:
+            raise Stopped
 
     def say(self, text: str) -> None:
         self.out.write(text)
@@ -194,7 +209,8 @@ class Mutation:
             self.forks.start(run, *self._noter(left, report))
             try:
                 while self.forks.running:
-                    for _ in self.forks.wait():
+                    self.check()
+                    for _ in self.forks.wait(0.5):
                         pass
             finally:
                 lines = report.read_text().splitlines() if report.exists() else []
@@ -250,6 +266,7 @@ class Mutation:
         files = [file for file in FILES if not wanted or any(w.startswith(file) for w in wanted)]
         found = []
         for file in files:
+            self.check()
             for mutant in mutants_of(file):
                 names = [w.partition(":")[2] for w in wanted if w.startswith(file)]
                 if not wanted or any(fnmatch(mutant.place.name, n or "*") for n in names):
@@ -267,7 +284,11 @@ class Mutation:
         reach.sort(key=lambda name: tests[name]["work"])
         if not self.options.slow:
             sums = itertools.accumulate(tests[name]["work"] for name in reach)
-            reach = [name for name, so_far in zip(reach, sums, strict=True) if so_far <= SECONDS]
+            reach = [
+                name
+                for name, so_far in zip(reach, sums, strict=True)
+                if so_far <= self.options.seconds
+            ]
         return reach
 
     def mutate(self) -> int:
@@ -314,6 +335,7 @@ class Mutation:
                 waiting[run.pid] = mutant, seen, left  # type: ignore[assignment]
             if not waiting:
                 break
+            self.check()
             for run in self.forks.wait(0.5):
                 mutant, seen, left = waiting.pop(run.pid)  # type: ignore[assignment]
                 assert run.verdict is not None
@@ -340,7 +362,8 @@ class Mutation:
         return self.report(chosen, time.monotonic() - began)
 
     def file_of(self, name: str) -> str:
-        return self.hashes[name.split("::")[0]] + ("+" if self.options.slow else "")
+        much = "all" if self.options.slow else str(self.options.seconds)
+        return f"{self.hashes[name.split('::')[0]]} {much}"
 
     def note(self, mutant: Any, verdict: Verdict, tried: dict[str, str]) -> dict[str, Any]:
         note = {"hash": mutant.place.hash, "line": mutant.line, **verdict._asdict()}
@@ -466,7 +489,10 @@ def main(arguments: Iterable[str] | None = None) -> int:
         "only", nargs="*", help="a file, or a function of it: pool/lease.py, pool/lease.py:Lease.*"
     )
     parser.add_argument("--jobs", type=int, default=1, help="mutants at the same time (1)")
-    parser.add_argument("--slow", action="store_true", help=f"also after {SECONDS} s of tests")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help=f"of tests, for each mutant ({SECONDS})"
+    )
+    parser.add_argument("--slow", action="store_true", help="all tests, however long they take")
     parser.add_argument("--again", action="store_true", help="forget what was found before")
     parser.add_argument("--anew", type=int, default=150, help=argparse.SUPPRESS)
     options = parser.parse_args(None if arguments is None else list(arguments))

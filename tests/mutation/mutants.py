@@ -258,7 +258,8 @@ def _around(node: Definition, line: int, changed: cst.CSTNode) -> tuple[int, str
         if one.lineno <= line <= one.end_lineno and (inner is None or one.lineno >= inner.lineno):
             inner = one
     if inner is None:  # the parameters
-        return node.body[0].lineno, ""
+        first = 1 if ast.get_docstring(node) and len(node.body) > 1 else 0
+        return node.body[first].lineno, ""
     return inner.lineno, _wording(inner, line, changed)
 
 
