@@ -13,8 +13,10 @@ What a recipe refuses to know: the pool.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 from pool.dbapi import ACTIVE, IDLE, IN_ERROR, IN_TRANSACTION, Psycopg, Recipe
@@ -218,7 +220,8 @@ class Asyncpg(AsyncRecipe):
         return not raw.is_in_transaction()
 
     def terminate(self, connection: Any) -> None:
-        self.behind(connection).terminate()
+        raw = self.behind(connection)
+        _drop(get(raw, "_transport"), raw.terminate)
 
 
 class Aiosqlite(AsyncRecipe):
@@ -346,7 +349,8 @@ class Aiomysql(AsyncRecipe):
         await self.behind(connection).ensure_closed()
 
     def terminate(self, connection: Any) -> None:
-        self.behind(connection).close()
+        raw = self.behind(connection)
+        _drop(get(get(raw, "_writer"), "transport") or get(raw, "_transport"), raw.close)
 
 
 RECIPES: dict[str, type[AsyncRecipe]] = {
@@ -404,6 +408,22 @@ def _package_of(connection: Any) -> str:
 
 def _is_awaited(connection: Any, name: str) -> bool:
     return inspect.iscoroutinefunction(get(connection, name))
+
+
+def _drop(transport: Any, close: Callable[[], None]) -> None:
+    """Close a driver's connection, and its socket where the loop that would do it is closed."""
+    loop = get(transport, "_loop")
+    if loop is None or not loop.is_closed():
+        close()
+        return
+    with contextlib.suppress(RuntimeError):  # of that loop
+        close()
+    sock = get(transport, "_sock")
+    if sock is not None:
+        sock.close()
+        transport._sock = None
+    with contextlib.suppress(RuntimeError):  # the transport is closing by now, and needs no loop
+        close()
 
 
 async def awaited(answer: Any) -> Any:

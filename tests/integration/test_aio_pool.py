@@ -604,6 +604,7 @@ def test_connects_that_the_end_of_a_loop_cuts_short() -> None:
 
 def test_another_loop_is_refused() -> None:
     """It is named, and nothing is lost. (RUN-11)"""
+
     async def main() -> None:
         async with Pool(connect, max_size=1) as pool:
             lease = await pool.acquire()
