@@ -186,7 +186,7 @@ class Mutation:
         known_functions = {name.partition("|")[0] for name in self.notes.numbers}
         probes = Probes([p for file in FILES for p in places(file)], self.notes.numbers)
         self.probes = probes
-        if self.options.again or any(p.title not in known_functions for p in probes.places):
+        if self.options.again or not known_functions & {p.title for p in probes.places}:
             self.notes.tests.clear()
             self.notes.numbers.clear()
         probes.number_all()
@@ -278,8 +278,8 @@ class Mutation:
         tests = self.notes.tests
         numbers = {self.probes.number(mutant.place, mutant.line)}
         if mutant.place.title not in self.probed:  # it has changed since: whatever reached it
-            start = f"{mutant.place.title}|"
-            numbers = {n for name, n in self.notes.numbers.items() if name.startswith(start)}
+            known = [self.numbers_of(f"{mutant.place.title}|"), self.numbers_of(mutant.place.start)]
+            numbers = known[0] & self.hits or known[1]
         reach = [n for n, t in tests.items() if t["good"] and self.reached[n] & numbers]
         reach.sort(key=lambda name: tests[name]["work"])
         if not self.options.slow:
@@ -291,14 +291,17 @@ class Mutation:
             ]
         return reach
 
+    def numbers_of(self, start: str) -> set[int]:
+        return {number for name, number in self.notes.numbers.items() if name.startswith(start)}
+
     def mutate(self) -> int:
         from tests.mutation.wording import kind_of
 
         began = time.monotonic()
         chosen = [mutant for mutant in self.chosen() if not kind_of(mutant)]
         self.reached = {n: set(t.get("hits", ())) for n, t in self.notes.tests.items()}
-        hits = set().union(*self.reached.values())
-        reached = {name for name, number in self.notes.numbers.items() if number in hits}
+        self.hits = set().union(*self.reached.values())
+        reached = {name for name, number in self.notes.numbers.items() if number in self.hits}
         places = self.probes.places
         now = {f"{place.title}|{place.hash}": place.title for place in places}
         self.probed = {now.get(name.rpartition("|")[0]) for name in reached}

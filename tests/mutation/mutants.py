@@ -62,6 +62,11 @@ class Place(NamedTuple):
         module = self.file.removesuffix(".py").removeprefix("pool/").replace("/", ".")
         return f"{module}.{self.name}"
 
+    @property
+    def start(self) -> str:
+        """With what the titles of its class or file begin."""
+        return self.title.removesuffix(self.name) + (f"{self.owner}." if self.owner else "")
+
     def function(self) -> FunctionType | None:
         """The function itself, if it is where it was defined."""
         holder: Any = importlib.import_module(self.module)
