@@ -46,10 +46,10 @@ from tests.mutation.session import BUILD, Forks, Probes, Run, Verdict, Watcher
 EXPLAINED = Path(__file__).with_name("survivors.txt")
 
 FILES = [
-    *(f"pool/{name}.py" for name in ("runtime", "helpers", "outlook", "lease", "api", "handles")),
+    *(f"pool/{name}.py" for name in ("runtime", "helpers", "outlook", "lease", "api", "face")),
     *(
         f"pool/{name}.py"
-        for name in ("onlookers", "callables", "dbapi", "proxies", "forks", "exits")
+        for name in ("handles", "onlookers", "callables", "dbapi", "proxies", "forks", "exits")
     ),
     *(f"pool/{name}.py" for name in ("log", "text", "meant", "causes", "journal")),
     *(f"pool/peewee/{name}.py" for name in ("database", "arrivals", "leases", "adapter")),
