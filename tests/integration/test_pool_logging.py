@@ -15,7 +15,7 @@ import pytest
 
 import pool as package
 from pool import OpenError, PoolTimeout
-from tests.integration.drivers import PATIENCE, until
+from tests.integration.drivers import FOR_EVER, PATIENCE, until
 from tests.integration.pools import Scripted, scripted
 
 HERE = Path(package.__file__).parent
@@ -93,7 +93,8 @@ def test_a_thread_with_an_event_loop_waits(caplog: pytest.LogCaptureFixture) -> 
 
     with scripted(1, opener="caller") as pool:
         lease = pool.acquire()
-        asyncio.run(handler(pool))
+        for _ in range(3):
+            asyncio.run(handler(pool))
         lease.release()
     assert len(said(caplog, "asyncio.to_thread")) == 1
 
@@ -105,6 +106,71 @@ def test_a_lost_lease(caplog: pytest.LogCaptureFixture) -> None:
         gc.collect()
         until(lambda: said(caplog, "was lost"))
         assert __file__ in said(caplog, "was lost")[0]
+
+
+@pytest.mark.parametrize("leak_after", [None, 1000.0])
+def test_losses_again_and_again(
+    leak_after: float | None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once per line, where lines are known; else once per burst."""
+    monkeypatch.setattr("pool.journal.QUIET", FOR_EVER)
+    with scripted(1, leak_after=leak_after, opener="caller") as pool:
+        for _ in range(3):
+            pool.acquire()
+            gc.collect()
+        pool.acquire().release()
+        assert len(said(caplog, "was lost")) == 1
+        monkeypatch.setattr("pool.journal.QUIET", 0.0)
+        pool.acquire()
+        gc.collect()
+        pool.acquire().release()
+        assert len(said(caplog, "was lost")) == 2
+
+
+@pytest.mark.parametrize("opener", ["background", "caller"])
+@pytest.mark.parametrize("end", ["released", "discarded", "lost", "the end of a block"])
+def test_a_leak_and_its_end(end: str, opener: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Both are told, once, of the same connection; of one that is not reported neither."""
+    with scripted(2, opener=opener, leak_after=0.001) as pool:
+        for _ in range(3):
+            pool.acquire(PATIENCE).discard()
+        caplog.clear()
+        lease: Any = pool.connection() if end == "the end of a block" else pool.acquire(PATIENCE)
+        if end == "the end of a block":
+            lease.__enter__()
+        number = pool.holders()[0].key
+        until(lambda: pool._look() or said(caplog, "it was taken here"))
+        assert said(caplog, "no longer held") == []
+        if end == "released":
+            lease.release()
+        elif end == "discarded":
+            lease.discard()
+        elif end == "the end of a block":
+            lease.__exit__(None, None, None)
+        else:
+            del lease
+            gc.collect()
+            pool.runtime.take_over()
+        until(lambda: said(caplog, "no longer held"))
+        for part in ("it was taken here", "no longer held"):
+            of_it = [text for text in said(caplog, part) if f"connection {number} " in text]
+            assert len(of_it) == 1
+
+
+def test_a_second_outage_counts_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(*_: object) -> None:
+        raise ConnectionRefusedError("the database is down")
+
+    with scripted(1, opener="caller") as pool:
+        for refused in (3, 2):
+            pool.driver.on_connect = fail
+            for _ in range(refused):
+                with pytest.raises(OpenError):
+                    pool.acquire(PATIENCE)
+            pool.driver.on_connect = lambda: None
+            pool.acquire(PATIENCE).discard()
+            assert f"in which {refused} callers were refused" in said(caplog, "made again")[-1]
+        assert len(said(caplog, "made again")) == 2
 
 
 @pytest.mark.parametrize("opener", ["background", "caller"])
