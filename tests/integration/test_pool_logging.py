@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import pool as package
-from pool import OpenError, PoolTimeout
+from pool import OpenError, PoolClosed, PoolTimeout
+from pool.journal import UNREACHED, Journal
 from tests.integration.drivers import FOR_EVER, PATIENCE, until
 from tests.integration.pools import Scripted, scripted
 
@@ -187,6 +188,7 @@ def test_an_outage(opener: str, caplog: pytest.LogCaptureFixture) -> None:
                 pool.acquire(PATIENCE)
         assert len(said(caplog, "no connection can be made")) == 1
         assert len(said(caplog, "a caller was refused")) == 1
+        assert "Traceback" not in caplog.text, "what a database is not there for is no bug"
         pool.driver.on_connect = lambda: None
         pool.acquire(PATIENCE).release()
         until(lambda: said(caplog, "connections can be made again"))
@@ -195,7 +197,9 @@ def test_an_outage(opener: str, caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("opener", ["background", "caller"])
 @pytest.mark.parametrize("where", ["connect", "configure"])
-def test_a_bug_is_not_called_an_outage(opener: str, where: str) -> None:
+def test_a_bug_is_not_called_an_outage(
+    opener: str, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(*_: object) -> None:
         raise TypeError("a bug")
 
@@ -205,6 +209,36 @@ def test_a_bug_is_not_called_an_outage(opener: str, where: str) -> None:
             pool.driver.on_connect = fail
         with pytest.raises(OpenError, match=f"{where} failed"):
             pool.acquire(PATIENCE)
+        (text,) = said(caplog, "no connection can be made")
+        assert f"{where} failed" in text
+        assert "Traceback" in caplog.text
+
+
+def test_who_is_refused_by_a_closed_pool_is_not_worth_a_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with scripted(1) as pool:
+        pool.close()
+        with pytest.raises(PoolClosed):
+            pool.acquire()
+    assert said(caplog, "refused") == []
+
+
+def test_a_child_is_in_no_outage_of_its_parent(caplog: pytest.LogCaptureFixture) -> None:
+    """Nor in a burst. What was told per line of code is not told again."""
+    journal = Journal("shop")
+    error = ConnectionRefusedError("the database is down")
+    for _ in range(2):
+        journal.connect_failed(UNREACHED, error, 0, 1.0)
+        journal.refused(PoolTimeout("none"), "none", 1.0)
+        journal.listener_failed("close", error)
+    assert len(caplog.records) == 3
+    journal.begin_anew()
+    journal.connected(5, 2.0)
+    assert said(caplog, "made again") == []
+    journal.refused(PoolTimeout("none"), "none", 2.0)
+    journal.listener_failed("close", error)
+    assert len(caplog.records) == 4
 
 
 def test_a_healthy_pool_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
