@@ -444,6 +444,11 @@ _KNOWN: dict[type, Callable[[Any], Hashable]] = {
     Helpers: lambda helpers: (
         freeze((helpers._signal, helpers._lock, helpers._watching, helpers.closing)),
         tuple(helpers._asked),
+        tuple(
+            (key, question.claim, question.until, question.answer)
+            for key, question in helpers._left.items()
+        ),
+        helpers._outlook,
     ),
     Handle: lambda handle: ("handle", handle.ticket, handle.key, handle.ended),
     **dict.fromkeys((Grant, Refuse, Open, Close, Leaked, Ignored, State), lambda value: value),

@@ -12,17 +12,22 @@ import json
 import signal
 import threading
 from collections.abc import Callable, Hashable
+from types import SimpleNamespace
+from typing import Any
 
 import attrs
 import pytest
 
+from pool import Limits
 from pool.check import interrupts, suite
 from pool.check.orders import Schedules, explore, replay
 from pool.check.programs import DEEP, PROGRAMS
 from pool.check.results import Underway, as_json
 from pool.check.scheduler import Interrupted, Lock, World
-from pool.check.schedules import Setting
+from pool.check.schedules import Setting, freeze
 from pool.check.tasks import TASKS
+from pool.outlook import walk
+from pool.runtime import Runtime
 from tests.model.faults import (
     Fault,
     a_finalizer_gives_up,
@@ -369,3 +374,18 @@ def test_a_stopped_task_says_so() -> None:
         result = suite.schedules_task(PROGRAMS["dead"]).run(stop)
     assert result.status == "stopped"
     assert result.message.startswith("stopped after 200 interleavings")
+
+
+def test_a_check_whose_caller_is_gone_is_part_of_a_place() -> None:
+    """And so is what the watch has foreseen: two places that differ in it have other futures."""
+    runtime = Runtime(SimpleNamespace(), Limits(opener="background"))  # type: ignore[arg-type]
+    helpers: Any = runtime.helpers
+    places = {freeze(helpers)}
+    helpers._outlook = walk(runtime.state, 1.0, 1.0)
+    places.add(freeze(helpers))
+    question = SimpleNamespace(claim=(1, 1), until=2.0, answer=None)
+    helpers._left[1] = question
+    places.add(freeze(helpers))
+    question.answer = True
+    places.add(freeze(helpers))
+    assert len(places) == 4
