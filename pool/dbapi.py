@@ -27,6 +27,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, ClassVar
 
+from pool.driver import Sync, is_ending
 from pool.proxies import Path, follow, get, has_method, path_to
 
 IDLE, ACTIVE, IN_TRANSACTION, IN_ERROR = 0, 1, 2, 3
@@ -261,16 +262,24 @@ class Sqlite3(Known):
         thread can find out."""
         refusals: list[str] = []
         raw = self.behind(connection)
+        done = threading.Lock()
+        done.acquire()
 
         def touch() -> None:
             try:
                 raw.cursor().close()
             except Exception as error:
                 refusals.append(str(error))
+            finally:
+                done.release()
 
-        thread = threading.Thread(target=touch, name="purepool sqlite3", daemon=True)
-        thread.start()
-        thread.join()
+        try:
+            Sync.start(touch, "purepool sqlite3")
+        except RuntimeError:
+            if not is_ending():
+                raise
+            return  # nobody can find out any more, and few are left to whom it could be lent
+        done.acquire()
         if refusals:
             raise ValueError(
                 "this sqlite3 connection is bound to the thread that made it, but a pool lends "

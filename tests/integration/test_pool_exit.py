@@ -123,6 +123,28 @@ print("the end")
     assert output == "the end\n"
 
 
+def test_sqlite3_at_exit_without_threads() -> None:
+    """Its first connect is asked from another thread whether it is bound to its own: there is none
+    any more."""
+    output = run_script(
+        """
+import atexit, sqlite3, threading
+from pool import Pool
+
+def last():
+    def start(thread):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+    threading.Thread.start = start
+    with pool.connection(60) as connection:
+        print(*connection.execute("select 1").fetchone())
+
+pool = Pool(lambda: sqlite3.connect(":memory:", check_same_thread=False), opener="caller")
+atexit.register(last)
+"""
+    )
+    assert output == "1\n"
+
+
 INSIDE = """
 import logging, sys, threading, warnings
 sys.path[:] = {path!r}
@@ -208,6 +230,17 @@ def init(self, *arguments, daemon=None, **named):
 threading.Thread.__init__ = init
 exec(sys.argv[1])
 assert "ctypes" not in sys.modules
+import sqlite3
+with Pool(lambda: sqlite3.connect(":memory:", check_same_thread=False), **settings) as pool:
+    with pool.connection(60) as connection:
+        connection.execute("select 1")
+with Pool(lambda: sqlite3.connect(":memory:"), opener="caller") as pool:
+    try:
+        pool.acquire(60)
+    except Exception as error:
+        assert "check_same_thread=False" in str(error)
+    else:
+        print("it is bound to its thread")
 """,
         INSIDE.replace("{path!r}", repr(sys.path))
         .replace("{opener!r}", repr(opener))
