@@ -7,6 +7,7 @@ tempts the pool to say something wrong, or nothing, and reads what it says.
 from __future__ import annotations
 
 import _thread
+import importlib.util
 import itertools
 import sys
 import threading
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from pool import Lease, Pool, PoolTimeout, holders
-from tests.integration.drivers import PATIENCE, Call, Connection, Gate, nothing, until
+from tests.integration.drivers import PATIENCE, Call, Connection, Gate, nothing, run_script, until
 from tests.integration.pools import Scripted, scripted
 
 FAR = 1000.0
@@ -234,3 +235,55 @@ def test_those_named_are_those_who_hold_now() -> None:
 def test_the_caller_is_named_once_though_it_holds_longest() -> None:
     with scripted(2, opener="caller") as pool, pool.acquire(), Call(pool.acquire).result():
         assert refused(pool).count("MainThread") == 1
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="needs gevent (extra `dev`)")
+def test_greenlets_are_told_apart() -> None:
+    """Each by the name that `threading` gives it, which is "Dummy" and a number; one that has ended
+    is not taken for another, and who asks is told that it is the one."""
+    output = run_script(
+        """
+import warnings
+warnings.simplefilter("ignore")  # gevent's own
+import gevent, gevent.monkey
+gevent.monkey.patch_all()
+import logging, threading
+from pool import Pool, PoolTimeout
+
+class Connection:
+    def commit(self): pass
+    rollback = close = commit
+
+logging.getLogger("pool").addHandler(logging.NullHandler())
+pool = Pool(Connection, max_size=3, opener="caller")
+kept, names = [], []
+
+def take():
+    names.append(threading.current_thread().name)
+    kept.append(pool.acquire())
+
+def ask(over):
+    take()
+    try:
+        pool.acquire(0)
+    except PoolTimeout as error:
+        kept.append(str(error))
+    over.wait()
+
+over = gevent.event.Event()
+gevent.spawn(take).join()
+here = gevent.spawn(ask, over)
+take()
+gevent.sleep(0)
+text = kept.pop()
+first, main, asks = names
+assert len({first, asks, main}) == 3, names
+assert f"thread {first!r} (a thread that has ended) for" in text, text
+assert f"this thread {asks!r} for" in text, text
+assert f"this thread {main!r}" not in text, text
+over.set()
+here.join()
+print("well")
+"""
+    )
+    assert output == "well\n"
