@@ -135,27 +135,29 @@ def test_a_leak_and_its_end(end: str, opener: str, caplog: pytest.LogCaptureFixt
     with scripted(2, opener=opener, leak_after=0.001) as pool:
         for _ in range(3):
             pool.acquire(PATIENCE).discard()
-        caplog.clear()
-        lease: Any = pool.connection() if end == "the end of a block" else pool.acquire(PATIENCE)
-        if end == "the end of a block":
+        in_a_block = end == "the end of a block"
+        lease: Any = pool.connection() if in_a_block else pool.acquire(PATIENCE)
+        if in_a_block:
             lease.__enter__()
         number = pool.holders()[0].key
-        until(lambda: pool._look() or said(caplog, "it was taken here"))
-        assert said(caplog, "no longer held") == []
+
+        def of_it(part: str) -> list[str]:
+            return [text for text in said(caplog, part) if f"connection {number} " in text]
+
+        until(lambda: pool._look() or of_it("it was taken here"))
+        assert of_it("no longer held") == []
         if end == "released":
             lease.release()
         elif end == "discarded":
             lease.discard()
-        elif end == "the end of a block":
+        elif in_a_block:
             lease.__exit__(None, None, None)
         else:
             del lease
             gc.collect()
             pool.runtime.take_over()
-        until(lambda: said(caplog, "no longer held"))
-        for part in ("it was taken here", "no longer held"):
-            of_it = [text for text in said(caplog, part) if f"connection {number} " in text]
-            assert len(of_it) == 1
+        until(lambda: of_it("no longer held"))
+        assert len(of_it("it was taken here")) == len(of_it("no longer held")) == 1
 
 
 def test_a_second_outage_counts_its_own(caplog: pytest.LogCaptureFixture) -> None:
