@@ -89,6 +89,44 @@ class Runtime:
     close, tick, and ask connections whether they are alive (`pool/helpers.py`).
     """
 
+    # CPython keeps up to 30 attributes of an object where they are reached at once, and slots.
+    __slots__ = (
+        "__weakref__",
+        "_cells",
+        "_current",
+        "_inbox",
+        "_lost",
+        "_monotonic",
+        "_orphans",
+        "_shortcuts",
+        "_step",
+        "_tickets",
+        "applying",
+        "callers",
+        "check_after",
+        "check_timeout",
+        "clock",
+        "closing",
+        "collected",
+        "connecting",
+        "driver",
+        "helpers",
+        "jitter",
+        "jobs",
+        "label",
+        "lock",
+        "lost",
+        "number_of",
+        "on_close",
+        "on_fork",
+        "on_leak",
+        "on_lost",
+        "on_wait",
+        "onlookers",
+        "sync",
+        "turnstile",
+    )
+
     def __init__(
         self,
         driver: Driver,

@@ -14,7 +14,6 @@ import logging
 import math
 import threading
 import time
-from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -23,16 +22,8 @@ import playhouse
 from playhouse.pool import PooledDatabase as Stock  # for good: others may take its name later
 
 from pool.effects import Close, Effect, Leaked
-from pool.events import (
-    Adopt,
-    CloseAll,
-    CloseIdle,
-    CloseStale,
-    Configure,
-    Event,
-    Forked,
-    Tick,
-)
+from pool.errors import PoolForked, PoolTimeout
+from pool.events import Adopt, Configure, Event, Forked, Tick
 from pool.handles import Handle
 from pool.holders import Holder, TracedHolder, introduce, lines_here
 from pool.journal import Journal
@@ -40,8 +31,9 @@ from pool.limits import Limits
 from pool.listeners import Kind, Listener, Listeners
 from pool.outlook import next_look
 from pool.peewee import settings
-from pool.peewee.arrivals import Arrivals
-from pool.peewee.leases import PLAIN, Leases, Owners
+from pool.peewee.arrivals import Arrival, Arrivals, exceeded
+from pool.peewee.closing import Closing
+from pool.peewee.leases import Leases, Owners
 from pool.peewee.mirror import Mirror
 from pool.runtime import Runtime
 from pool.state import State
@@ -107,6 +99,8 @@ class Adapter:
 
     def __init__(self, database: PooledDatabase) -> None:
         self.database = database
+        self.patched = False
+        """Whether hooks of this very database were replaced."""
         self.journal = Journal(UNNAMED)
         self.listeners = Listeners(self.journal, None)
         self.runtime = Runtime(
@@ -119,13 +113,11 @@ class Adapter:
         self.runtime.on_close = self._report_close
         self.runtime.on_leak = self._report_leak
         self.owners = Owners(self.runtime)
-        self.name = self.owners.name
+        self.sessions = self.owners.sessions
         self.arrivals = Arrivals(self)
         self.by_thread = self.arrivals.by_thread
-        self.doomed: dict[int, str] = {}
-        """By identity, connections that do not return to the pool, as their holder closes them."""
-        self._closing_all: dict[int, bool] = {}
-        """Threads in `close_all`, and whether it has come to close anything."""
+        self.closing = Closing(self)
+        self.doomed = self.closing.doomed
         self.max_connections: Any = None
         self.stale_timeout: Any = None
         self.wait_timeout: Any = None
@@ -134,15 +126,13 @@ class Adapter:
         self.told = False
         """Whether that, or a listener, makes a checkout more than ordinary."""
         self.hears_returns = False
-        self.plain: Any = None
-        """The last `_state` that was of peewee's own classes."""
         self.judges = type(database)._is_stale is not Stock._is_stale
         """Whether the class decides itself what is stale; then nobody else does."""
         self.is_lock_known = False
         """To somebody who may hold it while connecting."""
         self.replaced: dict[str, Any] = {}
         """What programs put in the place of playhouse's lock and condition."""
-        self._returning: dict[int, Any] = {}
+        self.returning: dict[int, Any] = {}
         """By identity, what is being given back, for the log."""
         self._available: threading.Condition | None = None
         self._mirror: Mirror | None = None
@@ -150,6 +140,29 @@ class Adapter:
         self._next_look = 0.0
 
     # ------------------------------------------------------------ borrowing
+
+    def lend(self, leases: Leases, arrival: Arrival | None = None) -> Any:
+        """What `_connect` does, for this owner. Raises `MaxConnectionsExceeded`."""
+        try:
+            if arrival is None or (handle := self.arrivals.take(arrival)) is None:
+                handle = leases.first if leases.first.ended else Handle(self.runtime)
+                if leases.arriving:
+                    leases.arriving = handle
+                thread = leases.thread or introduce()
+                owner = thread.taker
+                if self.tracks or owner.name is not thread.known._name:
+                    owner = self.owner(handle)
+                self.runtime.acquire(0, owner, handle)
+        except PoolForked:  # `dispose()` wakes those who wait: they begin again
+            return self.database._connect()
+        except PoolTimeout as error:
+            raise exceeded(error) from None
+        if arrival is not None:
+            arrival.got = True
+        connection = handle.held
+        if handle is not leases.first:
+            leases.others[id(connection)] = handle
+        return connection
 
     def patience(self) -> float | None:
         """How many seconds a caller may wait now: 0 not at all, None for ever."""
@@ -176,47 +189,6 @@ class Adapter:
             lines = lines[1:]
         holder.lines = lines
         return holder
-
-    def release_and_tell(self, handle: Handle | None, connection: Any, close: bool) -> None:
-        """End this lease, or the one that somebody else has of this connection, and say so to those
-        who listen. What is to be closed is closed, whoever has it."""
-        self.listeners.tell("checkin", connection=connection)
-        name = None
-        if logger.isEnabledFor(logging.DEBUG):
-            name = self._returning[id(connection)] = self.name_of(connection)
-        runtime, ended = self.runtime, False
-        if handle is not None:
-            ended = runtime.discard(handle) if close else runtime.release(handle)
-            handle.held = None  # it may be kept for the next turn, the connection is not
-        ended = ended or self.end_lease_of_another(connection, close)
-        returned = self._returning.pop(id(connection), None) is not None
-        if close and not ended:
-            self.database._close_raw(connection)
-        elif not ended:
-            self.log("Connection %s not in use, ignoring close.", connection)
-        elif returned:
-            logger.debug("Returning %s to pool.", name)
-
-    def end_lease_of_another(self, connection: Any, close: bool) -> bool:
-        """For a connection that this owner did not borrow, or whose lease was ended: another
-        did, or the user put it into `_in_use`. Whether there was such a lease."""
-        self.believe()
-        runtime, conn_key = self.runtime, self.database.conn_key
-        key = conn_key(connection)
-        for lease in runtime.state.in_use.values():
-            if conn_key(lease.entry.connection) == key:
-                handle = Handle(runtime)
-                handle.ticket, handle.key = lease.ticket, lease.entry.key
-                handle.held = connection
-                return runtime.discard(handle) if close else runtime.release(handle)
-        return False
-
-    def is_plain(self, state: Any) -> bool:
-        """Whether this is a state of peewee's own; then it is known from now on."""
-        if type(state) not in PLAIN:
-            return False
-        self.plain = state
-        return True
 
     def is_stale(self, connection: Any) -> bool:
         """What `_is_stale` of a subclass, or one put in its place later, says."""
@@ -251,45 +223,11 @@ class Adapter:
         if self.database.thread_safe:
             self.database._lock = threading.Lock()  # whoever held it is not in this process
         self._available = None
-        self.doomed.clear()
+        self.closing.after_fork()
         self.by_thread.clear()
-        self._closing_all.clear()
         self._forget_own()
 
     # ------------------------------------------------------------ housekeeping
-
-    def close_idle(self) -> None:
-        runtime, me = self.runtime, get_ident()
-        if self._closing_all and me in self._closing_all:
-            self._closing_all[me] = True
-            runtime.apply(CloseAll(runtime.clock()))
-        else:
-            runtime.apply(CloseIdle(runtime.clock()))
-
-    def close_all(self) -> None:
-        """As playhouse, whose `close_all` calls `close` and `close_idle`. This owner's connection
-        stays lent until all are closed in one step, so that nobody gets it in between."""
-        database, runtime, me = self.database, self.runtime, get_ident()
-        state = database._state
-        connection = None if state.closed else state.conn
-        try:
-            if connection is not None:
-                self.doomed[id(connection)] = "close_all"
-            database.close()
-            self._closing_all[me] = False
-            database.close_idle()
-            if not self._closing_all[me]:  # a `close_idle` of a subclass wants to keep them
-                runtime.apply(CloseStale(runtime.clock(), math.inf))
-            self.owners.forget(state)
-        except BaseException:
-            if connection is not None and state.closed:
-                handle = self.owners.take(state, connection)
-                if handle is not None and not handle.ended:
-                    runtime.lose(handle)
-            raise
-        finally:
-            self._closing_all.pop(me, None)
-            self.doomed.pop(id(connection), None)
 
     def dispose(self) -> None:
         forgotten = self.runtime.state  # it may end their lives: not under the lock
@@ -299,7 +237,7 @@ class Adapter:
 
     def _forget_own(self) -> None:
         """The pool has taken everything back; so have the owner and `_state`."""
-        self.owners.forget(self.database._state)
+        self.owners.forget_what_ended(self.database._state)
         self.database._state.reset()
 
     # ------------------------------------------------------------ settings
@@ -447,7 +385,7 @@ class Adapter:
             self._next_look = time.monotonic() + min(LOOK_EVERY, pause or LOOK_EVERY)
 
     def _report_close(self, close: Close) -> None:
-        name = self._returning.pop(id(close.connection), None)
+        name = self.returning.pop(id(close.connection), None)
         if close.reason == "lifetime" and name is not None:
             logger.debug("Closing stale connection %s on check-in.", name)
         elif close.reason == "lifetime":

@@ -207,17 +207,19 @@ class Arrivals:
 
         Raises `MaxConnectionsExceeded` if there is no answer yet, a `PoolError`, or what the
         driver's connect raises."""
-        place = arrival.place
         arrival.reached, arrival.got = True, False
+        # In one step: a signal's handler that comes to `_connect` must not take it as well.
+        place, arrival.place = arrival.place, None
         if place is None:
             return None
-        if place.cell.answer is None:
-            raise MaxConnectionsExceeded(f"{EXCEEDED}.")
-        if self._runtime.is_reentered():  # nothing that is done here would be answered
-            raise MaxConnectionsExceeded(f"{EXCEEDED}: {WITHIN}")
-        arrival.place = None
         runtime, handle, cell = self._runtime, place.handle, place.cell
         try:
+            if cell.answer is None:
+                arrival.place = place
+                raise MaxConnectionsExceeded(f"{EXCEEDED}.")
+            if runtime.is_reentered():  # nothing that is done here would be answered
+                arrival.place = place
+                raise MaxConnectionsExceeded(f"{EXCEEDED}: {WITHIN}")
             while True:
                 answer = cell.answer
                 if type(answer) is Open:
@@ -240,7 +242,8 @@ class Arrivals:
                     assert type(answer) is Refuse
                     raise error_for(answer, runtime.state, 0, runtime.clock())
         except BaseException:
-            runtime.lose(handle)
+            if arrival.place is not place:
+                runtime.lose(handle)
             raise
 
     def _is_alive(self, handle: Handle) -> bool:

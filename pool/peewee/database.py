@@ -19,7 +19,6 @@ Where this pool differs from playhouse on purpose, `docs/peewee.md` says so.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -30,30 +29,23 @@ from playhouse.pool import MaxConnectionsExceeded
 from playhouse.pool import PooledDatabase as Stock  # for good: others may take its name later
 
 from pool.effects import Close
-from pool.errors import PoolForked, PoolTimeout
 from pool.events import CloseStale
-from pool.handles import Handle
-from pool.holders import Holding, holdings, introduce
+from pool.holders import Holding, holdings
 from pool.listeners import Kind, Listener
 from pool.peewee.adapter import UNNAMED, Adapter
-from pool.peewee.arrivals import exceeded
-from pool.peewee.leases import ARRIVING
+from pool.peewee.leases import ARRIVING, Session
 from pool.statistics import Statistics, statistics_of
 
 if TYPE_CHECKING:
     from threading import Condition
 
 _errors = peewee.__dict__["__exception_wrapper__"]  # driver errors become peewee's
-# A logger keeps which levels are on, and forgets it when that is changed: to ask it takes longer.
-_logs = getattr(logging.getLogger("peewee.pool"), "_cache", {}).get
-_DEBUG = logging.DEBUG
 _NOT_INITIALIZED = "Error, database must be initialized before opening a connection."
-_IN_TRANSACTION = "Attempting to close database while transaction is open."
+_WHILE_IN_TRANSACTION = "Attempting to close database while transaction is open."
 _WITHIN_CONNECT = (
     "Connection is being opened: called from inside connect() of the same thread, by a signal's "
     "handler, a finalizer or a hook"
 )
-_NOTHING: dict[str, Any] = {}
 
 
 class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
@@ -87,6 +79,11 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
         super(Stock, self).__init__(database, **kwargs)
         own.runtime.on_fork = own.after_fork  # last: it needs all of the above
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in _HOOKS:  # as suites of tests do
+            self._purepool.patched = True
+
     def init(
         self,
         database: Any,
@@ -117,34 +114,37 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
         if self.deferred:
             raise peewee.InterfaceError(_NOT_INITIALIZED)
         own, state = self._purepool, self._state
-        plain = state is own.plain or own.is_plain(state)
-        here = state.__dict__ if plain else _NOTHING
-        if not (here["closed"] if plain else state.closed):
+        try:
+            session = own.sessions.__dict__["session"]
+            if session.given is not state:
+                session = own.owners.session(state)
+        except KeyError:
+            session = own.owners.session(state)
+        state, leases = session.state, session.leases
+        if not state.closed:
             if reuse_if_open:
                 return False
             raise peewee.OperationalError("Connection already opened.")
-        try:
-            leases = here[own.name]
-        except KeyError:  # the first time, or a state that keeps it elsewhere
-            leases = own.owners.find_or_begin(state)
-            if plain:  # a signal's handler may have connected meanwhile
-                return PooledDatabase.connect(self, reuse_if_open)
-        if leases.arriving is not None and _is_within(PooledDatabase.connect, state):
+        if leases.arriving is not None and _is_within(PooledDatabase.connect, session):
             raise peewee.OperationalError(_WITHIN_CONNECT)
         try:
             leases.arriving = ARRIVING
             began = own.begin_checkout() if own.told else 0.0
-            if not plain or here["ctx"] or here["transactions"] or here["commit_callbacks"]:
+            plain = session.plain
+            if not plain or state.ctx or state.transactions or state.commit_callbacks:
                 state.reset()
             if plain and own.runtime._current[0][2]:  # something is idle: no need to queue
                 try:
-                    connection = self._connect()
+                    if type(self)._connect is _CONNECT and not own.patched:
+                        connection = own.lend(leases)
+                    else:
+                        connection = self._connect()
                 except MaxConnectionsExceeded:  # another was quicker
                     connection = own.arrivals.connect(leases)
             else:
                 connection = own.arrivals.connect(leases)
             if plain:  # as `set_connection`, but for making three lists that are empty already
-                here["conn"], here["closed"] = connection, False
+                state.conn, state.closed = connection, False
             else:
                 state.set_connection(connection)
                 own.owners.settle(state, leases, connection)
@@ -165,75 +165,62 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
         `OperationalError` inside a transaction."""
         if self.deferred:
             raise peewee.InterfaceError(_NOT_INITIALIZED)
-        if self.in_transaction():
-            raise peewee.OperationalError(_IN_TRANSACTION)
-        own, state = self._purepool, self._state
-        plain = state is own.plain or own.is_plain(state)
-        here = state.__dict__ if plain else _NOTHING
-        is_open = not (here["closed"] if plain else state.closed)
+        own, kind, state = self._purepool, type(self), self._state
         try:
+            session = own.sessions.__dict__["session"]
+            if session.given is not state:
+                session = own.owners.session(state)
+        except KeyError:
+            session = own.owners.session(state)
+        state, leases = session.state, session.leases
+        if (
+            state.transactions or kind.in_transaction is not _IN_TRANSACTION or own.patched
+        ) and self.in_transaction():
+            raise peewee.OperationalError(_WHILE_IN_TRANSACTION)
+        if leases.leaving and _is_within(PooledDatabase.close, session):
+            return False  # a signal's handler: what it interrupted gives the connection back
+        outer = leases.leaving
+        try:
+            leases.leaving = True
+            is_open = not state.closed
             if is_open:
-                self._close(here["conn"] if plain else state.conn)
+                if kind._close is _CLOSE and not own.patched:
+                    own.closing.close(leases, state.conn)
+                else:
+                    self._close(state.conn)
         except BaseException as error:
-            own.give_up(state)
+            own.closing.give_up(state)
             _errors.__exit__(type(error), error, error.__traceback__)
             raise
         finally:
-            if not plain or here["ctx"] or here["transactions"] or here["commit_callbacks"]:
+            if not session.plain or state.ctx or state.transactions or state.commit_callbacks:
                 state.reset()
             else:  # the same, as in `connect`
-                here["closed"], here["conn"] = True, None
+                state.closed, state.conn = True, None
+            leases.leaving = outer
         return is_open
 
     def _connect(self) -> Any:
         """A connection, if one is to be had; waits for nobody. Raises `MaxConnectionsExceeded`."""
-        own, state = self._purepool, self._state
+        own = self._purepool
         arrival = own.arrivals.here() if own.by_thread else None
         try:
-            leases = arrival.leases if arrival else state.__dict__[own.name]
+            session = arrival or own.sessions.__dict__["session"]
+            leases = session.leases
             if leases.arriving is not ARRIVING:
                 leases = own.owners.nobody  # somebody calls it himself
-        except (AttributeError, KeyError):
+        except KeyError:
             leases = own.owners.nobody
-        try:
-            if arrival is None or (handle := own.arrivals.take(arrival)) is None:
-                handle = leases.first if leases.first.ended else Handle(own.runtime)
-                if leases.arriving:
-                    leases.arriving = handle
-                thread = leases.thread or introduce()
-                owner = thread.taker
-                if own.tracks or owner.name is not thread.known._name:
-                    owner = own.owner(handle)
-                own.runtime.acquire(0, owner, handle)
-        except PoolForked:  # `dispose()` wakes those who wait: they begin again
-            return self._connect()
-        except PoolTimeout as error:
-            raise exceeded(error) from None
-        if arrival is not None:
-            arrival.got = True
-        connection = handle.held
-        if handle is not leases.first:
-            leases.others[id(connection)] = handle
-        return connection
+        return own.lend(leases, arrival)
 
     def _close(self, conn: Any, close_conn: bool = False) -> None:
-        own, state = self._purepool, self._state
-        fate = own.doomed.pop(id(conn), None) if own.doomed else None
-        if fate == "close_all":
-            return  # it is closed together with all others
+        own = self._purepool
         try:
-            handle = state.__dict__[own.name].first
-            if handle.held is not conn or handle.ended:
-                handle = own.owners.take(state, conn)
-        except (AttributeError, KeyError):
-            handle = own.owners.take(state, conn)
-        if close_conn or fate or own.hears_returns or _logs(_DEBUG) or handle is None:
-            own.release_and_tell(handle, conn, close_conn or fate is not None)
-        else:
-            ended = own.runtime.release(handle)
-            handle.held = None  # it may be kept for the next turn, the connection is not
-            if not ended:
-                own.end_lease_of_another(conn, False)
+            session = own.sessions.__dict__["session"]
+            leases = session.leases if session.given is self._state else None
+        except KeyError:
+            leases = None
+        own.closing.close(leases, conn, close_conn)
 
     # ------------------------------------------------------------ housekeeping
 
@@ -242,22 +229,17 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
         Raises `OperationalError` inside a transaction, where nothing changes."""
         if self.is_closed():
             return False
-        if _is_within(PooledDatabase.close, self._state):
-            return False  # a signal's handler: what it interrupted has given the connection back
-        doomed, conn = self._purepool.doomed, self.connection()
-        doomed[id(conn)] = "manual_close"
-        try:
-            self.close()
-        except BaseException:
-            doomed.pop(id(conn), None)
-            raise
-        if doomed.pop(id(conn), None):  # a `_close` of a subclass has not come to ours
-            PooledDatabase._close(self, conn, True)
+        own, state = self._purepool, self._state
+        if _is_within(PooledDatabase.close, own.owners.session(state)):
+            return False  # as in `close`
+        connection = self.connection()
+        if own.closing.manual_close(connection):
+            PooledDatabase._close(self, connection, True)
         return None
 
     def close_idle(self) -> None:
         """Close every idle connection; they are closed on return."""
-        self._purepool.close_idle()
+        self._purepool.closing.close_idle()
 
     def close_stale(self, age: float = 600) -> int:
         """Close connections borrowed more than `age` seconds ago, in use or not; how many."""
@@ -269,7 +251,7 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
     def close_all(self) -> None:
         """Close every connection, this owner's too; they are closed on return. Raises
         `OperationalError` inside a transaction, where nothing changes."""
-        self._purepool.close_all()
+        self._purepool.closing.close_all()
 
     def dispose(self) -> None:
         """Forget every connection without closing it: for a process that was forked."""
@@ -362,11 +344,21 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
         self._purepool.replaced["available"] = value
 
 
-def _is_within(method: Any, state: Any) -> bool:
+# A hook that nobody has replaced need not be called: what it would do is done at once, which saves
+# a tenth of a checkout.
+_HOOKS = {"_connect", "_close", "in_transaction"}
+_CONNECT = PooledDatabase._connect
+_CLOSE = PooledDatabase._close
+_IN_TRANSACTION = peewee.Database.in_transaction
+
+
+def _is_within(method: Any, session: Session) -> bool:
     """Whether this thread is in the middle of this method, with this state."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
-        if frame.f_code is method.__code__ and frame.f_locals.get("state") is state:
-            return True
+        if frame.f_code is method.__code__:
+            other = frame.f_locals.get("session")
+            if other is not None and other.given is session.given:
+                return True
         frame = frame.f_back
     return False

@@ -17,6 +17,7 @@ when the owner goes, that storage goes, and the handles in it say so to the pool
 from __future__ import annotations
 
 import itertools
+import threading
 from typing import Any
 
 import peewee
@@ -40,7 +41,7 @@ class Leases:
     `first` is a handle that is used again from turn to turn; but not if threads share it. `others`
     are those of further leases, by the identity of the connection."""
 
-    __slots__ = ("arriving", "first", "others", "thread")
+    __slots__ = ("arriving", "first", "leaving", "others", "thread")
 
     def __init__(self, runtime: Runtime, shared: bool) -> None:
         self.first = Handle(runtime)
@@ -49,6 +50,8 @@ class Leases:
         self.others: dict[int, Handle] = {}
         self.arriving: Any = None
         """The handle of the last `connect` until it succeeded, or `ARRIVING`."""
+        self.leaving = False
+        """Whether a `close` is under way; perhaps, for one that was interrupted leaves it so."""
         self.thread = None if shared else introduce()
 
     def handles(self) -> list[Handle]:
@@ -85,6 +88,24 @@ class Leases:
         handle.held = None
 
 
+class Session:
+    """A state, what its owner holds, and the quickest way to the state's attributes.
+
+    `state` shares them: those of a `threading.local` take four times as long to reach, and there
+    are a dozen per checkout. Of a class that is not peewee's nothing is known: it is used itself.
+    Kept for each thread, apart from the state: what is kept there must not refer to it."""
+
+    __slots__ = ("given", "leases", "plain", "state")
+
+    def __init__(self, given: Any, leases: Leases) -> None:
+        self.given = self.state = given
+        self.leases = leases
+        self.plain = type(given) in PLAIN
+        if type(given) is peewee._ConnectionLocal:
+            self.state = object.__new__(peewee._ConnectionState)
+            self.state.__dict__ = given.__dict__
+
+
 class Owners:
     """Finds what an owner holds, by peewee's state. Thread-safe."""
 
@@ -92,7 +113,16 @@ class Owners:
         self._runtime = runtime
         self.name = f"_purepool_{next(_numbers)}"
         """Of the attribute of a state; states may be shared by databases."""
+        self.sessions = threading.local()
+        """Its `session` is the last of this thread with a state of peewee's."""
         self.nobody = Leases(runtime, shared=True)
+
+    def session(self, state: Any) -> Session:
+        """What there is of the owner of this state; one that held nothing yet begins."""
+        session = Session(state, self.find_or_begin(state))
+        if session.plain:
+            self.sessions.session = session
+        return session
 
     def find(self, state: Any) -> Leases | None:
         """What the owner of this state holds, if it ever held anything."""
@@ -115,11 +145,14 @@ class Owners:
         leases = Leases(self._runtime, shared=type(state) is not peewee._ConnectionLocal)
         if type(state) in PLAIN:
             leases = state.__dict__.setdefault(self.name, leases)
+        else:
+            leases.leaving = True  # perhaps: nobody can know until it is settled
         return leases
 
     def settle(self, state: Any, leases: Leases, connection: Any) -> None:
         """Keep these leases where this state, of somebody's own class, has put the connection."""
         name, attributes = self.name, _attributes(state)
+        leases.leaving = False
         if attributes.get("conn") is connection:
             attributes[name] = leases
             return
@@ -140,12 +173,17 @@ class Owners:
         handle = leases.take(connection) if leases else None
         return handle or self.nobody.take(connection)
 
-    def forget(self, state: Any) -> None:
-        """The pool has taken everything of this owner back."""
+    def forget_what_ended(self, state: Any) -> None:
+        """The pool has taken back what this owner held; but not what it was lent meanwhile."""
+        in_use = self._runtime.state.in_use
         for leases in (self.find(state), self.nobody):
             if leases is not None:
                 for handle in leases.handles():
-                    leases.forget(handle)
+                    lease = in_use.get(handle.key)
+                    is_lent = lease is not None and lease.ticket == handle.ticket
+                    is_on_its_way = not handle.key or handle is leases.arriving
+                    if not is_lent and not is_on_its_way:
+                        leases.forget(handle)
 
 
 def _attributes(state: Any) -> dict[str, Any]:

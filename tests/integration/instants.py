@@ -76,6 +76,7 @@ class Instant:
         self.seen += 1
         if self.seen == self.at + 1:
             self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+            sys.settrace(None)  # the rest need not be watched, and runs ten times as fast
             self.happen()
 
 

@@ -382,13 +382,43 @@ def test_each_call_in_the_source_is_reached() -> None:
     assert len(calls_in_the_source()) > 20
 
 
-def test_the_check_finds_one_that_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    def careless(self: Any) -> None:
-        self._purepool.runtime.apply(pool.CloseAll(0.0))
-        self._state.reset()
+def skipped(self: Any) -> None:
+    self._purepool.runtime.apply(pool.CloseAll(0.0))
+    self._state.reset()
 
-    monkeypatch.setattr(OURS, "close_all", careless)
-    assert calls_of(OURS, close_all) != calls_of(STOCK, close_all)
+
+def in_another_order(self: Any) -> None:
+    self.close_idle()
+    self.close()
+
+
+def with_another_argument(self: Any) -> bool:
+    if not self.in_transaction() and not self._state.closed:
+        self._close(self._state.conn, False)
+        self._state.reset()
+    return True
+
+
+def once_too_often(self: Any) -> Any:
+    return self.is_closed() or self.is_closed() or (self.connection() and self.close() and None)
+
+
+FAULTS: list[tuple[str, Callable[..., Any], Situation]] = [
+    ("close_all", skipped, close_all),
+    ("close_all", in_another_order, close_all_with_ones_own),
+    ("close", with_another_argument, give_back),
+    ("manual_close", once_too_often, manual_close),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "situation"), FAULTS, ids=[fault.__name__ for _, fault, _ in FAULTS]
+)
+def test_the_check_finds(
+    name: str, fault: Callable[..., Any], situation: Situation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OURS, name, fault)
+    assert calls_of(OURS, situation) != expected(situation, calls_of(STOCK, situation))
 
 
 # ---------------------------------------------------------------- signatures

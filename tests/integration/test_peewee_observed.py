@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import peewee
 import pytest
 from playhouse.pool import MaxConnectionsExceeded
 
 from tests.integration.databases import PooledScriptedDatabase, scripted
-from tests.integration.drivers import lent, raising
+from tests.integration.drivers import FOR_EVER, idle, lent, nothing, raising
 
 KINDS = ("connect", "checkout", "checkin", "close", "refuse", "leak")
 
@@ -172,3 +173,48 @@ def test_a_connect_inside_a_connect_is_refused() -> None:
     database.close()
     database.driver.on_connect = raising(ConnectionError)
     assert database.connect()
+
+
+def test_a_close_inside_a_close_is_left_to_it() -> None:
+    """By a hook, as by the handler of a signal: nothing is given back twice, or lent and lost."""
+    database = scripted(2)
+    answers: list[Any] = []
+
+    def again(_: Any) -> None:
+        answers.append((database.close(), database.manual_close()))
+        with pytest.raises(peewee.OperationalError, match="already opened"):
+            database.connect()
+
+    database.connect()
+    (connection,) = lent(database)
+    database.driver.on_reset = again
+    assert database.close() is True
+    assert answers == [(False, False)]
+    assert database.is_closed()
+    assert (lent(database), idle(database)) == ([], [connection])
+    database.driver.on_reset = nothing
+    database.connect()
+    assert database.close() is True
+
+
+def test_a_connect_inside_close_all_does_not_wait() -> None:
+    """What it would wait for is closed by the very thread."""
+
+    class Eager(PooledScriptedDatabase):
+        def close_idle(self) -> None:
+            with pytest.raises(MaxConnectionsExceeded, match="this thread is in the middle"):
+                self.connect()
+            super().close_idle()
+
+    database = Eager("eager", max_connections=1, timeout=FOR_EVER)
+    database.connect()
+    database.close_all()
+    assert (lent(database), [it.closed for it in database.driver.opened]) == ([], [1])
+
+
+def test_a_log_that_is_switched_on_in_the_middle(caplog: pytest.LogCaptureFixture) -> None:
+    database = scripted(1)
+    database.connect()
+    caplog.set_level(logging.DEBUG, logger="peewee.pool")
+    database.close()
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["Returning"]

@@ -39,13 +39,17 @@ from tests.integration.drivers import (
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
 
+class Watched(Runtime):
+    broken: list[str]
+
+
 @pytest.fixture(params=["caller", "background"])
 def runtime(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Two connections at most; at the end, in the parent, all is well."""
-    runtime = Runtime(ScriptedDriver(), Limits(max_size=2, opener=request.param))
-    runtime.broken = watch(runtime)  # type: ignore[attr-defined]
+    runtime = Watched(ScriptedDriver(), Limits(max_size=2, opener=request.param))
+    runtime.broken = watch(runtime)
     yield runtime
-    assert runtime.broken == []  # type: ignore[attr-defined]
+    assert runtime.broken == []
     assert runtime.driver.mistakes == []  # type: ignore[attr-defined]
     assert_sound(runtime)
     runtime.apply(Shutdown(runtime.clock()))

@@ -248,18 +248,17 @@ def test_every_connection_is_closed_once(make: Make, opener: str) -> None:
     assert len(driver.opened) == runtime.state.counters.closed
 
 
-def test_what_one_leaves_undone_another_does(make: Make) -> None:
+def test_what_one_leaves_undone_another_does(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """RUN-4: the one whose `Close` it was is interrupted before it got to it."""
     runtime = make(2)
     handle = runtime.acquire(0)
     connection = handle.connection
-    plain_leave = runtime._leave
 
-    def interrupted(effects: Any) -> None:
-        runtime._leave = plain_leave  # type: ignore[method-assign]
+    def interrupted(self: Any, effects: Any) -> None:
+        monkeypatch.undo()
         raise Broken
 
-    runtime._leave = interrupted  # type: ignore[method-assign]
+    monkeypatch.setattr(type(runtime), "_leave", interrupted)
     with pytest.raises(Broken):
         runtime.discard(handle)
     assert connection.closed == 0

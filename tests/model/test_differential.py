@@ -24,7 +24,7 @@ from pool import Limits, transition
 from pool.check import amended
 from pool.check.amended import DIFFERENCES
 from pool.check.differential import OPERATIONS, Different, DifferentialMachine, Pair, replay
-from pool.peewee import adapter, arrivals, leases
+from pool.peewee import adapter, arrivals, closing, leases
 from pool.peewee.mirror import Mirror
 from pool.runtime import Runtime
 from tests.conftest import PROFILE
@@ -248,7 +248,7 @@ def what_was_taken_out_by_hand_stays(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_lease_of_another_never_ends(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(adapter.Adapter, "end_lease_of_another", lambda self, connection, close: False)
+    patch.setattr(closing.Closing, "end_lease_of_another", lambda self, connection, close: False)
 
 
 def a_failed_connect_keeps_its_place(patch: pytest.MonkeyPatch) -> None:
