@@ -29,6 +29,7 @@ VERDICTS = {"met": "[green]met[/]", "missed": "[red]missed[/]", "reported": "[di
 
 def all_claims() -> dict[str, Claim]:
     from benchmarks import (
+        aio,
         cold_start,
         exploring,
         fairness,
@@ -50,6 +51,7 @@ def all_claims() -> dict[str, Claim]:
         spike,
         interrupts,
         exploring,
+        aio,
     )
     return {claim.name: claim for module in modules for claim in module.CLAIMS}
 
