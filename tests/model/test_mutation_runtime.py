@@ -166,4 +166,5 @@ def test_all_that_is_not_pure_is_mutated() -> None:
     }
     data = {"__init__", "arguments", "draft", "driver", "effects", "errors", "events", "holders"}
     data |= {"limits", "listeners", "record", "statistics", "values"}
-    assert there - known == {f"pool/{name}.py" for name in data} - known
+    not_yet = {"pool/peewee/aio.py"}  # nor `pool/aio/`
+    assert there - known - not_yet == {f"pool/{name}.py" for name in data} - known
