@@ -7,6 +7,8 @@ the other, for the runtime must not keep a handle alive; a ticket is all they sh
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pool import waiters
@@ -62,12 +64,14 @@ class Handle:
         """What is held, under the name that a lease gives it."""
         return self.held
 
-    def __del__(self) -> None:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         try:
             lost = not self.ended and self.ticket
         except AttributeError:  # struck before it was made
             return
-        if lost:
+        # Where the interpreter ends, modules may be gone before this (those of a free-threaded
+        # build are), and nobody is left for whom its place would be free.
+        if lost and not is_finalizing():
             self.runtime.collected.add(self.key)
             self.runtime.lose(self)
 

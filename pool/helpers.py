@@ -14,7 +14,6 @@ What it refuses to know: why anything is opened or closed.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -65,8 +64,10 @@ class Helpers:
 
     def nudge(self) -> None:
         """Let the watch look. Never blocks: for finalizers."""
-        with contextlib.suppress(RuntimeError):  # it was asked already
+        try:  # noqa: SIM105  # a free-threaded build may come here when `contextlib` is gone
             self._signal.release()
+        except RuntimeError:  # it was asked already
+            pass
 
     def wake(self) -> None:
         """As `nudge`, and start the watch if there is none."""
