@@ -128,9 +128,15 @@ class Recorder:
         """Do this between two transitions."""
         if runtime.is_reentered():
             raise PoolReentered(WITHIN)
+        done: Any = None
         try:
-            with runtime.lock:
-                return do(runtime)
+            for _ in runtime.turnstile:  # not `with`: from 3.14 on one struck in it keeps the lock
+                try:
+                    done = do(runtime)
+                finally:
+                    runtime.lock.release()
+                break
+            return done
         finally:
             if runtime.jobs or runtime._inbox:  # a finalizer may have met our lock
                 runtime._leave(())

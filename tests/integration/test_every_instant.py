@@ -24,6 +24,7 @@ from playhouse.pool import MaxConnectionsExceeded
 
 import pool
 from pool import Limits, PoolTimeout
+from pool.record import Recorder
 from pool.runtime import Runtime
 from tests.integration.databases import scripted as scripted_database
 from tests.integration.drivers import (
@@ -81,6 +82,7 @@ class Subject:
 
     def check(self) -> None:
         runtime = self.runtime
+        assert not runtime.lock._is_owned()
         self.driver.on_connect = nothing
         self.held.clear()
         until(lambda: (settle(runtime), not lent(runtime) and not runtime.state.opening)[1])
@@ -228,10 +230,15 @@ def suspend(pool: Scripted) -> None:
     pool.resume()
 
 
+def record(pool: Scripted) -> None:
+    with Recorder(pool):
+        borrow(pool)
+
+
 @pytest.mark.parametrize(
     "work",
     [
-        *slow(borrow, borrow_and_fail, lease, lease_twice, lease_and_discard),
+        *slow(record, borrow, borrow_and_fail, lease, lease_twice, lease_and_discard),
         *slow(forget, resize, drain, suspend),
     ],
     ids=lambda work: work.__name__,
@@ -247,6 +254,7 @@ def test_pool(opener: str, leak_after: float | None, work: Callable[[Scripted], 
 
     def check() -> None:
         (pool,) = made
+        assert not pool.runtime.lock._is_owned()
         pool.resume()
         pool.resize(SIZE)
         until(lambda: not lent(pool))
