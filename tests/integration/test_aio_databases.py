@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
 import pytest
 
-from pool.aio import Pool
+from pool.aio import Pool, PoolTimeout
 from tests.integration.drivers import PATIENCE
 
 aiomysql = pytest.importorskip("aiomysql")
@@ -328,8 +329,8 @@ def test_cancellations_at_random(place: Place) -> None:
                         await place.driver.fetch(connection, "select 1")
 
             tasks = [asyncio.ensure_future(caller()) for _ in range(50)]
-            while cancelled < 500:
-                for _ in range(chance.randrange(4)):
+            while cancelled < 2500:
+                for _ in range(chance.choice((0, 1, 2, 3, 10, 30))):
                     await asyncio.sleep(0)
                 number = chance.randrange(50)
                 tasks[number].cancel()
@@ -344,3 +345,68 @@ def test_cancellations_at_random(place: Place) -> None:
             await alone(place, sessions, before)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["psycopg", "asyncpg"])
+def test_the_server_stops_and_starts_under_load(name: str, postgres_with: Any) -> None:
+    """Callers are told, within their timeout, and served again when it is back."""
+    server = postgres_with()
+    place = Place(name, DRIVERS[name], server)
+
+    async def main() -> None:
+        settings: dict[str, Any] = {"timeout": 1.0, "backoff_initial": 0.01, "backoff_max": 0.1}
+        async with place.pool(max_size=4, check_after=0.0, **settings) as pool:
+            served, refused = 0, 0
+            ends = False
+
+            async def caller() -> None:
+                nonlocal served, refused
+                while not ends:
+                    try:
+                        async with pool.connection() as connection:
+                            await place.driver.fetch(connection, "select 1")
+                        served += 1
+                    except Exception:  # the pool's, or the driver's
+                        refused += 1
+                        await asyncio.sleep(0.01)
+
+            async def more(of: Callable[[], int]) -> None:
+                wanted = of() + 20
+                while of() < wanted:
+                    await asyncio.sleep(0.01)
+
+            tasks = [asyncio.ensure_future(caller()) for _ in range(20)]
+            await within(more(lambda: served))
+            for _ in range(2):
+                await asyncio.to_thread(server.stop, abruptly=True)
+                await within(more(lambda: refused))
+                await asyncio.to_thread(server.start)
+                await within(more(lambda: served))
+            ends = True
+            await within(asyncio.gather(*tasks))
+            await whole(pool, place, 4)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["psycopg", "asyncpg"])
+def test_a_server_that_does_not_answer(name: str, postgres: Any) -> None:
+    """A connect that hangs holds up nobody beyond its timeout, and no close."""
+    place = Place(name, DRIVERS[name], postgres)
+    silent = socket.socket()
+    silent.bind(("127.0.0.1", 0))
+    silent.listen()
+
+    async def main() -> None:
+        host, port = silent.getsockname()
+        parameters = {**postgres.parameters, "host": host, "port": port}
+        pool: Pool[Any] = Pool(place.driver.connect(parameters), max_size=2)
+        tasks = [asyncio.ensure_future(pool.acquire(0.05)) for _ in range(10)]
+        done = await within(asyncio.gather(*tasks, return_exceptions=True))
+        assert all(isinstance(error, PoolTimeout) for error in done)
+        assert await pool.close(0.05) is False  # connects are under way: the loop's end ends them
+
+    try:
+        asyncio.run(main())
+    finally:
+        silent.close()
