@@ -132,6 +132,8 @@ class Adapter:
         """To somebody who may hold it while connecting."""
         self.replaced: dict[str, Any] = {}
         """What programs put in the place of playhouse's lock and condition."""
+        self.forgotten: set[int] = set()
+        """Keys of leases that a user took out of `_in_use`, until they are closed."""
         self.returning: dict[int, Any] = {}
         """By identity, what is being given back, for the log."""
         self._available: threading.Condition | None = None
@@ -224,6 +226,7 @@ class Adapter:
             self.database._lock = threading.Lock()  # whoever held it is not in this process
         self._available = None
         self.closing.after_fork()
+        self.forgotten.clear()
         self.by_thread.clear()
         self._forget_own()
 
@@ -319,6 +322,7 @@ class Adapter:
             if adopt is None:  # nothing was changed, or nonsense was put in
                 self._mirror, self.runtime.step = None, step
         if adopt is not None:
+            self.forgotten.update(key for key in adopt.removed if key in state.in_use)
             state, first = step(state, adopt)
         state, then = step(state, event)
         return state, first + then

@@ -91,8 +91,11 @@ class Closing:
         who listen. What is to be closed is closed, whoever has it."""
         own = self._adapter
         close = close or doom is not None
-        was_lent = handle is not None or (doom is not None and doom.lease is not None)
+        was_lent = doom is not None and doom.lease is not None
         was_lent = was_lent or (close and self._lease_of(connection) is not None)
+        if handle is not None:
+            was_lent = was_lent or handle.key not in own.forgotten
+            own.forgotten.discard(handle.key)
         own.listeners.tell("checkin", connection=connection)
         name = None
         if logger.isEnabledFor(logging.DEBUG):

@@ -18,15 +18,13 @@ import pytest
 
 import pool.peewee
 from tests.integration.drivers import assert_sound, lent
-from tests.integration.hostile import HostileConnection, Trap, trap
+from tests.integration.hostile import Trap, striking, without_class
 
-WithoutClass: Any = type(
-    "WithoutClass", (HostileConnection,), {"__class__": property(trap("__class__"))}
-)
+Hostile, WithoutClass = striking(Trap), without_class(Trap)
 
 
 class Driver(peewee.SqliteDatabase):  # type: ignore[misc]  # peewee has no types
-    kind: Any = HostileConnection
+    kind: Any = Hostile
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         self.opened: list[Any] = []
@@ -91,7 +89,7 @@ BASES = [
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)
 @pytest.mark.parametrize("base", BASES, ids=lambda base: base.__name__)
-@pytest.mark.parametrize("kind", [HostileConnection, WithoutClass], ids=["special", "class"])
+@pytest.mark.parametrize("kind", [Hostile, WithoutClass], ids=["special", "class"])
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.WARNING])
 def test_no_place_is_lost(
     level: int, kind: Any, base: Any, method: Any, caplog: pytest.LogCaptureFixture
@@ -105,7 +103,7 @@ def test_no_place_is_lost(
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)
 def test_a_key_that_raises_is_an_error_of_the_call(method: Any) -> None:
-    database = made(pool.peewee.PooledDatabase, HostileConnection)
+    database = made(pool.peewee.PooledDatabase, Hostile)
     database.conn_key = hash
     with suppress(Trap):
         method(database)

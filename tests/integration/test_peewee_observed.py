@@ -218,3 +218,14 @@ def test_a_log_that_is_switched_on_in_the_middle(caplog: pytest.LogCaptureFixtur
     caplog.set_level(logging.DEBUG, logger="peewee.pool")
     database.close()
     assert [record.getMessage().split()[0] for record in caplog.records] == ["Returning"]
+
+
+def test_what_was_taken_out_by_hand_is_still_closed() -> None:
+    database = scripted(2)
+    database.connect()
+    database._in_use = {}
+    database.manual_close()
+    assert [connection.closed for connection in database.driver.opened] == [1]
+    assert database._purepool.forgotten == set()
+    database.close_all()
+    assert [connection.closed for connection in database.driver.opened] == [1]
