@@ -16,8 +16,9 @@ import pytest
 
 from pool import Limits, PoolReentered, PoolSuspended, PoolTimeout, initial, step
 from pool.driver import Sync
-from pool.effects import Close, Leaked
+from pool.effects import Close, Leaked, Refuse
 from pool.events import CloseAll, Release, Shutdown, Suspend, Tick
+from pool.handles import Cell, Handle
 from pool.onlookers import Onlookers
 from pool.runtime import Runtime
 from tests.integration.drivers import (
@@ -235,6 +236,59 @@ def test_an_end_in_the_middle_of_a_transition() -> None:
     assert [one.closed for one in runtime.driver.opened] == [1]
 
 
+def refused(runtime: Any) -> str:
+    try:
+        runtime.acquire(0)
+    except PoolReentered:
+        return "refused"
+    return "let in"
+
+
+def test_nobody_enters_while_the_inbox_is_emptied() -> None:
+    runtime, said = running(), list[str]()
+
+    def interrupted(state: Any, event: Any) -> Any:
+        if type(event) is Tick:
+            said.append(refused(runtime))
+        return step(state, event)
+
+    runtime.step = interrupted
+    runtime._inbox.append((Tick(runtime.clock()),))
+    runtime._drain()
+    assert said == ["refused"]
+    assert not runtime.applying
+    assert not runtime._inbox
+
+
+def test_an_interrupted_call_delivers_what_was_decided() -> None:
+    """What one left behind who was struck between the decision and its delivery; and nobody
+    enters meanwhile."""
+    runtime, said = running(), list[str]()
+
+    class Parker:
+        def release(self) -> None:
+            said.append(refused(runtime))
+
+    cell, answer = Cell(5), Refuse(5, "closed", None)
+    cell.parker = Parker()
+    runtime._cells[5] = cell
+    runtime._current = (runtime._current[0], (answer,))
+    runtime._inbox.append((7, 0))
+    runtime._abort()
+    assert cell.answer is answer
+    assert said == ["refused"]
+    assert not runtime.applying
+    assert (runtime._cells, runtime._current[1], list(runtime._inbox)) == ({}, (), [])
+    assert not runtime.lock._is_owned()
+
+
+def test_what_is_discarded_too_late_is_said() -> None:
+    runtime = running()
+    handle = runtime.acquire(None)
+    runtime.apply(CloseAll(runtime.clock()))
+    assert runtime.discard(handle) is False
+
+
 def test_who_is_struck_before_it_has_a_ticket_takes_nothing_from_others() -> None:
     runtime = running(max_size=2)
     first = runtime.acquire(None)
@@ -349,8 +403,6 @@ def test_who_begins_anew_waits_if_it_must() -> None:
 
 
 def test_who_begins_anew_keeps_its_handle() -> None:
-    from pool.handles import Handle
-
     runtime = running()
     runtime.release(runtime.acquire(None))
 
