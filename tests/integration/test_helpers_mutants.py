@@ -6,6 +6,7 @@ start, and the test does that itself, when it likes.
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Callable
@@ -360,6 +361,15 @@ def test_what_is_asked_is_not_closed_meanwhile() -> None:
     helpers._begin(runtime, close)
     assert (sync.names(), helpers.closing) == (["purepool close"], 1)
     handle.ticket = 0
+
+
+def test_the_watch_of_a_pool_that_nobody_uses_is_told() -> None:
+    runtime, helpers, _ = played()
+    helpers._signal.acquire()
+    del runtime
+    gc.collect()
+    assert not helpers._signal.taken
+    assert helpers._runtime() is None
 
 
 # ---------------------------------------------------------------- small things

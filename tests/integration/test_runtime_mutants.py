@@ -7,9 +7,12 @@ taken away, a deadline forgotten by the second try, a message about the wrong co
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -17,10 +20,11 @@ import pytest
 from pool import Limits, PoolReentered, PoolSuspended, PoolTimeout, initial, step
 from pool.driver import Sync
 from pool.effects import Close, Leaked, Refuse
-from pool.events import CloseAll, Release, Shutdown, Suspend, Tick
+from pool.events import CloseAll, OpenFailed, Release, Shutdown, Suspend, Tick
 from pool.handles import Cell, Handle
 from pool.onlookers import Onlookers
 from pool.runtime import Runtime
+from pool.state import Failure
 from tests.integration.drivers import (
     FOR_EVER,
     Call,
@@ -28,6 +32,7 @@ from tests.integration.drivers import (
     Gate,
     ScriptedDriver,
     lent,
+    nothing,
     park,
     raising,
     until,
@@ -447,6 +452,110 @@ def test_a_release_resets_unless_told_that_it_is_clean() -> None:
     assert resets == []
     runtime.release(runtime.acquire(None))
     assert len(resets) == 1
+
+
+# ---------------------------------------------------------------- jobs, and marks of them
+
+
+def test_a_note_that_comes_while_the_lock_is_left_is_looked_at() -> None:
+    runtime, told = running(), list[Any]()
+
+    class Late(Onlookers):
+        def notify(self) -> None:
+            told.append(None)
+            if len(told) == 1:
+                runtime._inbox.append((9, 0))
+
+    runtime.onlookers = Late()
+    runtime._inbox.append((8, 0))
+    runtime._drain()
+    assert (len(told), list(runtime._inbox)) == (2, [])
+
+
+def test_a_job_that_another_has_is_not_done_twice() -> None:
+    runtime = running()
+    close = Close(1, Connection(1), "lifetime")
+    runtime.perform(close)
+    assert (close.connection.closed, runtime.closing) == (0, {})
+
+
+def test_a_close_among_losses_of_others() -> None:
+    runtime, _, lost = losing()
+    runtime._lost[99] = ("another", 1.0)
+    runtime.discard(runtime.acquire(None))
+    assert (runtime.driver.opened[0].closed, lost, list(runtime._lost)) == (1, [], [99])
+
+
+def test_a_mark_that_was_never_noted_is_no_error() -> None:
+    """The mark of a call that was interrupted before it was noted: its object is gone, and it has
+    no hash."""
+    runtime = running()
+    mark = weakref.ref(runtime.driver.__class__())
+    with pytest.raises(TypeError):
+        hash(mark)
+    runtime._closed(mark)
+    runtime._connected(mark)
+
+
+def test_no_mark_is_left_of_a_connect() -> None:
+    runtime, during = running(), list[Any]()
+    runtime.driver.on_connect = lambda: during.append(list(runtime.connecting.values()))
+    runtime.release(runtime.acquire(None))
+    ((me, began),) = during[0]
+    assert (me, type(began)) == (runtime.sync.ident(), float)
+    assert (runtime.connecting, runtime.callers) == ({}, set())
+
+
+@pytest.mark.parametrize("name", ["_connected", "_closed"])
+def test_a_mark_goes_with_its_call_if_its_end_is_interrupted(name: str) -> None:
+    runtime, struck = running(), list[Any]()
+    take_off = getattr(runtime, name)
+
+    def interrupted(mark: Any) -> None:
+        if not struck:
+            struck.append(None)
+            raise KeyboardInterrupt
+        take_off(mark)
+
+    setattr(runtime, name, interrupted)
+
+    def use() -> None:
+        with suppress(KeyboardInterrupt):
+            runtime.discard(runtime.acquire(None))
+
+    use()
+    gc.collect()
+    assert (len(struck), runtime.connecting, runtime.closing) == (1, {}, {})
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+def test_a_connect_whose_error_cannot_be_made_text_has_failed() -> None:
+    runtime = running()
+    runtime.driver.on_connect = raising(Unspeakable())
+    with pytest.raises(KeyboardInterrupt):
+        runtime.acquire(None)
+    assert runtime.state.opening == 0
+    assert runtime.state.last_error == Failure("Exception", "")
+    runtime.driver.on_connect = nothing
+    runtime.release(runtime.acquire(None))
+
+
+def test_the_jitter_of_a_failed_connect_is_up_to_a_half() -> None:
+    runtime, events = running(jitter=lambda: 0.5), list[Any]()
+
+    def seen(state: Any, event: Any) -> Any:
+        events.append(event)
+        return step(state, event)
+
+    runtime.step = seen
+    runtime.driver.on_connect = raising(OSError("down"))
+    with pytest.raises(OSError, match="down"):
+        runtime.acquire(None)
+    assert [one.jitter for one in events if type(one) is OpenFailed] == [0.25]
 
 
 # ---------------------------------------------------------------- losses, and what is not one's own
