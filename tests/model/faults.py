@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import pytest
 
-from pool import api, runtime
+from pool import face, runtime
 from pool.effects import Close, Grant, Ignored, Leaked, Open, Refuse
 from pool.errors import PoolTimeout, error_for
 from pool.events import Cancel, CloseIdle, Discard, Release
@@ -236,17 +236,17 @@ def tells_everybody_the_same(patch: pytest.MonkeyPatch) -> None:
 
 def drains_only_the_idle(patch: pytest.MonkeyPatch) -> None:
     """What is lent when the pool is drained is lent again."""
-    patch.setattr(api, "Retire", CloseIdle)
+    patch.setattr(face, "Retire", CloseIdle)
 
 
 def counts_wrong(patch: pytest.MonkeyPatch) -> None:
     """Who waits is not counted."""
-    plain = api.statistics_of
+    plain = face.statistics_of
 
     def statistics_of(*arguments: Any) -> Any:
         return attrs.evolve(plain(*arguments), waiting=0)
 
-    patch.setattr(api, "statistics_of", statistics_of)
+    patch.setattr(face, "statistics_of", statistics_of)
 
 
 def lends_what_was_lost(patch: pytest.MonkeyPatch) -> None:
