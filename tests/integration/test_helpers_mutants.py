@@ -80,10 +80,14 @@ class Played(Sync):
         return names
 
 
+class Loose(Runtime):
+    """One whose methods a test may replace."""
+
+
 def played(max_size: int | None = 2, **more: Any) -> tuple[Any, Any, Played]:
     sync = Played()
     limits = {name: more.pop(name) for name in list(more) if hasattr(Limits, name)}
-    runtime = Runtime(
+    runtime = Loose(
         ScriptedDriver(),
         Limits(max_size=max_size, opener="background", **limits),
         sync=sync,
