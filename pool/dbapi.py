@@ -162,7 +162,15 @@ class Recipe:
 
     def reset(self, connection: Any) -> bool:
         """Roll back what is open, put back what was changed; whether it can be lent again."""
-        return self.roll_back(connection) and (self._read is None or self.restore(connection))
+        if self._read is not None or not self.has_transactions:
+            return self.roll_back(connection) and self.restore(connection)
+        try:  # as `roll_back`, written out, for this is a part of every turn
+            connection.rollback()
+        except Exception as error:
+            if not _is_unsupported(error):
+                raise
+            self.has_transactions = False
+        return True
 
     def settle(self, connection: Any) -> bool:
         """After the user's reset: commit what is open, put back what was changed."""
@@ -191,6 +199,9 @@ class Plain(Recipe):
 
     def roll_back(self, connection: Any) -> bool:
         return True
+
+    def reset(self, connection: Any) -> bool:
+        return self.roll_back(connection)
 
 
 class Known(Recipe):
@@ -637,6 +648,9 @@ class DuckDB(Recipe):
                 raise
         return True
 
+    def reset(self, connection: Any) -> bool:
+        return self.roll_back(connection)
+
 
 class Trino(Recipe):
     """trino: its rollback raises where no transaction is open."""
@@ -650,6 +664,9 @@ class Trino(Recipe):
         if self.behind(connection).transaction is not None:
             connection.rollback()
         return True
+
+    def reset(self, connection: Any) -> bool:
+        return self.roll_back(connection)
 
 
 RECIPES: dict[str, type[Recipe]] = {
