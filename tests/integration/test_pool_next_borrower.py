@@ -75,6 +75,22 @@ def count(path: Path) -> int:
         connection.close()
 
 
+def test_a_connect_that_leaves_a_transaction_open(path: Path) -> None:
+    """That is not how each holder is to find it: the first return ends it."""
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path, check_same_thread=False)
+        connection.execute("insert into note values ('by connect')")
+        return connection
+
+    with Pool(connect, max_size=1, timeout=PATIENCE, opener="caller") as pool:
+        with pool.acquire() as lease:
+            lease.connection.execute("insert into note values ('lost')")
+        with pool.acquire() as lease:
+            assert not lease.connection.in_transaction
+        assert count(path) == 0
+
+
 @pytest.mark.parametrize("name", PROXIES)
 def test_behind_a_proxy(name: str, path: Path) -> None:
     """A block commits and rolls back, and a setting that was changed below is put back."""
