@@ -265,26 +265,58 @@ def test_nobody_enters_while_the_inbox_is_emptied() -> None:
     assert not runtime._inbox
 
 
-def test_an_interrupted_call_delivers_what_was_decided() -> None:
-    """What one left behind who was struck between the decision and its delivery; and nobody
-    enters meanwhile."""
-    runtime, said = running(), list[str]()
+class Parker:
+    """A parked caller's lock that does something when its answer is there."""
 
-    class Parker:
-        def release(self) -> None:
-            said.append(refused(runtime))
+    def __init__(self, release: Callable[[], Any]) -> None:
+        self.release = release
 
-    cell, answer = Cell(5), Refuse(5, "closed", None)
-    cell.parker = Parker()
+
+def undelivered(runtime: Any, at_delivery: Callable[[], Any]) -> Cell:
+    """What one left behind who was struck between a decision and its delivery."""
+    cell = Cell(5)
+    cell.parker = Parker(at_delivery)
     runtime._cells[5] = cell
-    runtime._current = (runtime._current[0], (answer,))
+    runtime._current = (runtime._current[0], (Refuse(5, "closed", None),))
+    return cell
+
+
+def test_an_interrupted_call_delivers_what_was_decided() -> None:
+    """And nobody enters meanwhile."""
+    runtime, said = running(), list[Any]()
+
+    def at_delivery() -> None:
+        said.append(refused(runtime))
+        runtime._abort()  # another one, of a finalizer that is struck, too
+        said.append(runtime.applying)
+
+    cell = undelivered(runtime, at_delivery)
+    runtime._abort()
+    assert type(cell.answer) is Refuse
+    assert said == ["refused", True]
+    assert not runtime.applying
+    assert (runtime._cells, runtime._current[1]) == ({}, ())
+    assert not runtime.lock._is_owned()
+
+
+def test_an_interrupted_call_looks_at_the_inbox_after_the_delivery() -> None:
+    runtime = running()
+    undelivered(runtime, nothing)
     runtime._inbox.append((7, 0))
     runtime._abort()
-    assert cell.answer is answer
-    assert said == ["refused"]
-    assert not runtime.applying
-    assert (runtime._cells, runtime._current[1], list(runtime._inbox)) == ({}, (), [])
-    assert not runtime.lock._is_owned()
+    assert (runtime._cells, list(runtime._inbox)) == ({}, [])
+
+
+def test_what_a_state_does_not_allow_is_no_error_of_whoever_empties_the_inbox() -> None:
+    runtime, states = running(), list[Any]()
+
+    def made(state: Any) -> Any:
+        states.append(state)
+        raise ValueError("not of this state")
+
+    runtime._inbox.append((made,))
+    runtime._drain()
+    assert (states, list(runtime._inbox)) == ([runtime.state], [])
 
 
 def test_what_is_discarded_too_late_is_said() -> None:
@@ -508,16 +540,16 @@ def test_no_mark_is_left_of_a_connect() -> None:
 
 @pytest.mark.parametrize("name", ["_connected", "_closed"])
 def test_a_mark_goes_with_its_call_if_its_end_is_interrupted(name: str) -> None:
-    runtime, struck = running(), list[Any]()
-    take_off = getattr(runtime, name)
+    struck = list[Any]()
 
-    def interrupted(mark: Any) -> None:
+    def interrupted(runtime: Any, mark: Any) -> None:
         if not struck:
             struck.append(None)
             raise KeyboardInterrupt
-        take_off(mark)
+        getattr(Runtime, name)(runtime, mark)
 
-    setattr(runtime, name, interrupted)
+    kind: Any = type("Interrupted", (Runtime,), {name: interrupted})
+    runtime = kind(ScriptedDriver(), Limits(max_size=1, opener="caller"))
 
     def use() -> None:
         with suppress(KeyboardInterrupt):
@@ -583,8 +615,18 @@ def test_a_loss_is_told_with_its_owner_and_how_long_it_was_held() -> None:
 
 
 def test_what_is_given_up_is_no_loss() -> None:
-    runtime, _, lost = losing()
-    runtime.lose(runtime.acquire(None, "one"))
+    runtime, clock, lost = losing()
+    events = list[Any]()
+
+    def seen(state: Any, event: Any) -> Any:
+        events.append(event)
+        return step(state, event)
+
+    handle = runtime.acquire(None, "one")
+    clock.now = 4.0
+    runtime.step = seen
+    runtime.lose(handle)
+    assert [(type(one).__name__, one.now) for one in events] == [("Discard", 4.0), ("Cancel", 4.0)]
     runtime.take_over()
     assert (lost, runtime._lost) == ([], {})
     assert runtime.driver.opened[0].closed == 1

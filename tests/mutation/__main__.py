@@ -284,7 +284,8 @@ class Mutation:
             known = [self.numbers_of(f"{mutant.place.title}|"), self.numbers_of(mutant.place.start)]
             numbers = known[0] & self.hits or known[1]
         reach = [n for n, t in tests.items() if t["good"] and self.reached[n] & numbers]
-        reach.sort(key=lambda name: tests[name]["work"])
+        # Of two that are as quick, first the one that is about less.
+        reach.sort(key=lambda name: tests[name]["work"] + 1e-5 * len(self.reached[name]))
         if not self.options.slow:
             sums = itertools.accumulate(tests[name]["work"] for name in reach)
             reach = [
