@@ -25,15 +25,18 @@ BIN := $(VENV)/bin
 FREE_THREADED := $(findstring t,$(notdir $(VENV)))
 EXTRA := $(if $(FREE_THREADED),threads,dev)
 PYTEST := $(BIN)/python -m pytest
+INSTANTS := tests/integration/test_every_instant*.py
 # On every core; servers of real databases are started once, so what needs them runs on one.
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-model test-threads test-databases quick instants pythons check mutation mutation-runtime bench check-lint interpreter
+.PHONY: help environment run test test-model test-threads test-databases quick instants pythons check mutation mutation-runtime bench check-lint interpreter
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.x]     (now: $(or $(INTERPRETER),no such thing as $(PYTHON)))"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+environment: $(VENV)/dev ## Make the environment for tests of this Python, and no more
 
 run: $(VENV)/base ## Watch the pool at work beside playhouse.pool: throughput, waits, fairness; under a minute
 	@$(BIN)/python -m benchmarks.demo
@@ -57,7 +60,7 @@ quick: $(VENV)/dev ## Run the pure and the SQLite tests, but the slow ones (TLC,
 	@PUREPOOL_HITS=1000 $(PYTEST) $(SPREAD) tests/model tests/integration -m "not database and not slow"
 
 instants: $(VENV)/dev ## An exception, or a fork, at every instant; where these are differs from Python to Python
-	@$(PYTEST) $(SPREAD) tests/integration/test_every_instant*.py
+	@$(PYTEST) $(SPREAD) $(INSTANTS)
 
 pythons: $(VENV)/dev ## Fetch Python 3.14 and 3.15, compile a free-threaded 3.13; three minutes (ONLY=3.15 for one)
 	@$(BIN)/python -m tests.pythons $(ONLY)

@@ -402,7 +402,9 @@ def test_it_counts_where_handlers_begin(source: str) -> None:
     # No step of the interpreter's is between the one and the other.
     fail = partial(list, map(throw_at, (me, object()), (ctypes.py_object(Thrown),) * 2))
     with pytest.raises(Thrown) as thrown:
-        partial(work, fail)()  # not to be inlined: then nobody looks after the call
+        partial(work, fail)()
+        for _ in range(1000):  # nobody looks after each call, but somebody does here
+            pass
     frame, _ = last(thrown.tb)
     at_handlers = frame.f_code is work.__code__ and "over" not in frame.f_locals
     handlers = 2 if "finally" in source else 1
