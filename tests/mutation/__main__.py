@@ -52,7 +52,10 @@ FILES = [
         for name in ("handles", "onlookers", "callables", "dbapi", "proxies", "forks", "exits")
     ),
     *(f"pool/{name}.py" for name in ("log", "text", "meant", "causes", "journal")),
-    *(f"pool/peewee/{name}.py" for name in ("database", "arrivals", "leases", "adapter")),
+    *(
+        f"pool/peewee/{name}.py"
+        for name in ("database", "arrivals", "closing", "leases", "adapter")
+    ),
     *(f"pool/peewee/{name}.py" for name in ("mirror", "settings", "__init__")),
 ]
 """What is not pure and no tool, and what helpers alone use. The pure core has `make mutation`."""
