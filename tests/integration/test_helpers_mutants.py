@@ -84,10 +84,6 @@ class Loose(Runtime):
     """One whose methods a test may replace."""
 
 
-class Loose(Runtime):
-    """One in which a test can put something in a method's place."""
-
-
 def played(max_size: int | None = 2, **more: Any) -> tuple[Any, Any, Played]:
     sync = Played()
     limits = {name: more.pop(name) for name in list(more) if hasattr(Limits, name)}

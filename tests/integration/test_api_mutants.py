@@ -1,0 +1,347 @@
+"""What the pool's face owes its users where a mutant of it showed that no test asked.
+
+Theory.  As `test_runtime_mutants.py`.  Defaults and messages are promises: the first are what
+programs run with that set nothing, the second are all that an operator sees.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pool import (
+    Lease,
+    LeaseEnded,
+    Limits,
+    OpenError,
+    Pool,
+    PoolClosed,
+    PoolError,
+    PoolTimeout,
+    step,
+)
+from pool.callables import Callables
+from pool.events import Tick
+from tests.integration.drivers import FOR_EVER, Connection, idle, lent, raising
+from tests.integration.pools import Scripted, scripted
+
+# ---------------------------------------------------------------- settings
+
+
+def test_the_defaults_are_those_of_the_documentation() -> None:
+    parameters = inspect.signature(Pool.__init__).parameters
+    wanted = {
+        **{"max_size": 10, "min_idle": 0, "timeout": 30.0},
+        **{"max_lifetime": 3600.0, "max_idle": 600.0, "max_waiting": None},
+        **{"max_opening": 1, "max_connecting": None},
+        **{"check": None, "check_after": 0.5, "check_timeout": 5.0},
+        **{"reset": None, "configure": None, "close": None},
+        **{"idle_order": "lifo", "opener": "background", "leak_after": None},
+        **{"backoff_initial": 0.1, "backoff_max": 1.0, "name": None, "listeners": None},
+    }
+    found = {n: p.default for n, p in parameters.items() if n not in ("self", "connect")}
+    assert found == wanted
+    assert inspect.signature(Pool.close).parameters["timeout"].default == 5.0
+
+
+def test_each_setting_is_what_was_given() -> None:
+    given: dict[str, Any] = {
+        **{"max_size": 9, "min_idle": 0, "max_lifetime": 31.0, "max_idle": 32.0},
+        **{"max_waiting": 33, "max_opening": 3, "max_connecting": 4, "leak_after": 34.0},
+        **{"idle_order": "fifo", "opener": "caller"},
+        **{"backoff_initial": 0.25, "backoff_max": 3.5},
+    }
+    pool = Pool(lambda: Connection(1), check_after=35.0, check_timeout=36.0, **given)
+    assert pool._runtime.state.limits == Limits(**given)
+    assert (pool._runtime.check_after, pool._runtime.check_timeout) == (35.0, 36.0)
+    pool.close()
+
+
+@pytest.mark.parametrize("timeout", [-1.0, math.nan, "soon"])
+@pytest.mark.parametrize("method", ["acquire", "wait", "close"])
+def test_a_timeout_that_is_none_is_refused_with_what_is_allowed(method: str, timeout: Any) -> None:
+    with scripted(1) as pool:
+        with pytest.raises(ValueError, match=r"^timeout=.*, or None to wait for ever$") as refused:
+            getattr(pool, method)(timeout)
+        assert repr(timeout) in str(refused.value)
+        assert pool.statistics().phase == "open"
+
+
+# ---------------------------------------------------------------- acquire
+
+
+def at(monkeypatch: pytest.MonkeyPatch, *times: float) -> Any:
+    """These are the times that `pool.api` sees, the last one from then on."""
+    left = list(times)
+    clock = SimpleNamespace(monotonic=lambda: left.pop(0) if len(left) > 1 else left[0])
+    monkeypatch.setattr("pool.api.time", clock)
+    return left
+
+
+def test_a_listener_is_told_how_long_its_caller_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    notices: list[Any] = []
+    with scripted(1, opener="caller", listeners={"checkout": notices.append}) as pool:
+        at(monkeypatch, 100.0, 103.5)
+        pool.acquire().release()
+        monkeypatch.undo()
+    (notice,) = notices
+    assert (notice.seconds, notice.connection) == (3.5, pool.driver.opened[0])
+
+
+# ---------------------------------------------------------------- wait
+
+
+class Waiting(Scripted):
+    """One whose acquires go by a script."""
+
+    script: Any = ()
+
+    def acquire(self, timeout: Any = ...) -> Any:
+        one = self.script[len(self.asked)]
+        self.asked.append(timeout)
+        if isinstance(one, PoolError):
+            raise one
+        return SimpleNamespace(release=lambda: self.given_back.append(one))
+
+
+def wait(monkeypatch: pytest.MonkeyPatch, script: list[Any], *times: float, **how: Any) -> Any:
+    pool = Waiting(1, name="shop", opener=how.pop("opener", "background"))
+    pool.script, pool.asked, pool.given_back = script, [], []  # type: ignore[attr-defined]
+    at(monkeypatch, *times)
+    error = None
+    try:
+        pool.wait(**how)
+    except PoolError as raised:
+        error = raised
+    monkeypatch.undo()
+    pool.close()
+    return pool, error
+
+
+def test_a_wait_tries_again_with_what_is_left_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = [OpenError("one"), OpenError("two"), "a connection"]
+    pool, error = wait(monkeypatch, script, 100.0, 103.0, 109.0, timeout=10.0)
+    assert (pool.asked, pool.given_back, error) == ([10.0, 7.0, 1.0], ["a connection"], None)
+    pool, error = wait(monkeypatch, script, 100.0, timeout=None)
+    assert (pool.asked, pool.given_back, error) == ([None] * 3, ["a connection"], None)
+
+
+@pytest.mark.parametrize("last", [110.0, 111.0])
+def test_a_wait_ends_with_its_time(monkeypatch: pytest.MonkeyPatch, last: float) -> None:
+    script = [OpenError("one"), PoolTimeout("in what was left")]
+    pool, error = wait(monkeypatch, script, 100.0, 103.0, last, timeout=10.0)
+    assert pool.asked == [10.0, 7.0]
+    assert type(error) is PoolTimeout
+    assert str(error).startswith("pool 'shop': no connection could be made within 10 s")
+
+
+def test_a_wait_that_was_refused_in_all_of_its_time_says_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = [PoolTimeout("no connection within 10 s")]
+    pool, error = wait(monkeypatch, script, 100.0, timeout=10.0)
+    assert (pool.asked, error) == ([10.0], script[0])
+
+
+def test_who_connects_itself_waits_for_no_second_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = [OpenError("one")]
+    pool, error = wait(monkeypatch, script, 100.0, timeout=10.0, opener="caller")
+    assert (pool.asked, error) == ([10.0], script[0])
+
+
+def test_a_wait_is_by_default_as_long_as_an_acquire(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, _ = wait(monkeypatch, ["a connection"], 100.0)
+    assert pool.asked == [FOR_EVER]
+
+
+def test_what_is_lent_counts_for_a_wait() -> None:
+    with scripted(2, min_idle=1, max_idle=None) as pool, pool.acquire():
+        pool.resize(1)
+        pool.wait(0.0)
+        assert (len(lent(pool)), len(idle(pool))) == (1, 0)
+
+
+def test_a_wait_for_a_closed_pool_says_so() -> None:
+    pool = Scripted(1, min_idle=1, name="shop")
+    pool.close()
+    with pytest.raises(PoolClosed, match=r"^pool 'shop': the pool is closed"):
+        pool.wait()
+
+
+# ---------------------------------------------------------------- close
+
+
+def test_a_close_in_the_middle_of_a_transition_is_not_over() -> None:
+    pool, said = Scripted(1, opener="caller"), list[bool]()
+
+    def interrupted(state: Any, event: Any) -> Any:
+        if type(event) is Tick and not said:
+            said.append(True)
+            said[0] = pool.close(FOR_EVER)
+        return step(state, event)
+
+    runtime = pool.runtime
+    runtime.step = interrupted
+    runtime.apply(Tick(runtime.clock()))
+    assert said == [False]
+    assert pool.statistics().phase == "closed"
+
+
+# ---------------------------------------------------------------- leases
+
+
+@pytest.fixture
+def pool() -> Any:
+    with scripted(2, opener="caller", reset=None) as pool:
+        yield pool
+
+
+ENDED = r"^this lease has ended: its connection may be somebody else's by now$"
+
+
+def test_a_lease_that_was_never_lent_has_ended(pool: Any) -> None:
+    lease = Lease[Any](pool._runtime)
+    assert repr(lease) == "<Lease: ended>"
+    with pytest.raises(LeaseEnded, match=ENDED):
+        lease.connection  # noqa: B018
+    assert lease.ended is True
+    lease.ticket = 0
+    assert (lease.release(), lease.discard()) == (False, False)
+
+
+@pytest.mark.parametrize("end", ["release", "discard"])
+def test_a_lease_that_has_ended_holds_nothing(pool: Any, end: str) -> None:
+    lease = pool.acquire()
+    assert getattr(lease, end)() is True
+    assert lease.held is None
+    with pytest.raises(LeaseEnded, match=ENDED):
+        lease.connection  # noqa: B018
+    assert getattr(lease, end)() is False
+    block = pool.connection()
+    with block as connection:
+        assert block.held is connection
+        with pytest.raises(
+            RuntimeError, match=r"^this block holds a connection: ask the pool for a"
+        ):
+            block.__enter__()
+    assert block.held is None
+
+
+@pytest.mark.parametrize("end", ["release", "discard"])
+def test_the_first_lease_of_this_process_is_its_own(pool: Any, end: str) -> None:
+    lease = pool.acquire()
+    pool._driver.first_ticket = lease.ticket
+    assert getattr(lease, end)() is True
+    assert lent(pool) == []
+    with pool.connection():
+        pool._driver.first_ticket = pool._runtime.state.next_ticket - 1
+    assert lent(pool) == []
+
+
+@pytest.mark.parametrize("end", ["release", "discard"])
+def test_a_lease_of_the_parents_is_only_forgotten(pool: Any, end: str) -> None:
+    lease = pool.acquire()
+    mine, pool._driver.first_ticket = pool._driver.first_ticket, lease.ticket + 1
+    connection = lease.connection
+    assert getattr(lease, end)() is False
+    assert (lease.ended, lease.held, lent(pool), connection.closed) == (True, None, [connection], 0)
+    pool._driver.first_ticket = mine
+    lease.ended = False
+    lease.discard()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("no")], ids=repr)
+def test_a_commit_that_fails_ends_the_block_as_that_error_does(
+    pool: Any, monkeypatch: pytest.MonkeyPatch, error: Any
+) -> None:
+    resets: list[Any] = []
+    monkeypatch.setattr(Callables, "reset", lambda _, connection: not resets.append(connection))
+    monkeypatch.setattr(Callables, "commit", lambda *_: True)
+    with pool.connection() as connection:
+        pass
+    assert resets == [], "it is clean"
+    monkeypatch.setattr(Callables, "commit", raising(error))
+    with pytest.raises(type(error)), pool.connection():
+        pass
+    closed = int(isinstance(error, KeyboardInterrupt))
+    assert (connection.closed, lent(pool), len(resets)) == (closed, [], 1 - closed)
+
+
+# ---------------------------------------------------------------- the face
+
+
+SECONDS = "a finite number of seconds, at least 0"
+REFUSED = [
+    ({"timeout": -1.0}, f"timeout=-1.0: allowed is {SECONDS}, or None to wait for ever"),
+    ({"check_timeout": "x"}, f"check_timeout='x': allowed is {SECONDS}, or None to wait for ever"),
+    ({"check_after": math.inf}, f"check_after=inf: allowed is {SECONDS}"),
+    ({"name": 5}, "name=5: allowed is a text, or None"),
+]
+
+
+@pytest.mark.parametrize(("given", "text"), REFUSED)
+def test_a_setting_that_is_not_allowed_is_refused_with_what_is(given: Any, text: str) -> None:
+    with pytest.raises(ValueError, match="allowed is") as refused:
+        Pool(lambda: Connection(1), **given)
+    assert str(refused.value) == text
+
+
+def test_a_pool_shows_its_name_and_what_is_going_on() -> None:
+    pool = Scripted(3, name="shop", opener="caller")
+    numbers = "max 3, in use 0, idle 0, opening 0, waiting 0"
+    assert repr(pool) == f"<Pool 'shop': open, {numbers}>"
+    assert pool._runtime.label == "pool 'shop': "
+    with pool.acquire():
+        assert repr(pool).startswith("<Pool 'shop': open, max 3, in use 1, idle 0, opening 0")
+        error = pool._error(PoolTimeout, "no such thing")
+        assert type(error) is PoolTimeout
+        assert str(error).startswith("pool 'shop': no such thing")
+    pool.close()
+
+
+def test_holders_have_the_numbers_of_messages(pool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Callables, "number_of", lambda _, key, connection: (key, connection))
+    with pool.acquire() as lease:
+        assert [one.key for one in pool.holders()] == [(1, lease.connection)]
+
+
+CHANGES = [("resize", 1), ("drain",), ("suspend",), ("resume",)]
+
+
+@pytest.mark.parametrize(("change", "arguments"), [(name, more) for name, *more in CHANGES])
+def test_a_change_comes_at_its_time_and_not_after_the_close(change: str, arguments: Any) -> None:
+    pool, events = Scripted(2, name="shop", opener="caller"), list[Any]()
+
+    def seen(state: Any, event: Any) -> Any:
+        events.append(event)
+        return step(state, event)
+
+    pool.runtime.step = seen
+    before = pool.runtime.clock()
+    getattr(pool, change)(*arguments)
+    assert before <= events[0].now <= pool.runtime.clock()
+    pool.close()
+    with pytest.raises(PoolClosed, match=r"^pool 'shop': the pool is closed"):
+        getattr(pool, change)(*arguments)
+
+
+def test_a_refusal_is_told_to_all(caplog: pytest.LogCaptureFixture) -> None:
+    notices: list[Any] = []
+    pool = Scripted(1, name="shop", opener="caller", listeners={"refuse": notices.append})
+    text = "no connection to be had without waiting"
+    with pool.acquire(), pytest.raises(PoolTimeout, match=f"^pool 'shop': {text}") as refused:
+        pool.acquire(0)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("pool 'shop': a caller was refused, the first one in ")
+    assert f": {text} (max 1, " in record.getMessage()
+    assert [notice.error for notice in notices] == [refused.value]
+    pool.close()
+
+
+def test_a_copy_is_refused_by_name(pool: Any) -> None:
+    with pytest.raises(TypeError, match=r"^a Scripted cannot be copied or pickled: it stands for "):
+        pool.__reduce__()
