@@ -19,6 +19,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import sys
+import weakref
 from asyncio import futures, tasks
 from collections.abc import Callable, Coroutine, Hashable, Iterator
 from typing import Any
@@ -29,6 +31,21 @@ from pool.check.scheduler import Choice, Freeze, Violated
 
 PyFuture: Any = futures._PyFuture  # type: ignore[attr-defined]
 PyTask: Any = tasks._PyTask  # type: ignore[attr-defined]
+
+
+class _SeenTask(PyTask):  # type: ignore[misc]
+    """From Python 3.14 on, `asyncio.current_task` knows a task that Python runs only if it is
+    told."""
+
+    def _Task__step(self, exc: BaseException | None = None) -> None:
+        tasks._enter_task(self._loop, self)
+        try:
+            super()._Task__step(exc)
+        finally:
+            tasks._leave_task(self._loop, self)
+
+
+MadeTask: Any = _SeenTask if sys.version_info >= (3, 14) else PyTask
 
 
 @attrs.define(eq=False)
@@ -84,6 +101,7 @@ class LoopWorld(asyncio.AbstractEventLoop):
         self.failure: Violated | None = None
         self.made = 0
         """Tasks so far."""
+        self._made: weakref.WeakSet[Any] = weakref.WeakSet()
         self._acts: list[Callable[[], None]] = []
 
     # ------------------------------------------------------------ what asyncio asks of a loop
@@ -123,8 +141,9 @@ class LoopWorld(asyncio.AbstractEventLoop):
         return PyFuture(loop=self)
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Any = None) -> Any:
-        task = PyTask(coro, loop=self, name=name)
+        task = MadeTask(coro, loop=self, name=name)
         task.made = self.made = self.made + 1
+        self._made.add(task)
         return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -227,13 +246,16 @@ class LoopWorld(asyncio.AbstractEventLoop):
 
     def abandon(self) -> None:
         """Nobody goes on: what is left is dropped without a word."""
-        while found := asyncio.all_tasks(self):  # what ends may start another
+        while found := self._under_way():  # what ends may start another
             for task in found:
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                task._log_destroy_pending = False
                 with contextlib.suppress(BaseException):
                     task.get_coro().close()
                 task._state = "CANCELLED"
         self.ready, self.timers, self.pauses, self.lives = [], [], [], []
+
+    def _under_way(self) -> list[Any]:
+        return [task for task in self._made if not task.done()]
 
     # ------------------------------------------------------------ where all of it stands
 
@@ -274,7 +296,7 @@ class LoopWorld(asyncio.AbstractEventLoop):
         timers = tuple((t.when(), shown(_callback(t)), shown(t._args)) for t in self.timers)
         pauses = tuple((pause.what, shown(pause.future)) for pause in self.pauses)
         mine = {id(live.task) for live in self.lives}
-        others: list[Any] = [one for one in asyncio.all_tasks(self) if id(one) not in mine]
+        others: list[Any] = [one for one in self._under_way() if id(one) not in mine]
         others.sort(key=lambda one: one.made)
         return self.now, self.cancels, lives, ready, timers, pauses, tuple(map(task, others))
 

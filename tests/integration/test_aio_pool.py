@@ -15,6 +15,7 @@ import os
 import sqlite3
 import sys
 import threading
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -701,7 +702,9 @@ def test_a_child_process_begins_anew() -> None:
     async def main() -> None:
         async with Pool(connect, max_size=1) as pool:
             lease = await pool.acquire()
-            child = os.fork()
+            with warnings.catch_warnings():  # other tests may have left a thread
+                warnings.simplefilter("ignore", DeprecationWarning)
+                child = os.fork()
             if not child:
                 status = 1
                 try:
