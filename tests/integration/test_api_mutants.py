@@ -345,3 +345,14 @@ def test_a_refusal_is_told_to_all(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_copy_is_refused_by_name(pool: Any) -> None:
     with pytest.raises(TypeError, match=r"^a Scripted cannot be copied or pickled: it stands for "):
         pool.__reduce__()
+
+
+@pytest.mark.parametrize(("leak_after", "kind"), [(None, "Holder"), (60.0, "TracedHolder")])
+@pytest.mark.parametrize("listens", [True, False])
+def test_the_lines_of_a_holder_are_for_who_asked(leak_after: Any, kind: str, listens: bool) -> None:
+    """They cost more than all the rest of a checkout."""
+    listeners: Any = {"checkout": lambda notice: None} if listens else None
+    made = scripted(1, opener="caller", leak_after=leak_after, listeners=listeners)
+    with made as pool, pool.acquire():
+        (lease,) = pool.runtime.state.in_use.values()
+        assert type(lease.owner).__name__ == kind
