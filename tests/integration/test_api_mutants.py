@@ -46,6 +46,10 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     found = {n: p.default for n, p in parameters.items() if n not in ("self", "connect")}
     assert found == wanted
     assert inspect.signature(Pool.close).parameters["timeout"].default == 5.0
+    with Pool(lambda: Connection(1)) as pool:  # what programs get that set nothing
+        limits = pool._runtime.state.limits
+        assert {name: getattr(limits, name, wanted[name]) for name in wanted} == wanted
+        assert (pool._timeout, pool._runtime.check_after) == (30.0, 0.5)
 
 
 def test_each_setting_is_what_was_given() -> None:
@@ -339,6 +343,9 @@ def test_a_refusal_is_told_to_all(caplog: pytest.LogCaptureFixture) -> None:
     assert record.getMessage().startswith("pool 'shop': a caller was refused, the first one in ")
     assert f": {text} (max 1, " in record.getMessage()
     assert [notice.error for notice in notices] == [refused.value]
+    with pool.acquire(), pytest.raises(PoolTimeout, match=text):
+        pool.acquire(0)
+    assert len(caplog.records) == 1, "it is the same burst"
     pool.close()
 
 
@@ -356,3 +363,22 @@ def test_the_lines_of_a_holder_are_for_who_asked(leak_after: Any, kind: str, lis
     with made as pool, pool.acquire():
         (lease,) = pool.runtime.state.in_use.values()
         assert type(lease.owner).__name__ == kind
+
+
+def test_a_block_whose_connection_was_given_back_in_it_has_nothing_to_commit(pool: Any) -> None:
+    block = pool.connection()
+    with block:
+        assert block.release() is True
+        other = pool.acquire()
+    assert lent(pool) == [other.connection]
+    other.release()
+
+
+def test_without_helpers_the_next_look_is_when_something_is_due() -> None:
+    with scripted(1, opener="caller", max_idle=0.25, max_lifetime=None) as pool:
+        pool.runtime.clock = lambda: 50.0
+        pool.acquire().release()
+        assert pool._next_look == 50.25
+        pool.runtime.clock = lambda: 51.0
+        pool.acquire().release()
+        assert [one.closed for one in pool.driver.opened] == [1, 0]

@@ -525,8 +525,12 @@ def test_a_mark_that_was_never_noted_is_no_error() -> None:
     mark = weakref.ref(runtime.driver.__class__())
     with pytest.raises(TypeError):
         hash(mark)
+    others = runtime.closing, runtime.connecting = {"another": 1}, {"another": (1, 0.0)}
     runtime._closed(mark)
     runtime._connected(mark)
+    assert (
+        (runtime.closing, runtime.connecting) == others == ({"another": 1}, {"another": (1, 0.0)})
+    )
 
 
 def test_no_mark_is_left_of_a_connect() -> None:

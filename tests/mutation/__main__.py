@@ -331,8 +331,8 @@ class Mutation:
                     continue
                 tests = self.tests_of(mutant)
                 before = note["tried"] if same and note["what"] == "passed" else {}
-                left = [n for n in tests if before.get(n.split("::")[0]) != self.file_of(n)]
-                seen = {n.split("::")[0]: self.file_of(n) for n in tests}
+                seen = self.versions(tests)
+                left = [n for n in tests if before.get(n.split("::")[0]) != seen[n.split("::")[0]]]
                 if not left:
                     what = "passed" if tests else "unreached"
                     results[mutant.key] = self.note(mutant, Verdict(what), seen)
@@ -371,9 +371,13 @@ class Mutation:
                 self.notes.save(at_once=False)
         return self.report(chosen, time.monotonic() - began)
 
-    def file_of(self, name: str) -> str:
-        much = "all" if self.options.slow else str(self.options.seconds)
-        return f"{self.hashes[name.split('::')[0]]} {much}"
+    def versions(self, tests: list[str]) -> dict[str, str]:
+        """Of each file, what it is now, with those of its tests that are meant."""
+        found: dict[str, Any] = {}
+        for name in tests:
+            file = name.split("::")[0]
+            found.setdefault(file, hashlib.sha256(self.hashes[file].encode())).update(name.encode())
+        return {file: value.hexdigest()[:16] for file, value in found.items()}
 
     def note(self, mutant: Any, verdict: Verdict, tried: dict[str, str]) -> dict[str, Any]:
         note = {"hash": mutant.place.hash, "line": mutant.line, **verdict._asdict()}
