@@ -167,7 +167,8 @@ class Mutation:
             self.probe()
             self.status = self.mutate()
         except (KeyboardInterrupt, Stopped):
-            self.say("\nstopped; the same command goes on\n")
+            decided = len(self.notes.mutants)
+            self.say(f"\nstopped; {decided} mutants are decided, and the same command goes on\n")
             self.status = 130
         finally:
             self.forks.close()
@@ -287,8 +288,15 @@ class Mutation:
             known = [self.numbers_of(f"{mutant.place.title}|"), self.numbers_of(mutant.place.start)]
             numbers = known[0] & self.hits or known[1]
         reach = [n for n, t in tests.items() if t["good"] and self.reached[n] & numbers]
-        # Of two that are as quick, first the one that is about less.
+        # Of two that are as quick, first the one that is about less; and one set of parameters of
+        # each test before the others.
         reach.sort(key=lambda name: tests[name]["work"] + 1e-5 * len(self.reached[name]))
+        met = Counter[str]()
+        ranks = {}
+        for name in reach:
+            met[name.partition("[")[0]] += 1
+            ranks[name] = met[name.partition("[")[0]]
+        reach.sort(key=lambda name: min(ranks[name], 3))
         if not self.options.slow:
             sums = itertools.accumulate(tests[name]["work"] for name in reach)
             reach = [
