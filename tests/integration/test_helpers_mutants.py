@@ -210,6 +210,19 @@ def test_a_check_that_gets_no_thread_is_not_asked_later() -> None:
     handle.ticket = 0
 
 
+def test_two_checks_with_one_key_both_end() -> None:
+    """The first hung until its connection had been given up, and its key was another's."""
+    runtime, helpers, sync = played()
+    handles = [holding(runtime), holding(runtime)]
+    for handle in handles:
+        helpers.is_alive(handle, sync.now)
+    for _, job in sync.started:
+        job()
+    assert helpers._asked == {}
+    for handle in handles:
+        handle.ticket = 0
+
+
 # ---------------------------------------------------------------- what is left to the watch
 
 

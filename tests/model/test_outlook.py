@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import attrs
 import pytest
@@ -265,3 +266,24 @@ def test_the_histories_meet_what_they_are_about() -> None:
             if history.is_due():
                 met.add("due")
     assert met == {"adopted", "closed", "open", "suspended", "slow", "due"}
+
+
+@pytest.mark.parametrize(
+    ("resting", "min_idle", "idle", "holds"),
+    [(1, 1, 2, False), (2, 2, 3, False), (0, 1, 2, True), (1, 1, 1, True), (2, 1, 2, True)],
+)
+def test_one_that_is_in_surplus_only_now_is_looked_at(
+    resting: int, min_idle: int, idle: int, holds: bool
+) -> None:
+    """It may have rested for long, among those that `min_idle` keeps."""
+    nothing: dict[str, Any] = {"max_size": 5, "max_idle": None, "max_lifetime": None}
+    state = initial(Limits(opener="caller", **nothing))
+    for ticket in range(1, idle + 1):
+        state, _ = step(state, Acquire(0.0, ticket))
+        state, _ = step(state, Opened(0.0, ticket, f"connection {ticket}", 0.0))
+    for ticket in range(1, idle + 1):
+        state, _ = step(state, Release(0.0, ticket, ticket, True))
+    state = state._replace(limits=Limits(min_idle=min_idle, opener="background", **nothing))
+    outlook = walk(state, 0.0, 0.0)
+    assert outlook.resting == idle
+    assert attrs.evolve(outlook, resting=resting).holds(state, 0.0) is holds
