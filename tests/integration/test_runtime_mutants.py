@@ -618,6 +618,16 @@ def test_a_loss_is_told_with_its_owner_and_how_long_it_was_held() -> None:
     assert len(lost) == 1, "what is given back is no loss"
 
 
+def test_what_was_given_back_is_not_lost_when_it_is_collected() -> None:
+    runtime, _, lost = losing()
+    handle = runtime.acquire(None, "one")
+    with pytest.raises(TypeError, match=r"^a Handle cannot be copied or pickled"):
+        handle.__reduce__()
+    runtime.release(handle)
+    del handle
+    assert (runtime.collected, list(runtime._inbox), lost) == (set(), [], [])
+
+
 def test_what_is_given_up_is_no_loss() -> None:
     runtime, clock, lost = losing()
     events = list[Any]()
