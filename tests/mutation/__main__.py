@@ -73,7 +73,7 @@ LEFT_OUT = [
 """They take very long, or have nothing to do with it, or interrupt at random: what they find today
 they may not find tomorrow."""
 
-SECONDS = 2.5
+SECONDS = 10.0
 """Of work, for each mutant: its quickest tests run until they have taken so long. It is enough for
 all of the quick ones; `--slow` runs all that reach the mutant."""
 
