@@ -127,8 +127,12 @@ class Closing:
 
     def _lease_of(self, connection: Any) -> Lease | None:
         """By the key of the user's, as playhouse has it."""
+        self._adapter.believe()
+        return self._lease_so_far(connection)
+
+    def _lease_so_far(self, connection: Any) -> Lease | None:
+        """The same, of what the pool was told: where a transaction is open nothing may change."""
         own = self._adapter
-        own.believe()
         conn_key = own.database.conn_key
         key = conn_key(connection)
         leases = own.runtime.state.in_use.values()
@@ -150,8 +154,9 @@ class Closing:
     def manual_close(self, connection: Any) -> bool:
         """Close what this owner has, by way of `close()`. Whether it is still to be closed, as a
         `_close` of a subclass has not come to ours."""
-        doom = self.doomed[id(connection)] = Doom(self._lease_of(connection), stays_lent=False)
         database = self._adapter.database
+        lease_of = self._lease_so_far if database._state.transactions else self._lease_of
+        doom = self.doomed[id(connection)] = Doom(lease_of(connection), stays_lent=False)
         try:
             was_closed = database._state.closed  # by now, from a signal's handler
             database.close()
