@@ -53,6 +53,10 @@ DIFFERENCES = {
         "`close_all()`",
         "`close_all` with a connection that cannot be returned: it is one step",
     ),
+    "twice": (
+        "`manual_close()` of a connection that was closed meanwhile, by `close_stale()`",
+        "`manual_close` of what the pool has closed while it was lent: it is closed once",
+    ),
     "exactly": (
         "Stale",
         "lending or returning a connection exactly as old as `stale_timeout`: it is stale",
@@ -238,6 +242,9 @@ class Amended(_playhouse.PooledDatabase):  # type: ignore[misc,name-defined]
         self.without: frozenset[str] = frozenset()
         self.differences: Counter[str] = Counter()
         self.borrowed: set[Any] = set()
+        self.ended: set[Any] = set()
+        """Keys of connections that `close_stale` closed while they were lent."""
+        self.closes_for_good = False
         super().__init__(*arguments, **settings)
 
     def differs(self, name: str) -> bool:
@@ -302,6 +309,7 @@ class Amended(_playhouse.PooledDatabase):  # type: ignore[misc,name-defined]
         connection = super()._connect()
         key = self.conn_key(connection)
         self.borrowed.add(key)
+        self.ended.discard(key)
         if len(self.made) > made and self.clock.now > began and self.differs("slow"):
             self._in_use[key] = self._in_use[key]._replace(timestamp=began)
         return connection
@@ -335,8 +343,18 @@ class Amended(_playhouse.PooledDatabase):  # type: ignore[misc,name-defined]
                 answer(connection.reuse)
         self.borrowed.discard(key)
         self.trim()
-        super()._close(connection, close_conn)
+        ended = key in self.ended and key not in self._in_use
+        if not self.closes_for_good:
+            self.ended.discard(key)
+        if not (ended and close_conn and self.differs("twice")):
+            super()._close(connection, close_conn)
         self.trim()
+
+    def _close_raw(self, connection: Any) -> None:
+        key = self.conn_key(connection)
+        ended = key in self.ended and key not in self._in_use
+        if not (self.closes_for_good and ended and self.differs("twice")):
+            super()._close_raw(connection)
 
     def manual_close(self) -> Any:
         if not self.is_closed() and self.in_transaction() and self.differs("transaction"):
@@ -344,7 +362,11 @@ class Amended(_playhouse.PooledDatabase):  # type: ignore[misc,name-defined]
         if not self.is_closed():
             self.borrowed.discard(self.conn_key(self._state.conn))
             self.trim()
-        return super().manual_close()
+        self.closes_for_good = True
+        try:
+            return super().manual_close()
+        finally:
+            self.closes_for_good = False
 
     def close_idle(self) -> None:
         self.trim()
@@ -352,7 +374,10 @@ class Amended(_playhouse.PooledDatabase):  # type: ignore[misc,name-defined]
 
     def close_stale(self, age: float = 600) -> Any:
         self.trim()
-        return super().close_stale(age)
+        lent = set(self._in_use)
+        count = super().close_stale(age)
+        self.ended |= lent - set(self._in_use)
+        return count
 
     def close_all(self) -> None:
         if not (self.is_closed() or self.deferred or self.in_transaction()):
@@ -363,6 +388,7 @@ class Amended(_playhouse.PooledDatabase):  # type: ignore[misc,name-defined]
                 self._state.reset()
         super().close_all()
         self.borrowed.clear()
+        self.ended.clear()
 
     def dispose(self) -> None:
         super().dispose()
