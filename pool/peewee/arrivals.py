@@ -208,12 +208,13 @@ class Arrivals:
         Raises `MaxConnectionsExceeded` if there is no answer yet, a `PoolError`, or what the
         driver's connect raises."""
         arrival.reached, arrival.got = True, False
-        # In one step: a signal's handler that comes to `_connect` must not take it as well.
-        place, arrival.place = arrival.place, None
-        if place is None:
-            return None
-        runtime, handle, cell = self._runtime, place.handle, place.cell
+        runtime, place = self._runtime, None
         try:
+            # In one step: a signal's handler that comes to `_connect` must not take it as well.
+            place, arrival.place = arrival.place, None
+            if place is None:
+                return None
+            handle, cell = place.handle, place.cell
             if cell.answer is None:
                 arrival.place = place
                 raise MaxConnectionsExceeded(f"{EXCEEDED}.")
@@ -242,8 +243,8 @@ class Arrivals:
                     assert type(answer) is Refuse
                     raise error_for(answer, runtime.state, 0, runtime.clock())
         except BaseException:
-            if arrival.place is not place:
-                runtime.lose(handle)
+            if place is not None and arrival.place is not place:
+                runtime.lose(place.handle)
             raise
 
     def _is_alive(self, handle: Handle) -> bool:
