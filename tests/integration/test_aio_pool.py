@@ -680,13 +680,13 @@ def test_drivers_of_the_other_kind() -> None:
 HANGS_AT_EXIT = """
 import asyncio, aiosqlite
 from pool.aio import Pool
-pool = Pool(lambda: aiosqlite.connect(":memory:"), min_idle=2)
+pool = Pool(lambda: aiosqlite.connect(":memory:"))
 async def main():
-    async with pool.connection() as connection:
-        await connection.execute("select 1")
     global lease
     lease = await pool.acquire()
-    print("done")
+    async with pool.connection() as connection:
+        await connection.execute("select 1")
+    print("done")  # and no connect is under way, which aiosqlite's thread would not survive
 asyncio.run(main())
 """
 
