@@ -41,7 +41,7 @@ environment: $(VENV)/dev ## Make the environment for tests of this Python, and n
 run: $(VENV)/base ## Watch the pool at work beside playhouse.pool: throughput, waits, fairness; under a minute
 	@$(BIN)/python -m benchmarks.demo
 
-test: $(VENV)/dev ## Run everything, and say what became of each stage: under 7 minutes; 16 on a busy machine
+test: $(VENV)/dev ## Run everything, and say what became of each stage: about 15 minutes; 35 on a busy machine
 	@$(BIN)/python -m tests.stages "$(MAKE_COMMAND)" --no-print-directory PYTHON="$(PYTHON)"
 
 # The stages of `make test`, each of which may be given alone (tests/stages.py names them).
@@ -56,7 +56,7 @@ test-databases: $(VENV)/dev
 	@$(BIN)/python -m tests.integration.mariadb_driver
 	@$(PYTEST) tests/integration -m database
 
-quick: $(VENV)/dev ## Run the pure and the SQLite tests, but the slow ones (TLC, ports, long searches); about a minute
+quick: $(VENV)/dev ## Run the pure and the SQLite tests, but the slow ones (TLC, ports, long searches); some minutes
 	@PUREPOOL_HITS=1000 $(PYTEST) $(SPREAD) tests/model tests/integration -m "not database and not slow"
 
 instants: $(VENV)/dev ## An exception, or a fork, at every instant; where these are differs from Python to Python
