@@ -244,7 +244,8 @@ class Amended(_playhouse.PooledDatabase):  # type: ignore[misc,name-defined]
         self.borrowed: set[Any] = set()
         self.ended: set[Any] = set()
         """Keys of connections that `close_stale` closed while they were lent."""
-        self.closes_for_good = False
+        self.closes_for_good: Any = None
+        """The key of what `manual_close` is about to close."""
         super().__init__(*arguments, **settings)
 
     def differs(self, name: str) -> bool:
@@ -344,7 +345,7 @@ class Amended(_playhouse.PooledDatabase):  # type: ignore[misc,name-defined]
         self.borrowed.discard(key)
         self.trim()
         ended = key in self.ended and key not in self._in_use
-        if not self.closes_for_good:
+        if self.closes_for_good is None:
             self.ended.discard(key)
         if not (ended and close_conn and self.differs("twice")):
             super()._close(connection, close_conn)
@@ -352,8 +353,8 @@ class Amended(_playhouse.PooledDatabase):  # type: ignore[misc,name-defined]
 
     def _close_raw(self, connection: Any) -> None:
         key = self.conn_key(connection)
-        ended = key in self.ended and key not in self._in_use
-        if not (self.closes_for_good and ended and self.differs("twice")):
+        again = self.closes_for_good == key and key in self.ended
+        if not (again and self.differs("twice")):
             super()._close_raw(connection)
 
     def manual_close(self) -> Any:
@@ -362,11 +363,15 @@ class Amended(_playhouse.PooledDatabase):  # type: ignore[misc,name-defined]
         if not self.is_closed():
             self.borrowed.discard(self.conn_key(self._state.conn))
             self.trim()
-        self.closes_for_good = True
+        key = None if self.is_closed() else self.conn_key(self._state.conn)
+        if key in self._in_use:  # put there by hand since
+            self.ended.discard(key)
+        self.closes_for_good = key
         try:
             return super().manual_close()
         finally:
-            self.closes_for_good = False
+            self.closes_for_good = None
+            self.ended.discard(key)
 
     def close_idle(self) -> None:
         self.trim()
@@ -374,7 +379,7 @@ class Amended(_playhouse.PooledDatabase):  # type: ignore[misc,name-defined]
 
     def close_stale(self, age: float = 600) -> Any:
         self.trim()
-        lent = set(self._in_use)
+        lent = self.borrowed & set(self._in_use)
         count = super().close_stale(age)
         self.ended |= lent - set(self._in_use)
         return count
@@ -393,6 +398,7 @@ class Amended(_playhouse.PooledDatabase):  # type: ignore[misc,name-defined]
     def dispose(self) -> None:
         super().dispose()
         self.borrowed.clear()
+        self.ended.clear()
 
     # Settings
 

@@ -8,6 +8,7 @@ excuse.  And faults planted in the drop-in or below it must be found.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 import time
 from collections import Counter
@@ -111,6 +112,52 @@ def test_a_rare_intended_difference_is_seen_and_missed(name: str) -> None:
     assert replay({"max_connections": 3}, RARE[name]).theirs.differences[name]
     with pytest.raises(Different):
         replay({"max_connections": 3}, RARE[name], without={name})
+
+
+CONNECT, STALE = ("connect", False), ("close_stale", -0.25)
+BEGINNINGS: list[list[tuple[Any, ...]]] = [
+    [CONNECT],
+    [CONNECT, ("step_aside", False), CONNECT],
+    [("put_in_use", 0.0, None)],
+    [("borrow",)],
+    [CONNECT, ("step_aside", False)],
+    [CONNECT, ("take_out_of_use", 1, False)],
+    [CONNECT, ("close",)],
+    [CONNECT, ("put_in_use", 0.0, None)],
+]
+MIDDLES: list[list[tuple[Any, ...]]] = [
+    [STALE],
+    [STALE, ("connect", True)],
+    [("close_all",)],
+    [STALE, ("close",)],
+    [STALE, ("replace", "_in_use")],
+    [STALE, ("put_in_use", 0.0, 1)],
+    [STALE, ("dispose",)],
+]
+ENDS: list[list[tuple[Any, ...]]] = [
+    [("manual_close",)],
+    [("manual_close",), ("manual_close",)],
+    [("manual_close",), ("give_back", 1, True)],
+    [("give_back", 1, True)],
+    [("give_back", 1, True), ("give_back", 1, True)],
+    [("give_back", 1, False)],
+    [("give_back", 1, False), ("manual_close",)],
+    [("give_back", 2, True)],
+    [("close",), ("give_back", 1, True)],
+]
+
+
+@pytest.mark.parametrize("own_state", [False, True])
+@pytest.mark.parametrize("look", [False, True])
+def test_a_connection_is_closed_as_often_as_with_playhouse(own_state: bool, look: bool) -> None:
+    """By whatever ends its lease, and is done with it then: in every combination."""
+    same = 0
+    settings = {"max_connections": 3, "own_state": own_state, "look": look}
+    for parts in itertools.product(BEGINNINGS, MIDDLES, ENDS):
+        with contextlib.suppress(IndexError):  # there is no such connection
+            replay(settings, itertools.chain(*parts))
+            same += 1
+    assert same > 250
 
 
 @pytest.mark.slow
