@@ -15,7 +15,7 @@ import pytest
 
 from tests.integration import drivers
 from tests.integration.drivers import ROOT, soon, until
-from tests.integration.processes import is_gone, process, run
+from tests.integration.processes import SECONDS, is_gone, process, run
 
 MARKED = """
 import pytest
@@ -107,13 +107,13 @@ def test_a_process_has_the_signals_of_a_foreground_job() -> None:
     """Also where these tests run in the background of a shell, whose children ignore SIGINT."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with process(
-            [sys.executable, "-c", "import time; print(flush=True); time.sleep(3600)"]
-        ) as it:
+        # Not one long sleep: a signal that comes just before it does not end it.
+        sleeps = "import time; print(flush=True)\nwhile True: time.sleep(0.05)"
+        with process([sys.executable, "-c", sleeps]) as it:
             assert it.stdout is not None
             it.stdout.readline()
             it.send_signal(signal.SIGINT)
-            it.communicate()
+            it.communicate(timeout=SECONDS)
         assert it.returncode == -signal.SIGINT
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
