@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 
-from pool import heap, meant
+from pool import meant
 from pool.arguments import check_seconds, is_seconds
 from pool.callables import Callables
 from pool.errors import (
@@ -225,15 +225,10 @@ class Pool(Face[Connection]):
             self._wait_for_one(timeout)
             return
 
-        def is_ready() -> bool:
-            state = runtime.state
-            there = heap.size(state.idle) + len(state.in_use)
-            return there >= state.limits.min_idle or state.phase == "closed"
-
         runtime.apply(Tick(runtime.clock()))  # after a fork nobody else may have begun
-        if runtime.is_within() and not is_ready():
+        if runtime.is_within() and not self._is_filled():
             raise PoolReentered(WITHIN)
-        ready = runtime.onlookers.wait(runtime.sync, is_ready, timeout)
+        ready = runtime.onlookers.wait(runtime.sync, self._is_filled, timeout)
         state = runtime.state
         if ready and state.phase != "closed":
             return

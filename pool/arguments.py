@@ -66,17 +66,15 @@ def check_answer(name: str, answer: Any) -> Any:
 
 def why_no_connection(connection: Any) -> str | None:
     """Why what `connect` returned is no connection for this pool, if so."""
-    if connection is None:
-        return "connect returned None: it has to return the connection it made"
     if _is_asynchronous_answer(connection):
         _drop(connection)
         return (
             "connect returned something to be awaited: this pool lends connections of "
             "blocking drivers to threads, so connect has to be a plain function"
         )
-    why = _why_useless(connection)
+    why = why_useless(connection)
     if why is not None:
-        return f"connect returned {why}"
+        return why
     for name in ("close", "commit", "rollback"):
         if _is(inspect.iscoroutinefunction, _attribute(connection, name)):
             return (
@@ -86,19 +84,18 @@ def why_no_connection(connection: Any) -> str | None:
     return None
 
 
-def check_useful(connection: Any) -> None:
-    """Raise `TypeError` for what can be no connection of any driver."""
-    if connection is None:
-        raise TypeError("connect returned None: it has to return the connection it made")
-    why = _why_useless(connection)
-    if why is not None:
-        raise TypeError(f"connect returned {why}")
+def why_useless(connection: Any) -> str | None:
+    """Why what `connect` returned can be no connection of any driver, if so."""
+    what = _what_else(connection)
+    return None if what is None else f"connect returned {what}"
 
 
 _VALUES = (str, bytes, bytearray, bool, int, float, complex, tuple, list, dict, set, frozenset)
 
 
-def _why_useless(connection: Any) -> str | None:
+def _what_else(connection: Any) -> str | None:
+    if connection is None:
+        return "None: it has to return the connection it made"
     kind = type(connection)
     if _is(inspect.isgenerator, connection):
         return "a generator: it has to return the connection, not yield it"

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from pool import heap
 from pool.arguments import check_seconds, is_seconds, name_of, refuse
 from pool.effects import Ignored
 from pool.errors import PoolClosed, PoolError, describe, error_of
@@ -82,6 +83,12 @@ class Face(Generic[Connection]):
         runtime.number_of = driver.number_of
         runtime.label = f"pool {name!r}: "
         self._watch()
+
+    def _is_filled(self) -> bool:
+        """Whether there is nothing more to wait for: `min_idle` connections, or the end."""
+        state: State = self._runtime.state
+        there = heap.size(state.idle) + len(state.in_use)
+        return there >= state.limits.min_idle or state.phase == "closed"
 
     def statistics(self) -> Statistics:
         """The numbers of this instant, frozen."""

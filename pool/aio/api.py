@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-from pool import heap, meant
+from pool import meant
 from pool.aio.callables import AsyncCallables
 from pool.aio.holders import introduce, is_mine
 from pool.aio.lease import Borrowing, Lease
@@ -194,13 +194,8 @@ class Pool(Face[Connection]):
             await self._wait_for_one(timeout)
             return
 
-        def is_ready() -> bool:
-            state = runtime.state
-            there = heap.size(state.idle) + len(state.in_use)
-            return there >= state.limits.min_idle or state.phase == "closed"
-
         runtime.apply(Tick(runtime.clock()))
-        ready = await runtime.until(is_ready, timeout)
+        ready = await runtime.until(self._is_filled, timeout)
         state = runtime.state
         if not ready:
             text = f"min_idle={state.limits.min_idle} not reached within {timeout:g} s"

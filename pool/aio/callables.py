@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from pool.aio.recipes import AsyncRecipe, awaited, recipe_for
-from pool.arguments import check_useful, refuse
+from pool.arguments import refuse, why_useless
 from pool.callables import NO_RESET, Callables
 from pool.causes import is_unreached
 from pool.journal import CONFIGURE_FAILED, CONNECT_FAILED, UNREACHED
@@ -35,13 +35,11 @@ class AsyncCallables(Callables):
 
     # ------------------------------------------------------------ known without asking
 
-    def is_as_new(self, connection: Any) -> bool:
+    def is_clean(self, connection: Any) -> bool:
         """Whether a reset would find nothing to do."""
         if self._reset is NO_RESET:
             return self.is_at_rest(connection)
-        return self._reset is None and self._recipe(connection).is_as_new(connection)
-
-    is_clean = is_as_new
+        return self._reset is None and self._recipe(connection).is_clean(connection)
 
     def is_at_rest(self, connection: Any) -> bool:
         """Whether the driver knows that no answer is still to come."""
@@ -58,7 +56,8 @@ class AsyncCallables(Callables):
         words = ""
         try:
             connection = await awaited(self._connect())
-            check_useful(connection)
+            if (why := why_useless(connection)) is not None:
+                raise TypeError(why)
             self._refuse_again(connection)
             recipe = recipe_for(connection)
             try:

@@ -4,7 +4,7 @@ Theory.  As `pool/dbapi.py`, of which the readable half is used here as it is: w
 costs no round trip and no `await`, whichever of its faces is used.  Here is what has to be awaited,
 and one thing more: how a connection is dropped without a loop, for when there is none any more.
 
-`is_as_new` answers the question that decides whether a return needs a task: is there nothing
+`is_clean` answers the question that decides whether a return needs a task: is there nothing
 to be undone, as far as the driver shows?
 
 What a recipe refuses to know: the pool.
@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -30,20 +29,15 @@ class AsyncRecipe(Recipe):
     """How to handle one connection; this one is for an unknown driver, of whose methods
     `commit`, `rollback` and `close` are awaited where that is needed."""
 
-    __slots__ = ("_has",)
-
-    def __init__(self, path: Any = ()) -> None:
-        super().__init__(path)
-        self._has: frozenset[str] = frozenset()
+    __slots__ = ()
 
     def remember(self, connection: Any) -> None:
         super().remember(connection)
-        names = ("commit", "rollback")
-        self._has = frozenset(name for name in names if has_method(connection, name))
+        self.has_transactions = has_method(connection, "rollback")
 
-    def is_as_new(self, connection: Any) -> bool:
+    def is_clean(self, connection: Any) -> bool:
         """Whether a reset would find nothing to do."""
-        return not self._has
+        return not self.has_transactions
 
     def is_at_rest(self, connection: Any) -> bool:
         """Whether the driver knows that no answer is still to come, after a query that was
@@ -55,13 +49,13 @@ class AsyncRecipe(Recipe):
 
     async def commit(self, connection: Any) -> bool:  # type: ignore[override]
         """Commit what is open. Whether `reset` would find nothing to do."""
-        if "commit" in self._has and not self.in_autocommit(connection):
+        if self.has_transactions and not self.in_autocommit(connection):
             await awaited(connection.commit())
-        return self.is_as_new(connection)
+        return self.is_clean(connection)
 
     async def roll_back(self, connection: Any) -> bool:  # type: ignore[override]
         """Roll back what is open; False if the connection is of no use any more."""
-        if "rollback" in self._has:
+        if self.has_transactions:
             await awaited(connection.rollback())
         return True
 
@@ -89,7 +83,7 @@ class AsyncRecipe(Recipe):
     async def settle(self, connection: Any) -> bool:  # type: ignore[override]
         """After the user's reset: commit what is open, put back what was changed."""
         await self.commit(connection)
-        return self.is_as_new(connection) or await self.restore(connection)
+        return self.is_clean(connection) or await self.restore(connection)
 
     async def close(self, connection: Any) -> None:
         if has_method(connection, "close"):
@@ -106,29 +100,12 @@ class AsyncRecipe(Recipe):
                 return
 
 
-class AsyncPsycopg(AsyncRecipe):
+class AsyncPsycopg(AsyncRecipe, Psycopg):  # type: ignore[misc]  # what is awaited is the former's
     """psycopg's `AsyncConnection`."""
 
     __slots__ = ()
 
-    SHOWN = Psycopg.SHOWN
-    SETTINGS = Psycopg.SETTINGS
-    FIXED = Psycopg.FIXED
-
-    def is_setting(self, raw: Any, name: str) -> bool:
-        return hasattr(raw, name)
-
-    def is_closed(self, connection: Any) -> bool:
-        raw = self.behind(connection)
-        return bool(raw.closed and not raw.broken)
-
-    def is_finished(self, raw: Any) -> bool:
-        lock = raw.lock
-        return raw.pgconn.transaction_status == IDLE and not lock.locked()
-
-    def is_as_new(self, connection: Any) -> bool:
-        raw = self.behind(connection)
-        return self.is_finished(raw) and self.is_as_left(raw)
+    is_clean = Psycopg.is_clean
 
     def is_at_rest(self, connection: Any) -> bool:
         raw = self.behind(connection)
@@ -162,7 +139,7 @@ class AsyncPsycopg(AsyncRecipe):
                 await raw._pipeline.sync()
             else:
                 await connection.commit()
-        return self.is_as_new(connection)
+        return self.is_clean(connection)
 
     async def roll_back(self, connection: Any) -> bool:  # type: ignore[override]
         raw = self.behind(connection)
@@ -192,7 +169,7 @@ class Asyncpg(AsyncRecipe):
     def is_finished(self, raw: Any) -> bool:
         return not raw.is_closed() and not raw._protocol._is_cancelling()
 
-    def is_as_new(self, connection: Any) -> bool:
+    def is_clean(self, connection: Any) -> bool:
         raw = self.behind(connection)
         return self.is_finished(raw) and not raw.is_in_transaction()
 
@@ -208,7 +185,7 @@ class Asyncpg(AsyncRecipe):
     async def commit(self, connection: Any) -> bool:  # type: ignore[override]
         if self.behind(connection).is_in_transaction():  # begun by hand: `transaction()` has ended
             await self.behind(connection).execute("COMMIT")
-        return self.is_as_new(connection)
+        return self.is_clean(connection)
 
     async def roll_back(self, connection: Any) -> bool:  # type: ignore[override]
         raw = self.behind(connection)
@@ -243,7 +220,7 @@ class Aiosqlite(AsyncRecipe):
         """What is under way on its thread is not seen from here; what waits for the thread is."""
         return not self.is_closed(raw) and raw._tx.empty()
 
-    def is_as_new(self, connection: Any) -> bool:
+    def is_clean(self, connection: Any) -> bool:
         raw = self.behind(connection)
         return self.is_finished(raw) and not raw.in_transaction and self.is_as_left(raw)
 
@@ -256,7 +233,7 @@ class Aiosqlite(AsyncRecipe):
             return False
         if raw.in_transaction and not await self._is_by_hand(raw):
             await connection.commit()
-        return self.is_as_new(connection)
+        return self.is_clean(connection)
 
     async def roll_back(self, connection: Any) -> bool:  # type: ignore[override]
         raw = self.behind(connection)
@@ -316,7 +293,7 @@ class Aiomysql(AsyncRecipe):
         result = get(raw, "_result")
         return not (get(result, "unbuffered_active") is True or get(result, "has_next") is True)
 
-    def is_as_new(self, connection: Any) -> bool:
+    def is_clean(self, connection: Any) -> bool:
         raw = self.behind(connection)
         return self.is_finished(raw) and not raw.get_transaction_status() and self.is_as_left(raw)
 
@@ -335,7 +312,7 @@ class Aiomysql(AsyncRecipe):
         if get(get(raw, "_result"), "unbuffered_active") is True:
             self._refuse_unfinished(raw, "an unbuffered result was not read to its end")
         await connection.commit()
-        return self.is_as_new(connection)
+        return self.is_clean(connection)
 
     async def roll_back(self, connection: Any) -> bool:  # type: ignore[override]
         raw = self.behind(connection)
@@ -380,8 +357,8 @@ def recipe_for(connection: Any) -> AsyncRecipe:
     kind = _kind_of(raw)
     if kind is None or (kind is AsyncPsycopg and not _is_awaited(raw, "commit")):
         package = _package_of(raw)
-        if package in BLOCKING or isinstance(raw, sqlite3.Connection):
-            instead = BLOCKING.get(package, "aiosqlite")
+        if package in BLOCKING:
+            instead = BLOCKING[package]
             raise TypeError(
                 f"connect returned a connection of {package}, a blocking driver, which would stop "
                 f"the event loop: use {instead}, or `pool.Pool` with threads"

@@ -83,7 +83,7 @@ class AsyncDriver(Protocol):
     async def reset(self, connection: Any) -> bool: ...
     async def close(self, connection: Any) -> None: ...
 
-    def is_as_new(self, connection: Any) -> bool:
+    def is_clean(self, connection: Any) -> bool:
         """Whether a reset would find nothing to do, as far as that is known without asking."""
 
     def terminate(self, connection: Any) -> None:
@@ -120,7 +120,6 @@ class _Check:
         """Ticket and key, once its caller is gone."""
         self.handle: Handle | None = None
         """Then it is kept, for what is collected counts as lost."""
-        self.task: asyncio.Task[bool] | None = None
         self.alarm: asyncio.TimerHandle | None = None
 
 
@@ -441,7 +440,7 @@ class Runtime:
             return self._refuse(handle)
         loop = self.bind()
         ticket, key, connection = handle.ticket, handle.key, handle.held
-        if clean or self.driver.is_as_new(connection):
+        if clean or self.driver.is_clean(connection):
             ended = self._release(ticket, key, True)
             handle.ended = True
             return ended
@@ -674,8 +673,8 @@ class Runtime:
             self._tasks.discard(task)
 
     def _begin(self, effect: Effect) -> None:
-        """Do this job, unless it is begun (RUN-4). Its task is in the place of the effect before
-        the effect is out of the list."""
+        """Do this job, unless it is begun (RUN-4): the first who takes it out of the list does, for
+        an eager task may come here again before it is known."""
         if type(effect) is Leaked:
             assert self._loop is not None
             self._loop.call_soon(self._report, effect, context=self._context)
@@ -724,14 +723,13 @@ class Runtime:
         if self.check_timeout is not None and self.check_timeout < NEVER:
             check.alarm = loop.call_later(self.check_timeout, self._give_up_on, check)
         coroutine = self.driver.is_alive(check.connection)
-        check.task = self._start("check", coroutine, self._was_asked, check)
-        self._busy[check.key] = check.task
+        self._busy[check.key] = self._start("check", coroutine, self._was_asked, check)
 
     def _give_up_on(self, check: _Check) -> None:
         """It took too long: the connection is dead, whatever may come of it."""
-        assert check.task is not None
-        if not check.task.done():
-            check.task.cancel()
+        task = self._busy[check.key]
+        if not task.done():
+            task.cancel()
             self._answer(check, False)
 
     def _was_asked(self, task: asyncio.Task[bool], check: _Check) -> None:

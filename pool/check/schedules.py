@@ -23,7 +23,7 @@ from typing import Any
 import attrs
 
 from pool import shortcuts, waiters
-from pool.check.scheduler import Interrupted, Lock, Thread, Violated, World, frozen
+from pool.check.scheduler import Interrupted, Lock, Violated, World, frozen
 from pool.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
 from pool.errors import OpenError, PoolClosed, PoolError, PoolTimeout
 from pool.events import (
@@ -209,19 +209,7 @@ class Play:
         self.world = world = World(fine=setting.fine)
         self.driver = Driver(world, 0, setting.slow)
         self.runtime = runtime = GuardedRuntime(world, self.driver, setting.limits)
-        self.answers: dict[int, str] = {}
-        """Of each ticket: waiting, told to open, or its answer."""
-        self.said: list[list[str]] = [[] for _ in setting.threads]
-        """What each thread got through the runtime."""
-        self.lent: dict[str, int] = {}
-        """Who holds which connection, as callers see it."""
-        self.asked: dict[int, int] = {}
-        """The last ticket of each thread."""
-        self.numbers: dict[Thread | None, int] = {}
-        self.decided: tuple[Event, tuple[Effect, ...]] | None = None
-        """The last event, if its outcome is not yet the state."""
-        self.told: set[str] = set()
-        """Connections that the pool was told of."""
+        self._keep_books(len(setting.threads))
         runtime.step = self._step
         runtime._shortcuts = SeenShortcuts(self._step)
         runtime.committed = self._committed
@@ -239,6 +227,22 @@ class Play:
             self.numbers[thread] = number
         world.begin()
         world.interrupts = setting.interrupts
+
+    def _keep_books(self, count: int) -> None:
+        """What so many callers were answered, hold and say: nothing yet."""
+        self.answers: dict[int, str] = {}
+        """Of each ticket: waiting, told to open, or its answer."""
+        self.said: list[list[str]] = [[] for _ in range(count)]
+        """What each thread got through the runtime."""
+        self.lent: dict[str, int] = {}
+        """Who holds which connection, as callers see it."""
+        self.asked: dict[int, int] = {}
+        """The last ticket of each thread."""
+        self.numbers: dict[Any, int] = {}
+        self.decided: tuple[Event, tuple[Effect, ...]] | None = None
+        """The last event, if its outcome is not yet the state."""
+        self.told: set[str] = set()
+        """Connections that the pool was told of."""
 
     def _fill(self) -> None:
         """Before anybody comes: connections that rest in the pool, and such as are held."""
@@ -267,6 +271,11 @@ class Play:
             if not isinstance(error, Interrupted):
                 self._refused(error)
             return None
+        self._got(handle)
+        return handle
+
+    def _got(self, handle: Handle) -> None:
+        """Hold it: it is what this ticket was answered, and nobody else's."""
         connection = handle.connection
         if connection in self.lent:
             self.world.fail("Exclusive", f"{connection} was lent to two callers")
@@ -274,7 +283,6 @@ class Play:
             self.world.fail("Answered", f"got {connection}, was {self.answers.get(handle.ticket)}")
         self.lent[connection] = self.number
         self.mine.append(connection)
-        return handle
 
     def give_back(self, handle: Handle, end: Callable[[Handle], bool]) -> None:
         """Release or discard it."""

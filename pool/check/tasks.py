@@ -120,7 +120,7 @@ class Driver:
         await self._use("reset", connection)
         return connection in self.alive
 
-    def is_as_new(self, connection: str) -> bool:
+    def is_clean(self, connection: str) -> bool:
         return not self.resets
 
     async def close(self, connection: str) -> None:
@@ -189,13 +189,7 @@ class TaskPlay(Play):
         self.world = world = LoopWorld()  # type: ignore[abstract]
         self.driver = Driver(world, setting)
         self.runtime = runtime = WatchedRuntime(world, self.driver, setting)
-        self.answers: dict[int, str] = {}
-        self.said: list[list[str]] = [[] for _ in setting.tasks]
-        self.lent: dict[str, int] = {}
-        self.asked: dict[int, int] = {}
-        self.numbers: dict[Any, int] = {}
-        self.decided: tuple[Event, tuple[Effect, ...]] | None = None
-        self.told: set[str] = set()
+        self._keep_books(len(setting.tasks))
         runtime.step = self._step
         runtime._shortcuts = SeenShortcuts(self._step)
         runtime.committed = self._committed
@@ -246,13 +240,7 @@ class TaskPlay(Play):
         except asyncio.CancelledError:
             self.mine.append("cancelled")
             raise
-        connection = handle.connection
-        if connection in self.lent:
-            self.world.fail("Exclusive", f"{connection} was lent to two tasks")
-        if self.answers.get(handle.ticket) != f"granted {connection}":
-            self.world.fail("Answered", f"got {connection}, was {self.answers.get(handle.ticket)}")
-        self.lent[connection] = self.number
-        self.mine.append(connection)
+        self._got(handle)
         return handle
 
     def _refused(self, error: PoolError | Away) -> None:

@@ -16,7 +16,6 @@ from peewee import ImproperlyConfigured, InterfaceError, OperationalError
 from playhouse import pwasyncio
 
 from pool.aio import Lease, OpenError, Pool, PoolClosed, PoolError
-from pool.aio.api import Pool as _Pool
 from pool.holders import Holding
 from pool.listeners import Kind, Listener
 from pool.statistics import Statistics
@@ -78,7 +77,7 @@ class PooledAsync(pwasyncio.AsyncDatabaseMixin):  # type: ignore[misc]
         return self._pool
 
     async def _create_pool_async(self) -> Any:
-        return _Pool(self._purepool_connect, **self._purepool_settings())
+        return Pool(self._purepool_connect, **self._purepool_settings())
 
     async def _pool_acquire(self, pool: Pool[Any]) -> Any:
         try:
