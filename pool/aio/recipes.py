@@ -31,10 +31,6 @@ class AsyncRecipe(Recipe):
 
     __slots__ = ()
 
-    def remember(self, connection: Any) -> None:
-        super().remember(connection)
-        self.has_transactions = has_method(connection, "rollback")
-
     def is_clean(self, connection: Any) -> bool:
         """Whether a reset would find nothing to do."""
         return not self.has_transactions
@@ -363,7 +359,9 @@ def recipe_for(connection: Any) -> AsyncRecipe:
                 f"connect returned a connection of {package}, a blocking driver, which would stop "
                 f"the event loop: use {instead}, or `pool.Pool` with threads"
             )
-        return AsyncRecipe()
+        recipe = AsyncRecipe()
+        recipe.has_transactions = has_method(connection, "rollback")
+        return recipe
     return kind(path or ())
 
 

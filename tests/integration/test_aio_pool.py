@@ -154,6 +154,20 @@ def test_a_block_commits_or_rolls_back(loop_run: Callable[[Main], Any]) -> None:
     loop_run(main)
 
 
+def test_what_configure_leaves_open_is_committed() -> None:
+    """Of an unknown driver, too."""
+
+    async def configure(connection: Connection) -> None:
+        connection.said.append("configure")
+
+    async def main() -> None:
+        pool: Pool[Connection] = Pool(connect, max_size=1, configure=configure)
+        async with pool, pool.connection() as connection:
+            assert connection.said == ["configure", "commit"]
+
+    asyncio.run(main())
+
+
 def test_a_lease_is_fenced_off(loop_run: Callable[[Main], Any]) -> None:
     async def main() -> None:
         async with Pool(connect, max_size=1) as pool:
