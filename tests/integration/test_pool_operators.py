@@ -22,8 +22,8 @@ from tests.integration.drivers import PATIENCE, Call, Connection, Gate, nothing,
 from tests.integration.pools import Scripted, scripted
 
 FAR = 1000.0
-TRIES = 100
-"""Threads that are started until the system gives one the number of a thread that has ended."""
+TRIES = 30
+"""Threads that are alive together, so that each number that is free has to be given."""
 
 SCENES = 50
 """Threads that take a connection and end, until the number of one is used again."""
@@ -90,18 +90,26 @@ def test_a_number_that_is_used_again_blames_nobody(start: Callable[[Any], int]) 
 def what_is_told_to(number: int, pool: Scripted) -> str | None:
     """What a thread with that number is told when it is refused; None if no new one gets it."""
     told: list[str] = []
+    over = threading.Event()
+    threads = []
 
-    def innocent() -> None:
+    def innocent(begun: threading.Event) -> None:
         if threading.get_ident() == number:
             told.append(refused(pool))
+        begun.set()
+        over.wait(PATIENCE)
 
     for _ in range(TRIES):
-        thread = threading.Thread(target=innocent, name="the innocent")
-        thread.start()
-        thread.join(PATIENCE)
+        begun = threading.Event()
+        threads.append(threading.Thread(target=innocent, name="the innocent", args=(begun,)))
+        threads[-1].start()
+        assert begun.wait(PATIENCE)
         if told:
-            return told[0]
-    return None
+            break
+    over.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    return told[0] if told else None
 
 
 def test_the_name_is_that_of_the_time_when_it_was_taken() -> None:
