@@ -25,6 +25,7 @@ import os
 import sys
 import threading
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -208,8 +209,8 @@ def holdings(state: State, now: float, most: int | None = None) -> list[Holding]
     ranking = _ranking(state.in_use)
     chosen = ranking.longest
     if most is not None:
-        mine = ranking.of(askers())
-        # All that is another's may come after all that is this thread's.
+        # A few, though it may hold many; and then all there are of it are no more than a few.
+        mine = list(itertools.islice(ranking.of(askers()), most))
         others = (key for key in chosen if key not in mine)
         chosen = list(itertools.islice(itertools.chain(mine, others), most))
     return [_holding(state, key, now) for key in chosen]
@@ -223,15 +224,15 @@ class _Ranking:
         self.in_use = weakref.ref(in_use)
         leases = sorted(in_use.items(), key=lambda item: (item[1].checked_out, item[0]))
         self.longest = [key for key, _ in leases]
-        self._by_thread: dict[int, dict[int, None]] = {}
+        self._by_thread: dict[int, list[int]] = {}
         """By the `id` of the reference to a thread, which lives as long as its leases do."""
         for key, lease in leases:
             if taker := _taker(lease.owner):
-                self._by_thread.setdefault(id(taker.thread), {})[key] = None
+                self._by_thread.setdefault(id(taker.thread), []).append(key)
 
-    def of(self, takers: list[weakref.ref[Any]]) -> dict[int, None]:
+    def of(self, takers: list[weakref.ref[Any]]) -> Iterator[int]:
         """Keys of what these have taken, each one's in the same order."""
-        return {key: None for one in takers for key in self._by_thread.get(id(one), ())}
+        return (key for one in takers for key in self._by_thread.get(id(one), ()))
 
 
 _last: list[_Ranking] = []
@@ -248,12 +249,8 @@ def _ranking(in_use: Map[int, Lease]) -> _Ranking:
 
 def taken_here(state: State) -> Any:
     """The owner of a connection that the thread that asks has taken, or None."""
-    here = [id(one) for one in askers()]
-    for lease in state.in_use.values():
-        taker = _taker(lease.owner)
-        if taker is not None and id(taker.thread) in here:
-            return lease.owner
-    return None
+    key = next(_ranking(state.in_use).of(askers()), None)
+    return None if key is None else state.in_use[key].owner
 
 
 def _taker(owner: Any) -> Taker | None:

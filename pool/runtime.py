@@ -317,7 +317,7 @@ class Runtime:
                 return handle
             deadline = self._monotonic() + timeout if timeout else None
             if taken is None:
-                _, key, connection, rested = self._follow(cell, deadline, timeout)
+                _, key, connection, rested = self._follow(handle, cell, deadline, timeout)
             while True:
                 handle.key, handle.held = key, connection
                 if rested is None or rested < self.check_after:
@@ -347,7 +347,7 @@ class Runtime:
                         self.callers.discard(me)
                     return self.acquire(left, owner, handle)
                 handle.key = 0
-                _, key, connection, rested = self._follow(cell, deadline, timeout)
+                _, key, connection, rested = self._follow(handle, cell, deadline, timeout)
         except BaseException:
             try:
                 self._abort()
@@ -358,7 +358,9 @@ class Runtime:
             if me is not None:
                 self.callers.discard(me)
 
-    def _follow(self, cell: Cell, deadline: float | None, timeout: float | None) -> Grant:
+    def _follow(
+        self, handle: Handle, cell: Cell, deadline: float | None, timeout: float | None
+    ) -> Grant:
         """Do what the cell says until it says that there is a connection, or that there is none
         (RUN-6)."""
         if cell.answer is None:
@@ -370,6 +372,7 @@ class Runtime:
             if type(answer) is Open:
                 self._connect(cell.ticket)
             elif type(answer) is Refuse:
+                handle.ticket = 0  # there is nothing left to be given up
                 if answer.reason == "exhausted" and timeout != 0:
                     raise PoolReentered(f"no connection to be had at once: {WITHIN}")
                 raise error_for(answer, self.state, timeout, self.clock())

@@ -368,6 +368,7 @@ class Runtime:
                     await cell.future  # type: ignore[misc]  # not None where no answer is
                 answer, cell.answer = cell.answer, None
                 if type(answer) is Refuse:
+                    handle.ticket = 0  # there is nothing left to be given up
                     raise error_for(answer, self.state, timeout, self.clock())
                 assert type(answer) is Grant
                 handle.key, handle.held = answer.key, answer.connection

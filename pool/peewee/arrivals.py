@@ -127,7 +127,7 @@ class Arrivals:
                 except MaxConnectionsExceeded:
                     leases.give_up_arrival()  # of a hook that has refused behind ours
                 if place is not None and not answered:
-                    if not self._park(place.cell, patience, deadline):
+                    if not self._park(place, patience, deadline):
                         self._leave(arrival)  # `dispose()` was called: it begins again
                         self._queue(arrival)
                 elif arrival.reached and not arrival.got:
@@ -167,10 +167,10 @@ class Arrivals:
             raise
         return place
 
-    def _park(self, cell: Cell, patience: float | None, deadline: float | None) -> bool:
+    def _park(self, place: Place, patience: float | None, deadline: float | None) -> bool:
         """Until there is something to take. False if this has to begin anew. Raises
         `MaxConnectionsExceeded` at the deadline."""
-        runtime, adapter = self._runtime, self._adapter
+        runtime, adapter, cell = self._runtime, self._adapter, place.cell
         while cell.answer is None:
             left = -1.0 if deadline is None else deadline - time.monotonic()
             if deadline is not None and left <= 0:
@@ -183,6 +183,7 @@ class Arrivals:
         answer = cell.answer
         if type(answer) is not Refuse:
             return True
+        place.handle.ticket = 0  # there is nothing left to be given up
         if answer.reason == "forked":
             return False
         error = error_for(answer, runtime.state, patience, runtime.clock())

@@ -12,7 +12,7 @@ import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from tests.integration.drivers import PATIENCE, Call, Connection, Gate, nothing,
 from tests.integration.pools import Scripted, scripted
 
 FAR = 1000.0
+BRIEFLY = 0.001
 TRIES = 30
 """Threads that are alive together, so that each number that is free has to be given."""
 
@@ -200,43 +201,70 @@ def idle_threads(count: int) -> Iterator[None]:
         thread.join()
 
 
-def cost_of_a_refusal(pool: Pool[Any]) -> int:
-    """In calls, which can be counted, and not in time, which depends on who else is at work."""
-    calls: list[object] = []
-    sys.setprofile(lambda frame, event, _: calls.append(event))
-    with pytest.raises(PoolTimeout):
-        pool.acquire(0)
-    sys.setprofile(None)
-    return len(calls)
+class Steps:
+    """Counts what the interpreter does in this thread: its own steps, and calls of functions in C.
+    Not the time, which depends on who else is at work."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def step(self, frame: Any, event: str, _: object) -> Any:
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        self.count += event == "opcode"
+        return self.step
+
+    def call(self, frame: Any, event: str, _: object) -> None:
+        self.count += event == "c_call"
+
+
+def cost_of_a_refusal(pool: Pool[Any], timeout: float = 0) -> int:
+    steps = Steps()
+    before = sys.gettrace()
+    sys.settrace(steps.step)
+    sys.setprofile(steps.call)
+    try:
+        with suppress(PoolTimeout):
+            pool.acquire(timeout)
+            pytest.fail("it was not refused")
+    finally:
+        sys.setprofile(None)
+        sys.settrace(before)
+    return steps.count
+
+
+@contextmanager
+def exhausted(size: int) -> Iterator[Pool[Any]]:
+    """All that there is is held by this thread."""
+    numbers = itertools.count(1)
+    with (
+        Pool(
+            lambda: Connection(next(numbers)), max_size=size, opener="caller", close=nothing
+        ) as pool,
+        ExitStack() as stack,
+    ):
+        for _ in range(size):
+            stack.enter_context(pool.acquire())
+        yield pool
 
 
 def test_what_a_refusal_costs_is_the_same_among_many_threads() -> None:
-    with scripted(5, opener="caller") as pool, ExitStack() as stack:
-        for _ in range(5):
-            stack.enter_context(pool.acquire())
+    with exhausted(5) as pool:
         cost_of_a_refusal(pool)
         few = cost_of_a_refusal(pool)
         with idle_threads(100):
-            assert cost_of_a_refusal(pool) == few
+            assert cost_of_a_refusal(pool) == few > 100
 
 
-def test_what_a_refusal_costs_is_the_same_among_many_holders() -> None:
+@pytest.mark.parametrize("timeout", [0, BRIEFLY])
+def test_what_a_refusal_costs_is_the_same_among_many_holders(timeout: float) -> None:
     """As long as nobody takes or returns, who holds what need not be found out again."""
 
     def cost(size: int) -> int:
-        numbers = itertools.count(1)
-        with (
-            Pool(
-                lambda: Connection(next(numbers)), max_size=size, opener="caller", close=nothing
-            ) as pool,
-            ExitStack() as stack,
-        ):
-            for _ in range(size):
-                stack.enter_context(pool.acquire())
-            cost_of_a_refusal(pool)
-            return cost_of_a_refusal(pool)
+        with exhausted(size) as pool:
+            cost_of_a_refusal(pool, timeout)
+            return cost_of_a_refusal(pool, timeout)
 
-    assert cost(200) < 1.2 * cost(20)
+    assert 100 < cost(1000) < 1.2 * cost(50)
 
 
 def test_those_named_are_those_who_hold_now() -> None:

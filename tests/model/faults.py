@@ -26,7 +26,9 @@ Fault = Callable[[pytest.MonkeyPatch], None]
 def trusts_the_wait(patch: pytest.MonkeyPatch) -> None:
     """A wait that ended by time is a refusal, whatever the state says."""
 
-    def follow(self: Runtime, cell: Cell, deadline: float | None, timeout: float | None) -> Any:
+    def follow(
+        self: Runtime, handle: Any, cell: Cell, deadline: float | None, timeout: float | None
+    ) -> Any:
         while not isinstance(cell.answer, Grant):
             if isinstance(cell.answer, Open):
                 self._connect(cell.ticket)
