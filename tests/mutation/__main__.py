@@ -56,7 +56,9 @@ FILES = [
         f"pool/peewee/{name}.py"
         for name in ("database", "arrivals", "closing", "leases", "adapter")
     ),
-    *(f"pool/peewee/{name}.py" for name in ("mirror", "settings", "__init__")),
+    *(f"pool/peewee/{name}.py" for name in ("mirror", "settings", "__init__", "aio")),
+    *(f"pool/aio/{name}.py" for name in ("runtime", "api", "lease", "callables", "recipes")),
+    *(f"pool/aio/{name}.py" for name in ("holders", "exits", "__init__")),
 ]
 """What is not pure and no tool, and what helpers alone use. The pure core has `make mutation`."""
 

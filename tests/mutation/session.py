@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.mutation.mutants import Place, plant, statements
+from tests.mutation.mutants import Definition, Place, plant, statements
 
 BUILD = Path("build/mutation").absolute()
 
@@ -239,7 +239,7 @@ class Probes:
         builtins._hit = hit  # type: ignore[attr-defined]
         for path in sorted({place.file for place in self.places}):
             tree = ast.parse(next(p.text for p in self.places if p.file == path))
-            definitions = {n.lineno: n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+            definitions = {n.lineno: n for n in ast.walk(tree) if isinstance(n, Definition)}
             mine = [place for place in self.places if place.file == path]
             for place in mine:
                 node = definitions[place.node.lineno]
