@@ -24,8 +24,8 @@ class Log:
     def debug(self, message: str, *values: object, exc_info: Trouble = False) -> None:
         self._log(logging.DEBUG, message, values, exc_info)
 
-    def info(self, message: str, *values: object, exc_info: Trouble = False) -> None:
-        self._log(logging.INFO, message, values, exc_info)
+    def info(self, message: str, *values: object) -> None:
+        self._log(logging.INFO, message, values, None)
 
     def warning(self, message: str, *values: object, exc_info: Trouble = False) -> None:
         self._log(logging.WARNING, message, values, exc_info)

@@ -8,11 +8,19 @@ also made on purpose, so that every version shows it.
 
 from __future__ import annotations
 
+import gc
+import logging
 import sys
+import threading
+import weakref
+from typing import Any
 
+import attrs
 import pytest
 
-from tests.integration.drivers import run_script
+from pool import exits
+from tests.integration.drivers import FOR_EVER, Gate, run_script, soon, until
+from tests.integration.pools import Scripted, scripted
 
 OPENERS = pytest.mark.parametrize("opener", ["caller", "background"])
 THREADS = pytest.mark.parametrize("threads", ["threads at exit", "no threads at exit"])
@@ -143,6 +151,106 @@ atexit.register(last)
 """
     )
     assert output == "1\n"
+
+
+# ---------------------------------------------------------------- the handler itself
+
+
+@pytest.fixture
+def ending(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The handler, with no other pool in this program than those that begin now."""
+    monkeypatch.setattr(exits, "_runtimes", weakref.WeakSet())
+    return exits.close_what_is_idle
+
+
+@OPENERS
+def test_the_handler_closes_what_is_idle_and_nothing_else(opener: str, ending: Any) -> None:
+    settings: dict[str, Any] = {"min_idle": 2} if opener == "background" else {}
+    with scripted(3, opener=opener, **settings) as pool, scripted(1, opener=opener) as other:
+        lent = pool.acquire()
+        pool.acquire().release()
+        other.acquire().release()
+        until(lambda: pool.statistics().idle >= 1 and not pool.statistics().opening)
+        idle = pool.statistics().idle
+        limits = pool.runtime.state.limits
+        ending()
+        assert [c.closed for c in pool.driver.opened].count(1) == idle
+        assert lent.connection.closed == 0
+        assert pool.runtime.state.limits == attrs.evolve(limits, min_idle=0)
+        assert (pool.statistics().idle, pool.statistics().opening) == (0, 0)
+        assert [c.closed for c in other.driver.opened] == [1], "each pool's"
+        lent.release()
+        pool.acquire().release()  # the handlers still to come may use it
+
+
+def test_the_handler_waits_for_what_is_being_closed(
+    ending: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not leave its driver in the middle of its last words."""
+    monkeypatch.setattr(exits, "PATIENCE", FOR_EVER)
+    with scripted(1, opener="background") as pool:
+        gate = pool.driver.on_close = Gate()
+        pool.acquire().release()
+        handler = threading.Thread(target=ending, daemon=True)
+        handler.start()
+        until(lambda: gate.standing == 1)
+        until(lambda: len(pool.runtime.onlookers) == 1)
+        assert handler.is_alive()
+        gate.open()
+        with soon():
+            handler.join()
+
+
+@pytest.mark.parametrize("patience", [0.0, 0.2])
+def test_the_handler_does_not_wait_for_ever(
+    patience: float, ending: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exits, "PATIENCE", patience)
+    with scripted(1, opener="background") as pool:
+        gate = pool.driver.on_close = Gate()
+        pool.acquire().release()
+        with soon():
+            ending()
+        until(lambda: gate.standing == 1)
+        gate.open()
+
+
+def test_the_handler_goes_on_to_the_other_pools(
+    ending: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong: Any = None
+    plain = exits._close_idle
+
+    def close(runtime: Any) -> None:
+        if runtime is wrong:
+            raise OSError("no more of that")
+        plain(runtime)
+
+    monkeypatch.setattr(exits, "_close_idle", close)
+    with scripted(1, opener="caller") as pool, scripted(1, opener="caller") as broken:
+        for one in (broken, pool):
+            wrong = one.runtime
+            for each in (pool, broken):
+                each.acquire().release()
+            caplog.clear()
+            ending()
+            (record,) = caplog.records
+            assert record.levelno == logging.WARNING
+            assert "at exit" in record.getMessage()
+            assert record.exc_info is not None
+            assert "no more of that" in str(record.exc_info[1])
+            assert [each.statistics().idle for each in (pool, broken)].count(0) == 1
+
+
+def test_a_pool_that_is_gone_or_closed_is_left_alone(ending: Any) -> None:
+    gone = Scripted(1, opener="caller")
+    with scripted(1, opener="caller") as pool:
+        pool.close()
+        before = pool.runtime.state
+        del gone
+        gc.collect()
+        ending()
+        assert pool.runtime.state is before
 
 
 INSIDE = """

@@ -16,6 +16,8 @@ import pytest
 import pool as package
 from pool import OpenError, PoolClosed, PoolTimeout
 from pool.journal import UNREACHED, Journal
+from pool.log import logger
+from pool.meant import LENDING, OF_CONNECTIONS, RETURNING
 from tests.integration.drivers import FOR_EVER, PATIENCE, until
 from tests.integration.pools import Scripted, scripted
 
@@ -285,3 +287,67 @@ def test_what_was_meant() -> None:
         with pytest.raises(AttributeError, match="for a block"):
             pool.connection().execute("select 1")  # type: ignore[attr-defined]
         assert not hasattr(pool.connection(), "commit")
+
+
+@pytest.mark.parametrize("name", [*OF_CONNECTIONS, *LENDING, *RETURNING])
+def test_each_name_says_where_it_is_to_be_found(name: str) -> None:
+    """As it is asked for, and as it is set, which would be for nothing."""
+    with scripted(1) as pool, pool.acquire() as lease:
+        of_connections = [lease, pool.connection()] if name in OF_CONNECTIONS else []
+        for thing in [pool, *of_connections]:
+            text = rf"^an? {type(thing).__name__} has no '{name}': \w.*"
+            with pytest.raises(AttributeError, match=text):
+                getattr(thing, name)
+            if thing is not pool:
+                with pytest.raises(AttributeError, match=text):
+                    setattr(thing, name, None)
+
+
+# ---------------------------------------------------------------- the logger
+
+
+def test_a_record_names_the_line_that_logged_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "pool")
+    for method in ("debug", "info", "warning", "error"):
+        getattr(logger, method)("%s went wrong", "it")
+    assert [record.funcName for record in caplog.records] == [
+        test_a_record_names_the_line_that_logged_it.__name__
+    ] * 4
+    assert [record.levelname for record in caplog.records] == ["DEBUG", "INFO", "WARNING", "ERROR"]
+    assert not any(record.exc_info for record in caplog.records)
+    assert {record.getMessage() for record in caplog.records} == {"it went wrong"}
+
+
+@pytest.mark.parametrize("method", ["debug", "warning", "error"])
+def test_a_traceback_is_shown_where_one_is_asked_for(
+    method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "pool")
+    try:
+        raise LookupError("handled")
+    except LookupError as error:
+        getattr(logger, method)("without")
+        getattr(logger, method)("the one that is handled", exc_info=True)
+        getattr(logger, method)("this one", exc_info=OSError("another"))
+        handled = error
+    without, with_it, another = caplog.records
+    assert not without.exc_info
+    assert with_it.exc_info is not None
+    assert with_it.exc_info[1] is handled
+    assert another.exc_info is not None
+    assert isinstance(another.exc_info[1], OSError)
+
+
+def test_a_filter_that_raises_costs_a_line_and_no_more() -> None:
+    asked = []
+
+    def fail(record: logging.LogRecord) -> bool:
+        asked.append(record)
+        raise RuntimeError("of the program's filter")
+
+    logging.getLogger("pool").addFilter(fail)
+    try:
+        logger.warning("nobody will read this")
+    finally:
+        logging.getLogger("pool").removeFilter(fail)
+    assert len(asked) == 1

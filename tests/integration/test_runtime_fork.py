@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,12 +18,14 @@ from typing import Any
 
 import pytest
 
-from pool import Limits, Shutdown
+from pool import Limits, Shutdown, forks
+from pool.effects import Close, Grant
 from pool.errors import PoolTimeout
 from pool.runtime import Runtime
 from tests.integration.drivers import (
     FOR_EVER,
     Call,
+    Connection,
     Gate,
     ScriptedDriver,
     assert_sound,
@@ -254,3 +257,24 @@ def test_tickets_are_not_used_again(runtime: Any) -> None:
 
     assert in_child(child) == "1"
     runtime.release(handle)
+
+
+def test_what_is_the_parents_is_never_collected(runtime: Any) -> None:
+    """What is idle, what is lent and what was to be closed: a finalizer would say goodbye to the
+    server on the wire that the parent uses."""
+    kept = runtime.acquire(FOR_EVER)
+    turn(runtime)
+    state = runtime.state
+
+    def child() -> str:
+        closing, other = Connection(8), Connection(9)
+        connections = [*forks.connections_of(state), closing]
+        assert len(connections) == 3
+        before = [sys.getrefcount(connection) for connection in (*connections, other)]
+        forks.keep_for_ever(state, [Close(8, closing, "closed"), Grant(1, 9, other, None)])
+        after = [sys.getrefcount(connection) for connection in (*connections, other)]
+        assert [now - then for then, now in zip(before, after, strict=True)] == [1, 1, 1, 0]
+        return "well"
+
+    assert in_child(child) == "well"
+    runtime.release(kept)

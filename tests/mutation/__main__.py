@@ -289,6 +289,9 @@ class Mutation:
         if mutant.place.title not in self.probed:  # it has changed since: whatever reached it
             known = [self.numbers_of(f"{mutant.place.title}|"), self.numbers_of(mutant.place.start)]
             numbers = known[0] & self.hits or known[1]
+        elif (mutant.place.file, mutant.place.first) in self.early and not numbers & self.hits:
+            # It ran before there were probes: what reaches the rest of its class, or of its file.
+            numbers = self.numbers_of(mutant.place.start)
         reach = [n for n, t in tests.items() if t["good"] and self.reached[n] & numbers]
         # Of two that are as quick, first the one that is about less; and one set of parameters of
         # each test before the others.
