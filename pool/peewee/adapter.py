@@ -163,7 +163,7 @@ class Adapter:
             arrival.got = True
         connection = handle.held
         if handle is not leases.first:
-            leases.others[id(connection)] = handle
+            leases.keep(handle)
         return connection
 
     def patience(self) -> float | None:

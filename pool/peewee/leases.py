@@ -67,7 +67,10 @@ class Leases:
         return self.others.pop(id(connection), None) if self.others else None
 
     def keep(self, handle: Handle) -> None:
-        if handle is not self.first:
+        first = self.first
+        if handle is not first:
+            if first.held is handle.held:  # its lease was taken away by hand: lent again, to us
+                first.ended, first.held = True, None
             self.others[id(handle.held)] = handle
 
     def give_up_arrival(self) -> None:

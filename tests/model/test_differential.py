@@ -124,6 +124,13 @@ BEGINNINGS: list[list[tuple[Any, ...]]] = [
     [CONNECT, ("take_out_of_use", 1, False)],
     [CONNECT, ("close",)],
     [CONNECT, ("put_in_use", 0.0, None)],
+    [CONNECT, ("take_out_of_use", 1, True), ("step_aside", False), CONNECT],
+    [CONNECT, ("take_out_of_use", 1, True), ("step_aside", True), CONNECT],
+    [CONNECT, ("take_out_of_use", 1, True), ("step_aside", False)],
+    [
+        *[CONNECT, ("step_aside", False), CONNECT, ("take_out_of_use", 2, True)],
+        *[("give_back", 1, True), ("step_aside", False), CONNECT],
+    ],
 ]
 MIDDLES: list[list[tuple[Any, ...]]] = [
     [STALE],
@@ -143,6 +150,7 @@ ENDS: list[list[tuple[Any, ...]]] = [
     [("give_back", 1, False)],
     [("give_back", 1, False), ("manual_close",)],
     [("give_back", 2, True)],
+    [("manual_close",), ("give_back", 2, True)],
     [("close",), ("give_back", 1, True)],
 ]
 
