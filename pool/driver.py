@@ -6,6 +6,8 @@ functions of a user, a peewee database, a script; and a scheduler that tries eve
 
 from __future__ import annotations
 
+import _thread
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -59,14 +61,28 @@ class Sync:
     def start(target: Callable[[], object], name: str) -> None:
         """Start a helper's thread; `RuntimeError` if there can be none. It is a daemon but where a
         subinterpreter has none: that waits for its threads first, then comes what is done at its
-        exit, and a thread that begins later would outlive it."""
+        exit, and a thread that begins later would outlive it.
+
+        May be interrupted anywhere by an exception. `threading.Thread.start` may not: from Python
+        3.14 on one that comes as it takes a lock leaves that locked, and no thread of the program
+        ever starts again. So a daemon is started by the one call below, before or after which it
+        comes; since 3.13 what `threading` keeps of such a thread goes when it ends."""
         try:
             thread = threading.Thread(target=target, name=name, daemon=True)
         except RuntimeError:
             if is_ending():
                 raise
             thread = threading.Thread(target=target, name=name, daemon=False)
-        thread.start()
+        if thread.daemon and sys.version_info >= (3, 13):
+            _thread.start_new_thread(_begin, (thread,))
+        else:
+            thread.start()
+
+
+def _begin(thread: threading.Thread) -> None:
+    """What this one is for, on the thread that it is called by, which is shown under its name."""
+    threading.current_thread().name = thread.name
+    thread.run()
 
 
 def is_ending() -> bool:

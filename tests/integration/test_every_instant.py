@@ -8,6 +8,7 @@ not is named.
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import dis
 import heapq
@@ -24,11 +25,13 @@ from playhouse.pool import MaxConnectionsExceeded
 
 import pool
 from pool import Limits, PoolTimeout
+from pool.driver import Sync
 from pool.record import Recorder
 from pool.runtime import Runtime
 from tests.integration.databases import scripted as scripted_database
 from tests.integration.drivers import (
     FOR_EVER,
+    PATIENCE,
     Call,
     ScriptedDriver,
     Storm,
@@ -344,6 +347,30 @@ def test_peewee(warm: bool, work: Callable[[Any], None]) -> None:
         assert database.driver.mistakes == []
 
     assert every_instant(prepare, check) > 10
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 13), reason="there the new thread may be lost, but no lock is"
+)
+def test_a_helper_that_is_to_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a caller, for a check. In the standard library's code, too: no lock of `threading` may be
+    left behind, or no thread of the program would ever start again."""
+    monkeypatch.setattr("tests.integration.instants.POOL", (POOL, threading.__file__))
+    begun: list[str] = []
+
+    def prepare() -> Callable[[], Any]:
+        return lambda: Sync.start(
+            lambda: begun.append(threading.current_thread().name), "purepool check"
+        )
+
+    def check() -> None:
+        well = threading.Lock()
+        well.acquire()
+        _thread.start_new_thread(lambda: (threading.enumerate(), well.release()), ())
+        assert well.acquire(timeout=PATIENCE), "a lock of threading is locked"
+
+    assert every_instant(prepare, check) > 3
+    until(lambda: begun.count("purepool check") == len(begun) > 1)
 
 
 # ---------------------------------------------------------------- the check is checked

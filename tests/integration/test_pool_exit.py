@@ -54,6 +54,8 @@ def no_threads(*_, **__):
     raise RuntimeError("can't create new thread at interpreter shutdown")
 
 def end_of_threads():
+    import _thread
+    _thread.start_new_thread = no_threads
     for name in ("_start_new_thread", "_start_joinable_thread"):  # before Python 3.13, and since
         if hasattr(threading, name):
             setattr(threading, name, no_threads)
@@ -136,13 +138,13 @@ def test_sqlite3_at_exit_without_threads() -> None:
     any more."""
     output = run_script(
         """
-import atexit, sqlite3, threading
+import _thread, atexit, sqlite3, threading
 from pool import Pool
 
 def last():
-    def start(thread):
+    def start(*_):
         raise RuntimeError("can't create new thread at interpreter shutdown")
-    threading.Thread.start = start
+    threading.Thread.start = _thread.start_new_thread = start
     with pool.connection(60) as connection:
         print(*connection.execute("select 1").fetchone())
 

@@ -7,6 +7,7 @@ timeout is seen where everything else it could end with never comes.
 
 from __future__ import annotations
 
+import _thread
 import logging
 import threading
 from collections.abc import Callable
@@ -782,10 +783,11 @@ def test_no_threads_without_need(monkeypatch: pytest.MonkeyPatch) -> None:
     """`opener="caller"` starts no thread, whatever is asked of the pool; and it looks after
     leaks, rest and age when it is used."""
 
-    def refuse(_: threading.Thread) -> None:
+    def refuse(*_: object) -> None:
         raise AssertionError("a thread was started")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
     heard: list[Notice] = []
     with scripted(
         3,

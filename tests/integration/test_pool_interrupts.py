@@ -184,16 +184,9 @@ def test_signals_at_random_microseconds(opener: str) -> None:
     handler = signal.signal(signal.SIGALRM, strike)
     try:
         stormy = opener == "caller"
-        # From 3.14 on the interpreter raises between the two halves of `with lock`, and one who is
-        # struck so in `Thread.start` leaves a lock of `threading` behind that is for ever taken:
-        # then the struck caller is to start none, so helpers check nothing.
-        breaks = opener == "background" and sys.version_info >= (3, 14)
-        check_after = 1000.0 if breaks else 0.0
         with scripted(
-            SIZE, stormy=stormy, opener=opener, max_opening=None, check_after=check_after
+            SIZE, stormy=stormy, opener=opener, max_opening=None, check_after=0.0
         ) as pool:
-            if breaks:
-                is_whole(pool, SIZE)  # the watch is started before it storms
             for seed in SEEDS:
                 company = Company(pool, 3)
                 suffer(pool, random.Random(seed), thrown, HITS // len(SEEDS) // 2)
