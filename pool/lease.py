@@ -57,10 +57,15 @@ class Lease(Handle, Generic[Connection]):
 
         False if there was nothing to give back: it was given back before, or it belongs to the
         parent of this process."""
-        driver: Any = self.runtime.driver
+        runtime = self.runtime
+        driver: Any = runtime.driver
         if self.ended or self.ticket < driver.first_ticket:
             return self._forget()
-        return self._give_back(driver)
+        if driver.watches_returns:
+            driver.returned(self)
+        released = runtime.release(self)
+        self.held = None
+        return released
 
     def discard(self) -> bool:
         """Have the connection closed instead of lent again. False as with `release`."""
@@ -71,13 +76,6 @@ class Lease(Handle, Generic[Connection]):
         self.held = None
         driver.end_leak(self.key)
         return discarded
-
-    def _give_back(self, driver: Any) -> bool:
-        if driver.watches_returns:
-            driver.returned(self)
-        released = self.runtime.release(self)
-        self.held = None
-        return released
 
     def _forget(self) -> bool:
         self.ended, self.held = True, None
@@ -138,7 +136,7 @@ class Borrowing(Lease[Connection]):
             except BaseException as failure:
                 super().__exit__(type(failure), failure, None)
                 raise
-            # As `_give_back`, written out, for this is one half of every block.
+            # As `release`, written out, for this is one half of every block.
             if driver.watches_returns:
                 clean = driver.returned(self) and clean  # who was told may have used it
             self.runtime.release(self, clean)
