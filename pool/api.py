@@ -48,7 +48,7 @@ class Pool(Face[Connection]):
     """Connections that are made by `connect` and lent to one caller at a time. Thread-safe.
 
     `connect` is a function without parameters that returns a new connection, of any kind; sqlite3,
-    psycopg, psycopg2 and pymysql are recognised. Times are in seconds.
+    psycopg, psycopg2, pymysql, mysql.connector and mariadb are recognised. Times are in seconds.
 
     * `max_size`: most connections idle, in use and being opened; None for no limit.
     * `min_idle`: idle connections to keep ready; needs `opener="background"`.

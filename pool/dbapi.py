@@ -558,7 +558,47 @@ def _ask(raw: Any, ask: Any) -> bool:
     return True
 
 
-class PyMySQL(Known):
+class MySQL(Known):
+    """What the drivers for MySQL and MariaDB have in common: whether a transaction is open is known
+    to the server alone, but in autocommit. (A statement that failed may have begun one, and what
+    the server says of an error has no status.)"""
+
+    __slots__ = ()
+
+    def is_clean(self, connection: Any) -> bool:
+        return False
+
+    def is_read(self, raw: Any) -> bool:
+        """Whether no result is left that has to be read before anything else can be sent."""
+        return True
+
+    def is_in_transaction(self, raw: Any) -> bool:
+        """As the server said last."""
+        return False
+
+    def commit(self, connection: Any) -> bool:
+        raw = self.behind(connection)
+        if self.is_closed(connection) or self.in_autocommit(raw):
+            return False  # as nobody asks the server, an unread result may still be there
+        if not self.is_read(raw):
+            self._refuse_unfinished(raw, "an unbuffered result was not read to its end")
+        connection.commit()
+        return not self.is_in_transaction(raw) and self.is_as_left(raw)
+
+    def roll_back(self, connection: Any) -> bool:
+        raw = self.behind(connection)
+        if not self.is_finished(raw):
+            return False
+        if not self.in_autocommit(raw) or self.is_in_transaction(raw):
+            connection.rollback()
+        return True
+
+    def is_alive(self, connection: Any) -> bool:
+        self.behind(connection).ping(reconnect=False)
+        return True
+
+
+class PyMySQL(MySQL):
     """pymysql."""
 
     __slots__ = ()
@@ -567,12 +607,8 @@ class PyMySQL(Known):
     # `get_autocommit` is a method, which the reader calls.
     SETTINGS = ("cursorclass", "charset", "collation", "encoders", "decoders", "autocommit_mode")
 
-    def is_clean(self, connection: Any) -> bool:
-        return False  # only the server knows
-
     IN_TRANSACTION, AUTOCOMMIT = 1, 2
-    """Bits of `server_status`; the first is up to date in autocommit only, as an error packet has
-    no status."""
+    """Bits of `server_status`."""
 
     def remember(self, connection: Any) -> None:
         super().remember(connection)
@@ -590,14 +626,13 @@ class PyMySQL(Known):
         elif name != "collation" or raw.collation != was:
             super().put_back(raw, name, was, now)
 
-    def is_alive(self, connection: Any) -> bool:
-        self.behind(connection).ping(reconnect=False)
-        return True
-
     def is_closed(self, connection: Any) -> bool:
         return (
             get(self.behind(connection), "_closed", False) is True
         )  # `open` is False if lost, too
+
+    def is_read(self, raw: Any) -> bool:
+        return not (raw.open and _has(raw, "unbuffered_active"))
 
     def is_finished(self, raw: Any) -> bool:
         """Reading the rest of somebody's rows can take longer than a connect."""
@@ -606,22 +641,8 @@ class PyMySQL(Known):
     def in_autocommit(self, raw: Any) -> bool:
         return bool(raw.get_autocommit())
 
-    def commit(self, connection: Any) -> bool:
-        raw = self.behind(connection)
-        if self.is_closed(connection) or raw.get_autocommit():
-            return False  # as nobody asks the server, an unread result may still be there
-        if raw.open and _has(raw, "unbuffered_active"):
-            self._refuse_unfinished(raw, "an unbuffered result was not read to its end")
-        connection.commit()
-        return not raw.server_status & self.IN_TRANSACTION and self.is_as_left(raw)
-
-    def roll_back(self, connection: Any) -> bool:
-        raw = self.behind(connection)
-        if not self.is_finished(raw):
-            return False
-        if not raw.get_autocommit() or raw.server_status & self.IN_TRANSACTION:
-            connection.rollback()
-        return True
+    def is_in_transaction(self, raw: Any) -> bool:
+        return bool(raw.server_status & self.IN_TRANSACTION)
 
 
 def _has(raw: Any, what: str) -> bool:
@@ -631,6 +652,77 @@ def _has(raw: Any, what: str) -> bool:
 
 def _with_autocommit(read: Callable[[Any], tuple[Any, ...]], raw: Any) -> tuple[Any, ...]:
     return (raw.get_autocommit(), *read(raw))
+
+
+class MySQLConnector(MySQL):
+    """mysql.connector. Its cursors are unbuffered, so an unread result is common."""
+
+    __slots__ = ()
+
+    SHOWN = "unread_result"
+    # Who reads `autocommit` asks the server. Another number: somebody has connected it again.
+    SETTINGS = (
+        "_autocommit",
+        "charset",
+        "collation",
+        "sql_mode",
+        "get_warnings",
+        "raise_on_warnings",
+        "connection_id",
+    )
+    FIXED = frozenset({"connection_id"})
+
+    def put_back(self, raw: Any, name: str, was: Any, now: Any) -> None:
+        if name == "_autocommit":
+            raw.autocommit = was
+        elif name == "charset":
+            raw.set_charset_collation(was, self._kept[self._names.index("collation")])
+        elif name != "collation" or raw.collation != was:
+            super().put_back(raw, name, was, now)
+
+    def is_closed(self, connection: Any) -> bool:
+        return get(self.behind(connection), "_handshake", _ABSENT) is None
+
+    def is_read(self, raw: Any) -> bool:
+        return not raw.unread_result
+
+    def is_finished(self, raw: Any) -> bool:
+        """Its rollback would read on to the end."""
+        return self.is_read(raw)
+
+    def in_autocommit(self, raw: Any) -> bool:
+        return get(raw, "_autocommit") is True
+
+    def is_in_transaction(self, raw: Any) -> bool:
+        return bool(raw.in_transaction)
+
+
+class MariaDB(MySQL):
+    """mariadb. It shows of no result whether it was read; but then it refuses all else."""
+
+    __slots__ = ()
+
+    SHOWN = "server_status"
+    SETTINGS = ("autocommit", "auto_reconnect", "tpc_state", "thread_id")
+    FIXED = frozenset({"tpc_state", "thread_id"})
+
+    def commit(self, connection: Any) -> bool:
+        if get(self.behind(connection), "tpc_state"):
+            return False  # a two-phase transaction has a commit of its own
+        return super().commit(connection)
+
+    def is_closed(self, connection: Any) -> bool:
+        return get(self.behind(connection), "_closed") is True
+
+    def is_alive(self, connection: Any) -> bool:
+        self.behind(connection).ping()
+        return True
+
+    def in_autocommit(self, raw: Any) -> bool:
+        return bool(raw.autocommit)
+
+    def is_in_transaction(self, raw: Any) -> bool:
+        return bool(raw.server_status & PyMySQL.IN_TRANSACTION)
 
 
 class DuckDB(Recipe):
@@ -674,6 +766,8 @@ RECIPES: dict[str, type[Recipe]] = {
     "psycopg": Psycopg,
     "psycopg2": Psycopg2,
     "pymysql": PyMySQL,
+    "mysql": MySQLConnector,
+    "mariadb": MariaDB,
     "duckdb": DuckDB,
     "_duckdb": DuckDB,
     "trino": Trino,

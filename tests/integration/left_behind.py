@@ -302,15 +302,26 @@ def with_temporary(connection: Any) -> None:
 
 
 def shows_temporary(connection: Any) -> bool:
-    import pymysql
-
     with connection.cursor() as cursor:
         try:
             cursor.execute("select * from left_behind")
-        except pymysql.err.ProgrammingError:
-            return False
+        except Exception as error:
+            return "doesn't exist" not in str(error)
+        cursor.fetchall()
     return True
 
+
+ON_MYSQL = {
+    "`SET SESSION`: isolation, `sql_mode`": on_server(
+        "set session sql_mode = 'ANSI'", "select locate('ANSI', @@session.sql_mode) > 0"
+    ),
+    "temporary tables": Left(with_temporary, shows_temporary),
+    "`GET_LOCK`": on_server(
+        "select get_lock('left', 0)", "select is_used_lock('left') is not null"
+    ),
+    "user variables": on_server("set @mine = 7", "select @mine is not null"),
+}
+"""What each of the drivers for it leaves to the server."""
 
 PYMYSQL = {
     "`autocommit()`": Left(lambda it: it.autocommit(True), lambda it: it.get_autocommit()),
@@ -322,14 +333,50 @@ PYMYSQL = {
         lambda it: it.set_character_set("latin1"), lambda it: it.charset == "latin1"
     ),
     "an unbuffered result not read to its end": Left(unbuffered, never, "nothing was committed"),
-    "`SET SESSION`: isolation, `sql_mode`": on_server(
-        "set session sql_mode = 'ANSI'", "select locate('ANSI', @@session.sql_mode) > 0"
+    **ON_MYSQL,
+}
+
+# ---------------------------------------------------------------- mysql.connector, mariadb
+
+
+def unread(connection: Any) -> Any:
+    cursor = connection.cursor(buffered=False)
+    cursor.execute("select seq from seq_1_to_10000")
+    cursor.fetchone()
+    return cursor
+
+
+def connects_again(connection: Any) -> None:
+    connection.reconnect()
+
+
+def prepared(connection: Any) -> None:
+    connection.tpc_begin(connection.xid(0, "left", "behind"))
+    cursor = connection.cursor()
+    cursor.execute("select 1")
+    cursor.close()
+    connection.tpc_prepare()
+
+
+MYSQL_CONNECTOR = {
+    "`autocommit`": setting("autocommit", True),
+    "`set_charset_collation()`": Left(
+        lambda it: it.set_charset_collation("latin1"), lambda it: it.charset == "latin1"
     ),
-    "temporary tables": Left(with_temporary, shows_temporary),
-    "`GET_LOCK`": on_server(
-        "select get_lock('left', 0)", "select is_used_lock('left') is not null"
-    ),
-    "user variables": on_server("set @mine = 7", "select @mine is not null"),
+    "`sql_mode`": setting("sql_mode", "ANSI_QUOTES"),
+    "`get_warnings`, `raise_on_warnings`": setting("raise_on_warnings", True),
+    "a result not read to its end": Left(unread, never, "nothing was committed"),
+    "`reconnect()`": Left(connects_again, never),
+    **ON_MYSQL,
+}
+
+MARIADB = {
+    "`autocommit`": setting("autocommit", True),
+    "`auto_reconnect`": setting("auto_reconnect", True),
+    "an unbuffered result not read to its end": Left(unread, never, "Commands out of sync"),
+    "`reconnect()`": Left(connects_again, never),
+    "a two-phase transaction, prepared": Left(prepared, never),
+    **ON_MYSQL,
 }
 
 DRIVERS: dict[str, dict[str, Left]] = {
@@ -337,4 +384,6 @@ DRIVERS: dict[str, dict[str, Left]] = {
     "psycopg": PSYCOPG,
     "psycopg2": PSYCOPG2,
     "pymysql": PYMYSQL,
+    "mysql.connector": MYSQL_CONNECTOR,
+    "mariadb": MARIADB,
 }

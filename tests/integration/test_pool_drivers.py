@@ -20,7 +20,8 @@ from pool import Pool
 from tests.integration.drivers import PATIENCE, until
 from tests.integration.pools import is_whole
 
-DRIVERS = ["psycopg", "psycopg2", "pymysql"]
+MYSQL = ["pymysql", "mysql.connector", "mariadb"]
+DRIVERS = ["psycopg", "psycopg2", *MYSQL]
 
 
 class Place:
@@ -29,12 +30,12 @@ class Place:
     def __init__(self, driver: str, request: pytest.FixtureRequest) -> None:
         module = pytest.importorskip(driver)
         self.name = driver
-        self.server = request.getfixturevalue("mariadb" if driver == "pymysql" else "postgres")
-        self.settings = {"autocommit": False} if driver == "pymysql" else {}
+        self.server = request.getfixturevalue("mariadb" if driver in MYSQL else "postgres")
+        self.settings = {"autocommit": False} if driver in MYSQL else {}
         self.connect: Callable[[], Any] = lambda: module.connect(
             **self.server.parameters, **self.settings
         )
-        self.table = f"note_{driver}"
+        self.table = f"note_{driver.replace('.', '_')}"
 
     def __enter__(self) -> Place:
         self.server.run(f"drop table if exists {self.table}")
@@ -54,6 +55,8 @@ class Place:
         """The server's own number for a connection."""
         if self.name == "pymysql":
             return int(connection.thread_id())
+        if self.name in MYSQL:
+            return int(connection.connection_id)
         if self.name == "psycopg":
             return int(connection.info.backend_pid)
         return int(connection.get_backend_pid())
@@ -123,6 +126,7 @@ def test_autocommit(place: Place) -> None:
         assert place.words() == ["kept"]
         with pool.connection() as again:
             assert again is connection
+            assert execute(again, f"select word from {place.table}") == [("kept",)]
 
 
 def test_an_open_transaction_comes_back_clean(pool: Pool[Any], place: Place) -> None:
@@ -160,6 +164,20 @@ def test_a_closed_connection_is_not_lent_again(
         assert execute(lease.connection, "select 1")
 
 
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_a_block_that_closed_its_connection(
+    unchecked: Pool[Any], place: Place, autocommit: bool
+) -> None:
+    """It ends quietly: its holder meant it."""
+    with unchecked.connection() as first:
+        if autocommit:
+            place.autocommit(first)
+        first.close()
+    with unchecked.connection() as another:
+        assert another is not first
+        assert execute(another, "select 1")
+
+
 def test_a_killed_connection_is_found_dead(pool: Pool[Any], place: Place) -> None:
     """The check before it is lent finds it; the caller gets another and sees no error."""
     with pool.acquire() as lease:
@@ -171,16 +189,19 @@ def test_a_killed_connection_is_found_dead(pool: Pool[Any], place: Place) -> Non
     assert pool.statistics().dead == 1
 
 
-def test_a_connection_killed_in_use(unchecked: Pool[Any], place: Place) -> None:
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_a_connection_killed_in_use(unchecked: Pool[Any], place: Place, autocommit: bool) -> None:
     """Its holder sees the driver's error; it is closed, not lent again."""
     lease = unchecked.acquire()
+    if autocommit:
+        place.autocommit(lease.connection)
     place.kill(place.identity(lease.connection))
 
     def use() -> None:
         for _ in range(3):
             execute(lease.connection, "select 1")
 
-    with pytest.raises(Exception, match=r"(?i)terminat|closed|lost|gone|kill"):
+    with pytest.raises(Exception, match=r"(?i)terminat|closed|lost|gone|kill|not available"):
         use()
     lease.release()
     with unchecked.acquire() as lease:
@@ -244,7 +265,7 @@ def test_closing_the_pool_closes_the_sessions(place: Place) -> None:
             numbers.append(place.identity(lease.connection))
     where = (
         "information_schema.processlist where id"
-        if place.name == "pymysql"
+        if place.name in MYSQL
         else ("pg_stat_activity where pid")
     )
     until(lambda: place.server.run(f"select count(*) from {where} = {numbers[0]}") == [(0,)])

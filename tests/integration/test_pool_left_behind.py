@@ -24,6 +24,7 @@ from tests.integration.test_docs import blocks
 
 PAGE = ROOT / "docs" / "next-borrower.md"
 ROW = re.compile(r"^\| (?P<driver>[^|]*) \| (?P<what>[^|]*) \| \*\*(?P<happens>[a-z ]+)\*\*", re.M)
+MYSQL = ["pymysql", "mysql.connector", "mariadb"]
 OUTCOMES = {"put back", "ended", "closed", "kept"}
 
 
@@ -59,10 +60,12 @@ def connect_with(
         path = tmp_path / "left"
         return functools.partial(sqlite3.connect, path, check_same_thread=False, timeout=0.1)
     module = pytest.importorskip(driver)
-    if "two-phase" in what:
+    if driver in MYSQL:
+        server = request.getfixturevalue("mariadb")
+    elif "two-phase" in what:
         server = request.getfixturevalue("postgres_with")(max_prepared_transactions=2)
     else:
-        server = request.getfixturevalue("mariadb" if driver == "pymysql" else "postgres")
+        server = request.getfixturevalue("postgres")
     return functools.partial(module.connect, **server.parameters)
 
 
@@ -123,7 +126,7 @@ def test_the_table_is_true(
 
 def reset_of(driver: str) -> Callable[[Any], Any]:
     """The function of the page for this driver."""
-    name = f"reset_{driver}"
+    name = f"reset_{'pymysql' if driver in MYSQL else driver}"
     (source,) = [
         text for kind, _, text in blocks(PAGE) if kind == "python" and f"def {name}(" in text
     ]
@@ -138,8 +141,7 @@ KEPT_ALL_THE_SAME = {
     ("psycopg", "adapters of the connection"),
     ("psycopg", "`PREPARE`"),
     ("psycopg2", "`PREPARE`"),
-    ("pymysql", "temporary tables"),
-    ("pymysql", "user variables"),
+    *((driver, what) for driver in MYSQL for what in ("temporary tables", "user variables")),
 }
 """What the page says that its functions do not undo."""
 

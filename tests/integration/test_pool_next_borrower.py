@@ -522,16 +522,18 @@ def test_a_prepared_transaction(driver: str, postgres_with: Any) -> None:
 
 
 @pytest.mark.database
-@pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "pymysql"])
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "pymysql", "mysql.connector", "mariadb"])
 def test_work_that_was_lost_with_its_connection(driver: str, request: Any) -> None:
     """Its holder met the error and went on: at the latest the end of the block says so, for nothing
     was committed. That is not a connection that the holder closed."""
     module = pytest.importorskip(driver)
-    server = request.getfixturevalue("mariadb" if driver == "pymysql" else "postgres")
-    numbers = {
+    server = request.getfixturevalue("postgres" if "psycopg" in driver else "mariadb")
+    numbers: dict[str, Any] = {
         "psycopg": lambda it: it.info.backend_pid,
         "psycopg2": lambda it: it.get_backend_pid(),
         "pymysql": lambda it: it.thread_id(),
+        "mysql.connector": lambda it: it.connection_id,
+        "mariadb": lambda it: it.connection_id,
     }
     connect = functools.partial(module.connect, **server.parameters)
     met: list[Any] = []
@@ -539,7 +541,9 @@ def test_work_that_was_lost_with_its_connection(driver: str, request: Any) -> No
     def work() -> None:
         with pool.connection() as connection:
             met.append(connection)
-            connection.cursor().execute("select 1")
+            with contextlib.closing(connection.cursor()) as cursor:
+                cursor.execute("select 1")
+                cursor.fetchall()
             server.end(numbers[driver](connection))
             for _ in range(3):
                 with contextlib.suppress(module.Error):
