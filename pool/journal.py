@@ -18,7 +18,7 @@ from typing import Any
 
 import attrs
 
-from pool import heap, waiters
+from pool import waiters
 from pool.causes import is_the_drivers
 from pool.errors import OpenError, PoolError, PoolTimeout, TooManyWaiting
 from pool.holders import Holder, line_here, taken_here
@@ -194,7 +194,7 @@ def _is_for_holders(state: State) -> bool:
     most = state.limits.max_size
     return (
         most is not None
-        and heap.size(state.idle) + len(state.in_use) + state.opening >= most
+        and len(state.in_use) + state.opening >= most
         and waiters.size(state.waiters) > state.opening
     )
 

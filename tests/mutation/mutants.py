@@ -275,7 +275,7 @@ def _wording(statement: ast.stmt, line: int, changed: cst.CSTNode) -> str:
     for call in ast.walk(statement):
         if (
             isinstance(call, ast.Call)
-            and ast.unparse(call.func).startswith("logger.")
+            and ast.unparse(call.func).startswith(("logger.", "self._warn"))
             and call.lineno <= line <= (call.end_lineno or 0)
         ):
             return "text of a log record"
