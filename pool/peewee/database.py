@@ -129,6 +129,9 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
             raise peewee.OperationalError(_WITHIN_CONNECT)
         try:
             leases.arriving = ARRIVING
+            if not state.closed:  # since it was asked, a signal's handler has connected
+                leases.arriving = None
+                return PooledDatabase.connect(self, reuse_if_open)
             began = own.begin_checkout() if own.told else 0.0
             plain = session.plain
             if not plain or state.ctx or state.transactions or state.commit_callbacks:

@@ -190,7 +190,7 @@ METHODS: list[Method] = [
     close_unknown,
     hooks,
 ]
-QUICK = [look, close_idle, close_all, connect_and_close]
+QUICK = [look, close_idle, close_all, connect_and_close, connect_again]
 CLOSERS = [close_stale_and_more, close_all, manual_close, close_idle]
 """The others close nothing that somebody has, or is about to get."""
 
