@@ -27,6 +27,7 @@ from pool.errors import NO_CONNECTION, OpenError, PoolError, failure_of
 from pool.handles import Handle
 from pool.holders import Holder
 from pool.journal import CONFIGURE_FAILED, CONNECT_FAILED, UNREACHED, Journal, Leak
+from pool.state import Entry, State
 from pool.text import kind_of, text_of
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ class Callables:
         runtime = self._runtime()
         lease = runtime.state.in_use.get(leak.key) if runtime else None
         connection = lease.entry.connection if lease else None
-        number = self.number_of(leak.key, connection) if lease else "?"
+        number = self._number_of_key(leak.key)
         self.journal.leaked(number, leak.held, stack)
         self.listeners.tell("leak", connection=connection, seconds=leak.held, where=stack)
         if runtime is None:
@@ -228,6 +229,14 @@ class Callables:
         lease = runtime.state.in_use.get(leak.key)
         if lease is None or lease.ticket != leak.ticket:  # it came back meanwhile
             self.end_leak(leak.key)
+
+    def _number_of_key(self, key: int) -> object:
+        """As `number_of`, of what may have been given back by now; "?" of what is closed."""
+        runtime = self._runtime()
+        for entry in _entries(runtime.state) if runtime else ():
+            if entry.key == key:
+                return self.number_of(key, entry.connection)
+        return "?"
 
     def end_leak(self, key: int) -> None:
         """This lease has ended, in whatever way; it may have been reported."""
@@ -291,7 +300,10 @@ class Callables:
 
 
 def _holds(runtime: Runtime, connection: Any) -> bool:
-    state = runtime.state
-    entries = [item.entry for item in heap.items(state.idle)]
-    entries += [lease.entry for lease in state.in_use.values()]
-    return any(entry.connection is connection for entry in entries)
+    return any(entry.connection is connection for entry in _entries(runtime.state))
+
+
+def _entries(state: State) -> list[Entry]:
+    """All that is idle or in use."""
+    idle = [item.entry for item in heap.items(state.idle)]
+    return [*idle, *(lease.entry for lease in state.in_use.values())]

@@ -15,6 +15,7 @@ import pytest
 
 import pool as package
 from pool import OpenError, PoolClosed, PoolTimeout
+from pool.effects import Leaked
 from pool.journal import UNREACHED, Journal
 from pool.log import logger
 from pool.meant import LENDING, OF_CONNECTIONS, RETURNING
@@ -160,6 +161,29 @@ def test_a_leak_and_its_end(end: str, opener: str, caplog: pytest.LogCaptureFixt
             pool.runtime.take_over()
         until(lambda: of_it("no longer held"))
         assert len(of_it("it was taken here")) == len(of_it("no longer held")) == 1
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_leak_that_has_ended_when_it_is_told(
+    closed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its connection has the same number as ever; but of one that is closed nothing is kept."""
+    with scripted(2, opener="caller", leak_after=1000.0) as pool:
+        others = [pool.acquire(), pool.acquire()]
+        for lease in others:
+            lease.release()
+        lease = pool.acquire()
+        number = pool.holders()[0].key
+        key, owner = next((key, held.owner) for key, held in pool.runtime.state.in_use.items())
+        leak = Leaked(lease.ticket, key, owner, 1001.0)
+        if closed:
+            lease.discard()
+        else:
+            lease.release()
+        pool._driver.report_leak(leak)
+        name = "?" if closed else str(number)
+        assert len(said(caplog, f"connection {name} has been held")) == 1
+        assert len(said(caplog, f"connection {name} is no longer held")) == 1
 
 
 def test_a_second_outage_counts_its_own(caplog: pytest.LogCaptureFixture) -> None:
