@@ -344,7 +344,7 @@ class Amended(_playhouse.PooledDatabase):  # type: ignore[misc,name-defined]
                 answer(connection.reuse)
         self.borrowed.discard(key)
         self.trim()
-        ended = key in self.ended and key not in self._in_use
+        ended = key in self.ended and not self.is_back(key)
         if self.closes_for_good is None:
             self.ended.discard(key)
         if not (ended and close_conn and self.differs("twice")):
@@ -364,7 +364,7 @@ class Amended(_playhouse.PooledDatabase):  # type: ignore[misc,name-defined]
             self.borrowed.discard(self.conn_key(self._state.conn))
             self.trim()
         key = None if self.is_closed() else self.conn_key(self._state.conn)
-        if key in self._in_use:  # put there by hand since
+        if self.is_back(key):
             self.ended.discard(key)
         self.closes_for_good = key
         try:
@@ -372,6 +372,11 @@ class Amended(_playhouse.PooledDatabase):  # type: ignore[misc,name-defined]
         finally:
             self.closes_for_good = None
             self.ended.discard(key)
+
+    def is_back(self, key: Any) -> bool:
+        """Whether somebody has put it by hand where lent or idle ones are."""
+        idle = (self.conn_key(entry[2]) for entry in self._connections)
+        return key in self._in_use or key in idle
 
     def close_idle(self) -> None:
         self.trim()

@@ -139,6 +139,8 @@ MIDDLES: list[list[tuple[Any, ...]]] = [
     [STALE, ("close",)],
     [STALE, ("replace", "_in_use")],
     [STALE, ("put_in_use", 0.0, 1)],
+    [STALE, ("push", 20.0, 1)],
+    [STALE, ("push", 20.0, 1), ("pop",)],
     [STALE, ("dispose",)],
 ]
 ENDS: list[list[tuple[Any, ...]]] = [
