@@ -46,11 +46,16 @@ COMMANDS: dict[str, tuple[Add, str, str]] = {
         "pool.check.conform",
         "check a port to another language: the vectors, then random histories",
     ),
+    "size": (
+        options.add_size,
+        "pool.check.sizing.command",
+        "simulate your callers in virtual time: how many connections do they need?",
+    ),
 }
 """Name -> (what adds its arguments, the module that does it, what it does)."""
 
 EXTRA = ("coverage", "greenlet", "hypothesis", "rich")
-"""Packages that only the checks need."""
+"""Packages that only the commands need."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -103,7 +108,8 @@ def _main(arguments: Sequence[str] | None, began: float) -> int:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRA:
             raise
-        return _complain(f"{package} is missing: `pip install 'purepool[check]'` brings it")
+        extra = "size" if given.sub_command == "size" else "check"
+        return _complain(f"{package} is missing: `pip install 'purepool[{extra}]'` brings it")
     interrupts.checkpoint()
     from pool.check.mutants import MutantError
     from pool.check.notation import NotationError

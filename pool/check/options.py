@@ -15,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pool.check.configurations import EVENTS
-from pool.check.port import ANSWERING, STARTING
+from pool.check.port import ANSWERING, OPENERS, STARTING
 from pool.check.results import COUNTS, PARTS
+from pool.check.sizing import given
 
 PROFILES = ("ci", "nightly")
 
@@ -51,6 +52,10 @@ EXITS = {
         0: "the port conforms",
         1: "it does not, or lacks something",
         2: "the command line is wrong, or the port cannot be started",
+    },
+    "size": {
+        0: "a size is enough; it is named",
+        1: "none of the sizes that were tried is enough",
     },
 }
 """Of each sub-command, what its exit statuses mean."""
@@ -314,3 +319,103 @@ def add_conform(parser: argparse.ArgumentParser) -> None:
         help="starts the port; after --, so that its own options are its own",
     )
     parser.epilog = _exits("conform")
+
+
+def add_size(parser: argparse.ArgumentParser) -> None:
+    """`purepool size`."""
+    parser.usage = "purepool size [-h] --rate RATE --hold TIME[,SHAPE] [OPTION ...]"
+    callers = parser.add_argument_group("the callers")
+    add = callers.add_argument
+    add("--rate", type=given.rate, required=True, metavar="RATE", help="how many, as 400/s")
+    add(
+        "--hold",
+        type=given.hold,
+        required=True,
+        metavar="TIME[,SHAPE]",
+        help="for how long each holds a connection, on average, as 50ms; then how that varies:"
+        " exponential (the default), fixed, or lognormal,SPREAD",
+    )
+    add(
+        "--load",
+        type=given.factor,
+        default=1.0,
+        metavar="FACTOR",
+        help="what if there were more of them? as 2x",
+    )
+    add(
+        "--timeout",
+        type=given.seconds,
+        metavar="TIME",
+        help="for how long each is ready to wait, as 10s (default: for ever)",
+    )
+    add(
+        "--calls",
+        type=_whole(100),
+        default=100_000,
+        metavar="N",
+        help="how many are simulated for each size (default: 100000)",
+    )
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the random times; the same for the same (default: 0)",
+    )
+    pool = parser.add_argument_group("the pool")
+    add = pool.add_argument
+    add(
+        "--max-size",
+        type=given.sizes,
+        metavar="SIZES",
+        help="which to try, as 2..40 or 4,8,16 (default: around what the callers keep busy)",
+    )
+    add(
+        "--min-idle", type=_whole(0), default=0, metavar="N", help="idle to keep ready (default: 0)"
+    )
+    add(
+        "--max-waiting",
+        type=_whole(0),
+        metavar="N",
+        help="who comes when so many wait is refused (default: no limit)",
+    )
+    add(
+        "--opener",
+        choices=OPENERS,
+        default="background",
+        help="who connects (default: background, as in Pool)",
+    )
+    add(
+        "--connect",
+        type=given.seconds,
+        default=0.005,
+        metavar="TIME",
+        help="what a connect takes (default: 5ms)",
+    )
+    goal = parser.add_argument_group("what is enough")
+    add = goal.add_argument
+    add(
+        "--p99",
+        type=given.seconds,
+        default=0.01,
+        metavar="TIME",
+        help="99 of 100 calls wait at most so long (default: 10ms)",
+    )
+    add(
+        "--refused",
+        type=given.part,
+        default=0.0,
+        metavar="PART",
+        help="at most this part of the calls is refused, as 0.1%% (default: 0)",
+    )
+    reports = parser.add_argument_group("reports")
+    add = reports.add_argument
+    add(
+        "--json",
+        type=_report,
+        metavar="FILE",
+        help="write the results as JSON (-: to standard output, and all else to standard error)",
+    )
+    add("--png", type=_report, metavar="FILE", help="draw waits over sizes")
+    add("--svg", type=_report, metavar="FILE", help="likewise")
+    parser.epilog = _exits("size")

@@ -1,0 +1,1 @@
+"""`purepool size`: what it is given, what it prints and what it draws."""
