@@ -41,6 +41,8 @@ def test_there_are_examples() -> None:
     assert any(kind == "python" for kind, _, _ in blocks(ROOT / "README.md"))
 
 
+# A program of its own has one thread when it forks; this one, with pytest's, may have more.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_python_block_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
