@@ -36,7 +36,7 @@ class Mirror:
                 conn_key(lease.entry.connection),
                 PoolConnection(lease.entry.created, lease.entry.connection, lease.checked_out),
             )
-            for key, lease in sorted(state.in_use.items(), key=lambda item: item[0])
+            for key, lease in sorted(state.in_use.items())
         ]
         self.connections = [shown for _, shown in idle]
         self.in_use = {name: shown for _, name, shown in in_use}
@@ -53,7 +53,7 @@ class Mirror:
             created, seq, connection = _checked("_connections", shown, float, int, object)
             same = [key for key, known in gone.items() if known[2] is connection]
             key = same[0] if same else None
-            known = gone.pop(key, None) if key is not None else None
+            known = gone.pop(key) if key is not None else None
             if known is not shown:
                 idle.append(AdoptIdle(key, connection, created, seq))
         lost = {key for key, _ in self._in_use.values()}
@@ -61,7 +61,7 @@ class Mirror:
         for name, shown in self.in_use.items():
             key, known = self._in_use.get(name, (None, None))
             lost.discard(key)
-            if known is not shown:
+            if known is None or known is not shown:
                 created, connection, checked_out = _checked("_in_use", shown, float, object, float)
                 in_use.append(AdoptLease(key, connection, created, checked_out))
         removed = (*sorted(gone), *sorted(lost))

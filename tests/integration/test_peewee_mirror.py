@@ -19,6 +19,8 @@ import pytest
 from playhouse.pool import MaxConnectionsExceeded, PoolConnection
 
 from pool import INVARIANTS
+from pool.events import Adopt, AdoptIdle, AdoptLease
+from pool.peewee.mirror import Mirror
 from tests.integration.databases import PooledScriptedDatabase, scripted
 from tests.integration.drivers import (
     PATIENCE,
@@ -593,3 +595,115 @@ def test_nonsense_of_one_thread_loses_nothing_of_another(nonsense: str) -> None:
     hold.open()
     call.result()
     waiter.result()
+
+
+# ---------------------------------------------------------------- a mirror by itself
+
+
+@pytest.fixture
+def mirror(database: Any) -> Mirror:
+    """Of a pool with two that are idle and two in use; what is in use came to be in another order
+    than that of its names."""
+    for _ in range(4):
+        database.connect()
+        database._state.closed = True
+    connections = list(database.driver.opened)
+    for connection in connections[:2]:
+        database._state.conn, database._state.closed = connection, False
+        database.close()
+    return Mirror(database._purepool.runtime.fields, lambda connection: -connection.number)
+
+
+def test_a_mirror_shows_all_in_the_order_of_the_machine(mirror: Mirror) -> None:
+    assert [connection.number for *_, connection in mirror.connections] == [1, 2]
+    assert list(mirror.in_use) == [-3, -4]
+    assert [lease.connection.number for lease in mirror.in_use.values()] == [3, 4]
+
+
+def test_what_was_not_changed_is_no_difference(mirror: Mirror) -> None:
+    assert mirror.difference(1.0) is None
+    heapq.heapify(mirror.connections)
+    mirror.connections.reverse()
+    mirror.in_use = dict(reversed(mirror.in_use.items()))
+    assert mirror.difference(1.0) is None
+
+
+def test_a_difference_says_what_was_changed_and_nothing_else(mirror: Mirror) -> None:
+    first, seq, connection = mirror.connections[0]
+    idle = {shown: key for key, shown in mirror._idle.items()}
+    new, lent = Connection(9), Connection(10)
+    mirror.connections[0] = changed = (first - 5.0, seq, connection)
+    mirror.connections[1:] = [(3, 17, new)]
+    key, kept = mirror._in_use[-4]
+    del mirror.in_use[-3]
+    mirror.in_use[-4] = kept._replace(checked_out=2.0)
+    mirror.in_use[-10] = PoolConnection(1.0, lent, 4)
+    counter = mirror.heap_counter
+    assert mirror.difference(7.5) == Adopt(
+        7.5,
+        (
+            AdoptIdle(idle[(first, seq, connection)], connection, changed[0], seq),
+            AdoptIdle(None, new, 3, 17),
+        ),
+        (
+            AdoptLease(key, kept.connection, kept.timestamp, 2.0),
+            AdoptLease(None, lent, 1.0, 4),
+        ),
+        (max(idle.values()), mirror._in_use[-3][0]),
+        counter + 1,
+    )
+
+
+def test_a_counter_alone_is_a_difference(mirror: Mirror) -> None:
+    mirror.heap_counter = 41
+    assert mirror.difference(7.5) == Adopt(7.5, (), (), (), 42)
+
+
+class Incomparable(Connection):
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("a connection was compared")
+
+    __ne__ = __eq__
+    __hash__ = object.__hash__
+
+
+def test_connections_are_not_compared(mirror: Mirror) -> None:
+    mirror.connections.append((1.0, 50, Incomparable(9)))
+    mirror.in_use[7] = PoolConnection(1.0, Incomparable(10), 2.0)
+    adopt = mirror.difference(0.0)
+    assert adopt is not None
+    assert (len(adopt.idle), len(adopt.in_use)) == (1, 1)
+
+
+NO_IDLE: list[Any] = [
+    *(None, (), (1.0, 2), (1.0, 2, object(), 4), [1.0, 2, object()]),
+    *(("1", 2, object()), (1.0, 2.0, object()), (math.nan, 2, object())),
+]
+NO_LEASE: list[Any] = [
+    *(None, (), (1.0, object()), [1.0, object(), 2.0], ("1", object(), 2.0)),
+    *((1.0, object(), None), (1.0, object(), math.nan), (math.nan, object(), 1.0)),
+]
+
+
+@pytest.mark.parametrize("nonsense", NO_IDLE)
+def test_what_is_no_idle_connection_is_refused_by_name(mirror: Mirror, nonsense: Any) -> None:
+    mirror.connections.append(nonsense)
+    with pytest.raises(TypeError) as found:
+        mirror.difference(0.0)
+    assert str(found.value) == (
+        f"_connections was given {nonsense!r}: allowed is (timestamp, counter, connection)"
+    )
+
+
+@pytest.mark.parametrize("nonsense", NO_LEASE)
+def test_what_is_no_lease_is_refused_by_name(mirror: Mirror, nonsense: Any) -> None:
+    mirror.in_use["one"] = nonsense
+    with pytest.raises(TypeError) as found:
+        mirror.difference(0.0)
+    assert str(found.value) == f"_in_use was given {nonsense!r}: allowed is PoolConnection"
+
+
+def test_what_is_no_counter_is_refused_by_name(mirror: Mirror) -> None:
+    mirror.heap_counter = 1.5  # type: ignore[assignment]
+    with pytest.raises(TypeError, match=r"^_heap_counter=1\.5: allowed is a whole number$"):
+        mirror.difference(0.0)

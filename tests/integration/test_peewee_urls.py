@@ -7,6 +7,8 @@ programs test for, the very same object.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import playhouse.pool
 import pytest
 from peewee import Database
@@ -55,6 +57,34 @@ def test_connect_hands_other_schemes_to_peewee() -> None:
     assert type(drop_in.connect("sqlite:///:memory:")) is drop_in.SqliteDatabase
     with pytest.raises(RuntimeError, match="nonsense"):
         drop_in.connect("nonsense://host/name")
+
+
+def test_what_is_handed_to_peewee_is_all_of_it() -> None:
+    """The parameters, and whether the name and the password are unquoted, each by itself."""
+    url = "postgresql://us%40er:se%40cret@host/name"
+    for unquoted in (set(), {"password"}, {"user"}, {"password", "user"}):
+        flags = {f"unquote_{each}": True for each in unquoted}
+        found = drop_in.connect(url, connect_timeout=3, **flags).connect_params
+        wanted = {"user": "us%40er", "password": "se%40cret"}
+        wanted |= {each: wanted[each].replace("%40", "@") for each in unquoted}
+        assert found == {"host": "host", "connect_timeout": 3, **wanted}
+
+
+def test_a_url_without_a_scheme_is_peewees_to_refuse() -> None:
+    with pytest.raises(RuntimeError, match="Unrecognized or unsupported scheme"):
+        drop_in.connect("name.db")
+
+
+def test_sqlite_is_told_later_as_playhouses_is(tmp_path: Path) -> None:
+    """The settings of the pool by place, what is for sqlite3 and for the connection by name."""
+    database = drop_in.PooledSqliteDatabase(None)
+    database.init(str(tmp_path / "file"), 3, 300, 7, pragmas={"cache_size": -4000}, uri=False)
+    assert (database._max_connections, database._stale_timeout) == (3, 300)
+    assert database._wait_timeout == 7
+    assert database.connect_params == {"uri": False, "check_same_thread": False}
+    with database.connection_context():
+        assert database.cache_size == -4000
+    database.close_all()
 
 
 def test_a_url_without_a_database() -> None:
