@@ -293,15 +293,17 @@ class Mutation:
             # It ran before there were probes: what reaches the rest of its class, or of its file.
             numbers = self.numbers_of(mutant.place.start)
         reach = [n for n, t in tests.items() if t["good"] and self.reached[n] & numbers]
-        # Of two that are as quick, first the one that is about less; and one set of parameters of
-        # each test before the others.
+        # Of two that are as quick, first the one that is about less; one set of parameters of
+        # each test before the others; and some of each file before more of one.
         reach.sort(key=lambda name: tests[name]["work"] + 1e-5 * len(self.reached[name]))
         met = Counter[str]()
-        ranks = {}
+        ranks, costs = {}, {}
         for name in reach:
-            met[name.partition("[")[0]] += 1
-            ranks[name] = met[name.partition("[")[0]]
-        reach.sort(key=lambda name: min(ranks[name], 3))
+            test, file = name.partition("[")[0], name.partition("::")[0]
+            met.update((test, file))
+            ranks[name] = min(met[test], 3)
+            costs[name] = tests[name]["work"] * met[file]
+        reach.sort(key=lambda name: (ranks[name], costs[name]))
         if not self.options.slow:
             sums = itertools.accumulate(tests[name]["work"] for name in reach)
             reach = [
