@@ -197,6 +197,28 @@ def test_settings_of_sqlite3(
     assert count(path) == 0
 
 
+@pytest.mark.skipif(
+    not hasattr(sqlite3, "LEGACY_TRANSACTION_CONTROL"), reason="Python 3.12 and newer have it"
+)
+@pytest.mark.parametrize("value", [True, -1])
+def test_autocommit_of_sqlite3_that_was_off(value: Any, path: Path) -> None:
+    """Then a transaction is open all the time: of the next one, too, nothing lasts by itself."""
+    connect = functools.partial(
+        sqlite3.connect, path, check_same_thread=False, autocommit=False, isolation_level=None
+    )
+    with Pool(connect, max_size=1, timeout=PATIENCE, opener="caller") as pool:
+        with pool.connection() as connection:
+            connection.autocommit = value
+        with pool.acquire() as lease:
+            assert lease.connection is connection
+            assert connection.autocommit is False
+            connection.execute("insert into note values ('lost')")
+        assert count(path) == 0
+        with pool.connection():
+            connection.execute("insert into note values ('kept')")
+        assert count(path) == 1
+
+
 def test_an_unknown_driver_in_autocommit() -> None:
     class Connection(Committing):
         autocommit = False
