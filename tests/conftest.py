@@ -1,6 +1,7 @@
 """How hard Hypothesis tries: `dev` while writing, `ci` on each push, `nightly` when time is plenty.
 
-`HYPOTHESIS_PROFILE` chooses, else the variable `CI` does, else it is `dev`. No profile has a
+`HYPOTHESIS_PROFILE` chooses, else the variable `CI` does, else it is `dev`. Only `nightly` tries
+other examples each time: what fails on a push is to have been broken by it. No profile has a
 deadline: how long an example takes says nothing about whether it is right, and is noise on a busy
 machine. A failure prints the blob that replays it.
 """
@@ -21,7 +22,7 @@ for profile in EXAMPLES:
         stateful_step_count=STEPS[profile],
         deadline=None,
         print_blob=True,
-        derandomize=False,  # Hypothesis's own `ci` profile would try the same examples for ever
+        derandomize=profile != "nightly",
         suppress_health_check=[HealthCheck.too_slow],
     )
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
