@@ -56,9 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
         return covering.show(console)
     tasks = _tasks(arguments)
     began = time.perf_counter()
-    results = _run(console, tasks)
+    results = run_tasks(console, tasks)
     seconds = time.perf_counter() - began
-    _show(console, results, seconds)
+    show(console, results, seconds)
     save(arguments.json, as_json(results, seconds, "check"))
     save(arguments.junit, as_junit(results, seconds, "check"))
     return exit_status(results)
@@ -140,7 +140,7 @@ def _with_bounds(configuration: Configuration, arguments: argparse.Namespace) ->
 # ---------------------------------------------------------------- running
 
 
-def _run(console: Console, tasks: list[Task]) -> list[Result]:
+def run_tasks(console: Console, tasks: list[Task]) -> list[Result]:
     """A result for each of the tasks, in their order; also for those that were not begun."""
     results: dict[int, Result] = {}
     with console.status("") as status, ThreadPoolExecutor(suite.jobs()) as threads:
@@ -183,7 +183,7 @@ def show_line(console: Console, result: Result) -> None:
         console.print(result.message, markup=False, soft_wrap=True)
 
 
-def _show(console: Console, results: list[Result], seconds: float) -> None:
+def show(console: Console, results: list[Result], seconds: float) -> None:
     """All results in a table, a part on a row, with what the parts are."""
     parts = list(dict.fromkeys(result.part for result in results))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

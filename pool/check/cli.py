@@ -31,6 +31,11 @@ COMMANDS: dict[str, tuple[Add, str, str]] = {
         "pool.check.checking",
         "explore every state, compare with the specification, plant faults",
     ),
+    "prove": (
+        options.add_prove,
+        "pool.check.proof.command",
+        "prove the invariants for any number of callers and connections",
+    ),
     "fuzz": (
         options.add_fuzz,
         "pool.check.fuzz",

@@ -38,11 +38,12 @@ from pool.check.properties import (
     shortcut_differs,
     ticks_in_time,
 )
-from pool.effects import Close, Ignored, Refuse
+from pool.effects import Close, Effect, Ignored, Refuse
 from pool.events import Acquire, Event, Release
 from pool.state import State, initial
 
 Progress = Callable[["Exploration"], None]
+Judge = Callable[[State, Event, tuple[Effect, ...], State], str | None]
 
 
 @attrs.frozen
@@ -158,6 +159,8 @@ class Wishes:
     """Ask every predicate of every step, not once per shape: tries the abstraction."""
     classify: Callable[[State, int, Event | None], int] | None = None
     flag: Callable[[State, int], int] | None = None
+    judge: Judge | None = None
+    """Asked of every step too, as the property `Bound`: what is wrong with it, if anything."""
     most_states: int | None = None
     progress: Progress | None = None
 
@@ -197,6 +200,7 @@ def _search(
     predicates = list(invariants.INVARIANTS.items())
     bounded, fifo_step = invariants.bounded, invariants.fifo_step
     ticking, ticks = configuration.ticking, configuration.ticks
+    judge = wishes.judge
     progress, most_states = wishes.progress, wishes.most_states or float("inf")
     graph, shapes, parents, seen = result.graph, result.shapes, result.parents, result.seen
 
@@ -239,6 +243,10 @@ def _search(
             bad = broken(before, event, effects, after)
             if bad is not None:
                 return violated(bad, number, event)
+            if judge is not None:
+                wrong = judge(before, event, effects, after)
+                if wrong is not None:
+                    return violated("Bound", number, event, wrong)
             if after is before:
                 seen.add((type(event), Ignored, None))
                 if labeller is not None and graph is not None:

@@ -47,6 +47,10 @@ EXITS = {
         1: "something failed; the command that shows it again is printed",
         3: "what was to be replayed does not fail any more",
     },
+    "prove": {
+        0: "all is proved, and every step is one that the proof is about",
+        1: "something is not; a counterexample shows it",
+    },
     "vectors": {0: "they are written, or equal", 1: "with --check: they differ"},
     "conform": {
         0: "the port conforms",
@@ -254,6 +258,33 @@ def add_check(parser: argparse.ArgumentParser) -> None:
             "parts:\n" + legend(parts),
             "counts:\n" + legend({name: COUNTS[name] for name in COUNTS if name != "cases"}),
             _exits("check"),
+        ]
+    )
+
+
+def add_prove(parser: argparse.ArgumentParser) -> None:
+    """`purepool prove`."""
+    add = parser.add_argument
+    add(
+        "--solver",
+        action="append",
+        choices=("z3", "cvc5"),
+        help="which solver; may be given again (default: both)",
+    )
+    add(
+        "--smt",
+        type=Path,
+        metavar="DIR",
+        help="prove nothing; write each obligation as a file of SMT-LIB, for any solver",
+    )
+    _add_reports(parser)
+    parser.epilog = "\n\n".join(
+        [
+            textwrap.fill(
+                "Needs the solvers z3 and cvc5: `pip install 'purepool[prove]'` brings them.", WIDTH
+            ),
+            "parts:\n" + legend({name: PARTS[name] for name in ("proved", "bound")}),
+            _exits("prove"),
         ]
     )
 

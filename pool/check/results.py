@@ -35,6 +35,8 @@ PARTS = {
     "mutants-code": "faults planted in the function: each is found",
     "schedules": "small programs of threads, and of tasks, in every order of their steps",
     "machine": "a number of random histories, compared with a reference model",
+    "proved": "every invariant, for any number of callers and connections, by two solvers",
+    "bound": "each step of the explored states is the one that the proof is about",
     "fuzz": "random histories for a while, compared with a reference model",
     "vectors": "the files of vectors are what the function does",
 }
@@ -51,6 +53,7 @@ COUNTS = {
     "mutants": "planted faults that were found",
     "generated": "states that TLC generated, equal ones too",
     "tlc-states": "states that TLC found different",
+    "obligations": "what a proof consists of, each shown by every solver",
     "cases": "histories in the files of vectors",
 }
 """Every count, and what it counts."""

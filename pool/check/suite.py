@@ -92,6 +92,7 @@ def profile(name: str) -> list[Task]:
         *code_mutant_tasks(),
         *map(schedules_task, [*PROGRAMS.values(), *deep_programs, *TASKS.values()]),
         *(machine_task(machine, EXAMPLES[name], SEEDS[name]) for machine in MACHINES),
+        *proof_tasks(),
     ]
 
 
@@ -139,7 +140,7 @@ def describe(found: Exploration) -> str:
     return "\n".join(lines)
 
 
-def _status(found: Exploration) -> Status:
+def status_of(found: Exploration) -> Status:
     if found.violation is not None:
         return "failed"
     return "passed" if found.complete else "stopped"
@@ -150,7 +151,7 @@ def explore_task(configuration: Configuration, most_states: int | None = None) -
 
     def body(progress: Progress | None) -> tuple[Status, Counts, str]:
         found = explore(configuration, Wishes(progress=progress, most_states=most_states))
-        return _status(found), counts_of(found), describe(found)
+        return status_of(found), counts_of(found), describe(found)
 
     return Task("explore", configuration.name, body)
 
@@ -161,7 +162,7 @@ def liveness_task(configuration: Configuration, most_states: int | None = None) 
     def body(progress: Progress | None) -> tuple[Status, Counts, str]:
         wishes = Wishes(progress=progress, most_states=most_states)
         found = check_liveness(configuration, wishes)
-        return _status(found), counts_of(found), describe(found)
+        return status_of(found), counts_of(found), describe(found)
 
     return Task("live", configuration.name, body)
 
@@ -197,6 +198,13 @@ def pin_task(configuration: Configuration) -> Task:
         return "failed", counts, f"pinned {pin}, found {found}: compare with --against-tla"
 
     return Task("pinned", configuration.name, body)
+
+
+def proof_tasks() -> Iterable[Task]:
+    """The proof, and that it is about this function."""
+    from pool.check.proof import command  # which needs what is here
+
+    return command.tasks()
 
 
 def code_mutant_tasks() -> Iterable[Task]:

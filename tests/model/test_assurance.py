@@ -7,9 +7,13 @@ from pathlib import Path
 from pool.check.configurations import CONFIGURATIONS
 from pool.check.graphs import read_pins
 from pool.check.mutants import mutants
+from pool.check.proof.obligations import obligations
+from pool.check.proof.relation import RELATION
 from pool.check.tlc import spec_directory
 from tests.model import test_tasks
 from tests.model.mutation import EXPLAINED, read_explained
+from tests.model.proof_faults import FAULTS, UNPROMISED
+from tests.model.test_proof import NOT_PICTURED, WAYS
 from tests.model.test_scheduler import COUNTS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "assurance.md").read_text(encoding="utf-8")
@@ -41,6 +45,18 @@ def test_the_numbers_of_mutants() -> None:
         f"each of the other {len(read_explained(EXPLAINED.read_text('utf-8')))} is explained"
         in PAGE
     )
+
+
+def test_the_numbers_of_the_proof() -> None:
+    code = sum(bool(mutant.code) for mutant in mutants().values())
+    total = len(list(obligations()))
+    promised, all_ = len(FAULTS), len(FAULTS) + len(UNPROMISED)
+    words = " ".join(PAGE.split())
+    assert f"{total} obligations for {len(RELATION)} events" in words
+    assert f"{sum(WAYS.values())} ways through the rules" in words
+    assert f"Of {all_} faults planted in the relation {promised} break a promise" in words
+    seen = code - len(NOT_PICTURED)
+    assert f"Of the {code} mutants of the code, {seen} are refused by the binding" in words
 
 
 def test_the_number_of_interleavings() -> None:
