@@ -15,9 +15,9 @@ import time
 import attrs
 
 from benchmarks.claims import OURS, Claim, Plan, Row, at_least
-from pool.check import tlc
-from pool.check.configurations import CONFIGURATIONS, Configuration
-from pool.check.explorer import explore
+from pool.check.explore import tlc
+from pool.check.explore.configurations import CONFIGURATIONS, Configuration
+from pool.check.explore.explorer import explore
 
 TLC = "TLC (2 cores)"
 

@@ -131,7 +131,7 @@ def warm(peer: Any, ready: int) -> None:
 
 
 class _Driver:
-    """For `pool.runtime`, where there is no `pool.Pool`."""
+    """For `pool.threads.runtime`, where there is no `pool.Pool`."""
 
     def __init__(self, database: Database) -> None:
         self.connect = database.connect
@@ -175,7 +175,7 @@ class PurepoolRuntime(Peer):
     name = "purepool"
 
     def __init__(self, database: Database, *, most: int, ready: int = 0) -> None:
-        from pool.runtime import Runtime
+        from pool.threads.runtime import Runtime
 
         limits = pool.Limits(max_size=most, min_idle=ready, max_opening=1, opener="background")
         self.runtime = Runtime(_Driver(database), limits, check_after=0.5)

@@ -22,7 +22,7 @@ import pool.peewee
 from benchmarks.claims import OURS, Claim, Plan, Row, at_most
 from benchmarks.measure import median, now, until
 from benchmarks.peers import Pretended, pretended
-from pool import waiters
+from pool.core import waiters
 
 PLAYHOUSE = "playhouse.pool"
 KINDS = {OURS: pool.peewee.PooledDatabase, PLAYHOUSE: playhouse.pool.PooledDatabase}

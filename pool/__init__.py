@@ -6,20 +6,8 @@ peewee and none of the checking tools.
 """
 
 from pool.api import Pool
-from pool.callables import NO_RESET
-from pool.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
-from pool.errors import (
-    LeaseEnded,
-    OpenError,
-    PoolClosed,
-    PoolError,
-    PoolForked,
-    PoolReentered,
-    PoolSuspended,
-    PoolTimeout,
-    TooManyWaiting,
-)
-from pool.events import (
+from pool.core.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
+from pool.core.events import (
     Acquire,
     Adopt,
     AdoptIdle,
@@ -43,14 +31,26 @@ from pool.events import (
     Suspend,
     Tick,
 )
-from pool.holders import Holding
-from pool.invariants import INVARIANTS, STEP_INVARIANTS
+from pool.core.invariants import INVARIANTS, STEP_INVARIANTS
+from pool.core.limits import Limits
+from pool.core.state import Entry, Failure, Idle, State, initial
+from pool.core.transition import step, wake_at
+from pool.drivers.callables import NO_RESET
 from pool.lease import Lease
-from pool.limits import Limits
-from pool.listeners import Notice
-from pool.state import Entry, Failure, Idle, State, initial
+from pool.shared.errors import (
+    LeaseEnded,
+    OpenError,
+    PoolClosed,
+    PoolError,
+    PoolForked,
+    PoolReentered,
+    PoolSuspended,
+    PoolTimeout,
+    TooManyWaiting,
+)
+from pool.shared.holders import Holding
+from pool.shared.listeners import Notice
 from pool.statistics import Statistics
-from pool.transition import step, wake_at
 
 __all__ = [
     "INVARIANTS",

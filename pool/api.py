@@ -2,7 +2,7 @@
 
 Theory.  This is the thinnest layer that gives the machine a face: arguments are checked and become
 limits, each method is one event, numbers are read off the state.  What a driver needs is in
-`pool.callables`, what a caller holds in `pool.lease`.  There is no decision here: whether a
+`pool.drivers.callables`, what a caller holds in `pool.lease`.  There is no decision here: whether a
 pool is open, full or empty is `step`'s business, and what it answers is reported.
 """
 
@@ -14,31 +14,17 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from pool import meant
-from pool.arguments import check_seconds, is_seconds
-from pool.callables import Callables
-from pool.errors import (
-    WITHIN,
-    OpenError,
-    PoolClosed,
-    PoolError,
-    PoolReentered,
-    PoolTimeout,
-)
-from pool.events import Shutdown, Tick
+from pool.core.events import Shutdown, Tick
+from pool.core.limits import IdleOrder, Limits, Opener
+from pool.core.outlook import next_look
+from pool.drivers.callables import Callables
 from pool.face import DEFAULT, Connection, Face
-from pool.holders import (
-    Holder,
-    TracedHolder,
-    here,
-    introduce,
-    is_mine,
-    lines_here,
-)
 from pool.lease import Borrowing, Lease
-from pool.limits import IdleOrder, Limits, Opener
-from pool.listeners import Kind, Listener
-from pool.outlook import next_look
-from pool.runtime import Runtime
+from pool.shared.arguments import check_seconds, is_seconds
+from pool.shared.errors import WITHIN, OpenError, PoolClosed, PoolError, PoolReentered, PoolTimeout
+from pool.shared.holders import Holder, TracedHolder, here, introduce, is_mine, lines_here
+from pool.shared.listeners import Kind, Listener
+from pool.threads.runtime import Runtime
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at what rests, of a pool without threads of its own."""

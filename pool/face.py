@@ -12,19 +12,19 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from pool import heap
-from pool.arguments import check_seconds, is_seconds, name_of, refuse
-from pool.effects import Ignored
-from pool.errors import PoolClosed, PoolError, describe, error_of
-from pool.events import Configure, Event, Resume, Retire, Suspend
-from pool.holders import Holding, holdings
-from pool.journal import Journal
-from pool.limits import Limits
-from pool.listeners import Kind, Listener, Listeners
-from pool.runtime import Made
-from pool.state import State
+from pool.core import heap
+from pool.core.effects import Ignored
+from pool.core.events import Configure, Event, Resume, Retire, Suspend
+from pool.core.limits import Limits
+from pool.core.state import State
+from pool.core.text import kind_of
+from pool.shared.arguments import check_seconds, is_seconds, name_of, refuse
+from pool.shared.errors import PoolClosed, PoolError, describe, error_of
+from pool.shared.holders import Holding, holdings
+from pool.shared.journal import Journal
+from pool.shared.listeners import Kind, Listener, Listeners
 from pool.statistics import Statistics, statistics_of
-from pool.text import kind_of
+from pool.threads.runtime import Made
 
 Connection = TypeVar("Connection")
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pool import heap, waiters
-from pool.effects import Close
-from pool.state import Phase
+from pool.core import heap, waiters
+from pool.core.effects import Close
+from pool.core.state import Phase
 
 if TYPE_CHECKING:
-    from pool.runtime import Runtime
+    from pool.threads.runtime import Runtime
 
 
 @attrs.frozen(kw_only=True)

@@ -8,11 +8,12 @@
 (* somebody else's.  `MCShape` keeps of a pool what matters, so that there *)
 (* are finitely many: names are numbers from 1 in their order, times are   *)
 (* ages, and ages that nothing can tell apart are one.  The explorer of    *)
-(* the Python function does both for itself (pool/check/moves.py and       *)
-(* canonical.py); that the two graphs are the same is what is checked.     *)
+(* the Python function does both for itself (moves.py and canonical.py in  *)
+(* pool/check/explore/); that the two graphs are the same is what is       *)
+(* checked.                                                                *)
 (*                                                                         *)
 (* The constants are the bounds of a configuration of                      *)
-(* pool/check/configurations.py.                                           *)
+(* pool/check/explore/configurations.py.                                   *)
 (***************************************************************************)
 EXTENDS Pool
 
@@ -195,8 +196,9 @@ Spec == Init /\ [][Next]_vars
 
 -----------------------------------------------------------------------------
 (* Limits for MCPool.cfg and MCPoolDeep.cfg, which are `base-caller` and     *)
-(* `deep-background` of pool/check/configurations.py.  `purepool check`      *)
-(* writes the bounds of its configurations into a module of their own.       *)
+(* `deep-background` of pool/check/explore/configurations.py.                *)
+(* `purepool check` writes the bounds of its configurations into a module of *)
+(* their own.                                                                *)
 
 AnyLimits ==
     [ max_size |-> 3, min_idle |-> 0, max_lifetime |-> None, max_idle |-> None,

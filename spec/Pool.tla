@@ -10,10 +10,10 @@
 (*                                                                         *)
 (* There is one action for each event, with the event's name.  Rule ids    *)
 (* (ACQ-1, ...) are those of spec/README.md; the comment above an action   *)
-(* names the handler in pool/transition.py, the reference implementation,  *)
-(* which this module was not derived from: loops there are sets, counts    *)
-(* and sequences here.  `purepool check --against-tla` compares the graphs *)
-(* of all reachable states of the two.                                     *)
+(* names the handler in pool/core/transition.py, the reference             *)
+(* implementation, which this module was not derived from: loops there are *)
+(* sets, counts and sequences here.  `purepool check --against-tla`        *)
+(* compares the graphs of all reachable states of the two.                 *)
 (*                                                                         *)
 (* The pool refuses to know who acts when.  Which tickets, keys and times  *)
 (* events come with is the business of MCPool.tla, which also keeps the    *)
@@ -642,8 +642,8 @@ FifoStep ==
                     \/ Connecting(pool, effect.ticket) # {}
                     \/ \A waiter \in last'.left.waiters : effect.ticket < waiter ]_vars
 
-(* Of a whole run, as promises about each step: see pool/check/properties.py.  They count, *)
-(* because names may change between one state and the next.                                *)
+(* Of a whole run, as promises about each step: see pool/check/explore/properties.py.      *)
+(* They count, because names may change between one state and the next.                    *)
 
 Count(effects, kinds) == Cardinality({i \in DOMAIN effects : effects[i].effect \in kinds})
 

@@ -10,8 +10,7 @@
 (* The duties: drivers answer and holders release, however often they are  *)
 (* asked; time passes and `Tick` comes when it is useful; nobody leaves    *)
 (* the pool suspended; in `background`, connects succeed again and again.  *)
-(* pool/check/liveness.py checks the same of the Python  *)
-(* function.                                                               *)
+(* pool/check/explore/liveness.py checks the same of the Python function.  *)
 (***************************************************************************)
 EXTENDS MCPool
 

@@ -5,8 +5,8 @@ It applies the same pure function. Importing this imports no driver.
 
 from pool.aio.api import Pool
 from pool.aio.lease import Lease
-from pool.callables import NO_RESET
-from pool.errors import (
+from pool.drivers.callables import NO_RESET
+from pool.shared.errors import (
     LeaseEnded,
     OpenError,
     PoolClosed,
@@ -18,8 +18,8 @@ from pool.errors import (
     TooManyWaiting,
     WrongLoop,
 )
-from pool.holders import Holding
-from pool.listeners import Notice
+from pool.shared.holders import Holding
+from pool.shared.listeners import Notice
 from pool.statistics import Statistics
 
 __all__ = [

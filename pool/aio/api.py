@@ -13,17 +13,17 @@ from types import TracebackType
 from typing import Any
 
 from pool import meant
-from pool.aio.callables import AsyncCallables
 from pool.aio.holders import introduce, is_mine
 from pool.aio.lease import Borrowing, Lease
-from pool.aio.runtime import Runtime
-from pool.arguments import check_seconds, is_seconds
-from pool.errors import OpenError, PoolClosed, PoolError, PoolTimeout
-from pool.events import Shutdown, Tick
+from pool.core.events import Shutdown, Tick
+from pool.core.limits import IdleOrder, Limits
+from pool.drivers.async_callables import AsyncCallables
 from pool.face import DEFAULT, Connection, Face
-from pool.holders import Holder, TracedHolder, lines_here
-from pool.limits import IdleOrder, Limits
-from pool.listeners import Kind, Listener
+from pool.shared.arguments import check_seconds, is_seconds
+from pool.shared.errors import OpenError, PoolClosed, PoolError, PoolTimeout
+from pool.shared.holders import Holder, TracedHolder, lines_here
+from pool.shared.listeners import Kind, Listener
+from pool.tasks.runtime import Runtime
 
 
 class Pool(Face[Connection]):

@@ -1,7 +1,7 @@
 """Who holds a connection where tasks do: the task, by the name that it has.
 
-Theory.  As in `pool/holders.py`, of which this is the other kind of taker.  A task is referred
-to weakly: when it has ended and is gone, its name is all that is kept of it.
+Theory.  As in `pool/shared/holders.py`, of which this is the other kind of taker.  A task is
+referred to weakly: when it has ended and is gone, its name is all that is kept of it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import weakref
 from typing import Any
 
-from pool.holders import Holder, Taker
+from pool.shared.holders import Holder, Taker
 
 
 class TaskTaker(Taker):

@@ -16,13 +16,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pool import meant
-from pool.errors import LeaseEnded
-from pool.handles import Handle
-from pool.text import repr_of
+from pool.core.text import repr_of
+from pool.shared.errors import LeaseEnded
+from pool.shared.handles import Handle
 
 if TYPE_CHECKING:
     from pool.aio.api import Pool
-    from pool.aio.runtime import Runtime
+    from pool.tasks.runtime import Runtime
 
 Connection = TypeVar("Connection")
 

@@ -21,14 +21,14 @@ import time
 from collections.abc import Callable, Sequence
 
 from pool.check import interrupts, options
-from pool.check.port import PROTOCOL, SPEC
+from pool.check.conformance.port import PROTOCOL, SPEC
 
 Add = Callable[[argparse.ArgumentParser], None]
 
 COMMANDS: dict[str, tuple[Add, str, str]] = {
     "check": (
         options.add_check,
-        "pool.check.checking",
+        "pool.check.runner",
         "explore every state, compare with the specification, plant faults",
     ),
     "prove": (
@@ -38,17 +38,17 @@ COMMANDS: dict[str, tuple[Add, str, str]] = {
     ),
     "fuzz": (
         options.add_fuzz,
-        "pool.check.fuzz",
+        "pool.check.machines.fuzz",
         "try random histories for a while; keeps what failed for the next run",
     ),
     "vectors": (
         options.add_vectors,
-        "pool.check.vectors",
+        "pool.check.conformance.vectors",
         "write the test vectors for ports, or verify them",
     ),
     "conform": (
         options.add_conform,
-        "pool.check.conform",
+        "pool.check.conformance.conform",
         "check a port to another language: the vectors, then random histories",
     ),
     "size": (
@@ -116,9 +116,9 @@ def _main(arguments: Sequence[str] | None, began: float) -> int:
         extra = "size" if given.sub_command == "size" else "check"
         return _complain(f"{package} is missing: `pip install 'purepool[{extra}]'` brings it")
     interrupts.checkpoint()
-    from pool.check.mutants import MutantError
+    from pool.check.explore.mutants import MutantError
+    from pool.check.explore.tlc import TlcError
     from pool.check.notation import NotationError
-    from pool.check.tlc import TlcError
 
     try:
         status: int = command.run(given)

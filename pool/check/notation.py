@@ -21,12 +21,12 @@ from typing import Any
 
 import attrs
 
-from pool.check.configurations import EVENTS
-from pool.check.properties import MACHINE, Machine, all_broken
-from pool.effects import Effect
-from pool.events import AdoptIdle, AdoptLease, Event
-from pool.limits import Limits
-from pool.state import Failure, State, initial
+from pool.check.explore.configurations import EVENTS
+from pool.check.explore.properties import MACHINE, Machine, all_broken
+from pool.core.effects import Effect
+from pool.core.events import AdoptIdle, AdoptLease, Event
+from pool.core.limits import Limits
+from pool.core.state import Failure, State, initial
 
 _NAMES: dict[str, Any] = {
     **EVENTS,

@@ -14,17 +14,17 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-from pool.check.configurations import EVENTS
-from pool.check.port import ANSWERING, OPENERS, STARTING
+from pool.check.conformance.port import ANSWERING, OPENERS, STARTING
+from pool.check.explore.configurations import EVENTS
 from pool.check.results import COUNTS, PARTS
 from pool.check.sizing import given
 
 PROFILES = ("ci", "nightly")
 
 MACHINES = {
-    "step": "pool.check.machine:PoolMachine",
-    "differential": "pool.check.differential:DifferentialMachine",
-    "runtime": "pool.check.runtime_machine:RuntimeMachine",
+    "step": "pool.check.machines.step:PoolMachine",
+    "differential": "pool.check.machines.differential:DifferentialMachine",
+    "runtime": "pool.check.machines.runtime:RuntimeMachine",
 }
 """The Hypothesis machines: name -> module:class. All of them are run where none is named."""
 

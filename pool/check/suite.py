@@ -16,27 +16,28 @@ from pathlib import Path
 
 import attrs
 
-from pool.check import interrupts, tlc
-from pool.check.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
-from pool.check.explorer import Exploration, Wishes, explore
-from pool.check.graphs import difference, digest, python_graph, read_pins, write_pins
-from pool.check.liveness import check_liveness
-from pool.check.machines import ROUND, Tally, home, rounds
-from pool.check.mutants import (
+from pool.check import interrupts
+from pool.check.explore import tlc
+from pool.check.explore.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
+from pool.check.explore.explorer import Exploration, Wishes, explore
+from pool.check.explore.graphs import difference, digest, python_graph, read_pins, write_pins
+from pool.check.explore.liveness import check_liveness
+from pool.check.explore.mutants import (
     Mutant,
     MutantError,
     found_in_code,
     found_in_specification,
     mutants,
 )
+from pool.check.machines.rounds import ROUND, Tally, home, rounds
 from pool.check.notation import write, write_history
 from pool.check.options import MACHINES
-from pool.check.orders import explore as every_order
-from pool.check.programs import DEEP as DEEP_PROGRAMS
-from pool.check.programs import PROGRAMS
 from pool.check.results import NOT_BEGUN, Counts, Progress, Result, Status
-from pool.check.schedules import Setting
-from pool.check.tasks import TASKS, Tasks
+from pool.check.schedules.orders import explore as every_order
+from pool.check.schedules.programs import DEEP as DEEP_PROGRAMS
+from pool.check.schedules.programs import PROGRAMS
+from pool.check.schedules.tasks import TASKS, Tasks
+from pool.check.schedules.threads import Setting
 
 EXAMPLES = {"ci": 1_000, "nightly": 10_000}
 """Histories of each Hypothesis machine, by profile."""

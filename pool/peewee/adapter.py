@@ -21,22 +21,22 @@ import peewee
 import playhouse
 from playhouse.pool import PooledDatabase as Stock  # for good: others may take its name later
 
-from pool.effects import Close, Effect, Leaked
-from pool.errors import PoolForked, PoolTimeout
-from pool.events import Adopt, Configure, Event, Forked, Tick
-from pool.handles import Handle
-from pool.holders import Holder, TracedHolder, introduce, lines_here
-from pool.journal import Journal
-from pool.limits import Limits
-from pool.listeners import Kind, Listener, Listeners
-from pool.outlook import next_look
+from pool.core.effects import Close, Effect, Leaked
+from pool.core.events import Adopt, Configure, Event, Forked, Tick
+from pool.core.limits import Limits
+from pool.core.outlook import next_look
+from pool.core.state import State
 from pool.peewee import settings
 from pool.peewee.arrivals import Arrival, Arrivals, exceeded
 from pool.peewee.closing import Closing
 from pool.peewee.leases import Leases, Owners
 from pool.peewee.mirror import Mirror
-from pool.runtime import Runtime
-from pool.state import State
+from pool.shared.errors import PoolForked, PoolTimeout
+from pool.shared.handles import Handle
+from pool.shared.holders import Holder, TracedHolder, introduce, lines_here
+from pool.shared.journal import Journal
+from pool.shared.listeners import Kind, Listener, Listeners
+from pool.threads.runtime import Runtime
 
 if TYPE_CHECKING:
     from pool.peewee.database import PooledDatabase

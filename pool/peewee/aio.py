@@ -16,8 +16,8 @@ from peewee import ImproperlyConfigured, InterfaceError, OperationalError
 from playhouse import pwasyncio
 
 from pool.aio import Lease, OpenError, Pool, PoolClosed, PoolError
-from pool.holders import Holding
-from pool.listeners import Kind, Listener
+from pool.shared.holders import Holding
+from pool.shared.listeners import Kind, Listener
 from pool.statistics import Statistics
 
 

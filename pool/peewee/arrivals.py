@@ -26,16 +26,16 @@ from typing import TYPE_CHECKING, Any
 
 from playhouse.pool import MaxConnectionsExceeded
 
-from pool.effects import Effect, Grant, Ignored, Open, Refuse
-from pool.errors import WITHIN, PoolReentered, PoolTimeout, error_for
-from pool.events import Acquire, Dead, Expire
-from pool.handles import Cell, Handle
+from pool.core.effects import Effect, Grant, Ignored, Open, Refuse
+from pool.core.events import Acquire, Dead, Expire
 from pool.peewee.leases import ARRIVING, Leases
+from pool.shared.errors import WITHIN, PoolReentered, PoolTimeout, error_for
+from pool.shared.handles import Cell, Handle
 
 if TYPE_CHECKING:
-    from pool.events import Event
+    from pool.core.events import Event
+    from pool.core.state import State
     from pool.peewee.adapter import Adapter
-    from pool.state import State
 
 logger = logging.getLogger("peewee.pool")
 

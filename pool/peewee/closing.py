@@ -18,14 +18,14 @@ import math
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from pool import heap
-from pool.events import CloseAll, CloseIdle, CloseStale
-from pool.handles import Handle
+from pool.core import heap
+from pool.core.events import CloseAll, CloseIdle, CloseStale
+from pool.shared.handles import Handle
 
 if TYPE_CHECKING:
+    from pool.core.state import Lease
     from pool.peewee.adapter import Adapter
     from pool.peewee.leases import Leases
-    from pool.state import Lease
 
 logger = logging.getLogger("peewee.pool")
 

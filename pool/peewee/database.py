@@ -3,7 +3,7 @@
 Theory.  It inherits from its namesake, so `isinstance` checks, the driver hooks (`_is_closed`,
 `_can_reuse`, `_close_raw`) and `except MaxConnectionsExceeded` clauses hold.  Whatever playhouse's
 pool and `peewee.Database` call on `self`, so that a subclass may have its own, is called here with
-the same arguments and in the same order.  The pool behind it is `pool.runtime` with
+the same arguments and in the same order.  The pool behind it is `pool.threads.runtime` with
 `opener="caller"`: no thread is ever started, and whoever has to connect does it itself.
 
 `peewee.Database.connect()` and `close()` hold `Database._lock` around `_connect` and
@@ -28,12 +28,12 @@ import peewee
 from playhouse.pool import MaxConnectionsExceeded
 from playhouse.pool import PooledDatabase as Stock  # for good: others may take its name later
 
-from pool.effects import Close
-from pool.events import CloseStale
-from pool.holders import Holding, holdings
-from pool.listeners import Kind, Listener
+from pool.core.effects import Close
+from pool.core.events import CloseStale
 from pool.peewee.adapter import UNNAMED, Adapter
 from pool.peewee.leases import ARRIVING, Session
+from pool.shared.holders import Holding, holdings
+from pool.shared.listeners import Kind, Listener
 from pool.statistics import Statistics, statistics_of
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from typing import Any
 
 import peewee
 
-from pool.handles import Handle
-from pool.holders import introduce
-from pool.runtime import Runtime
+from pool.shared.handles import Handle
+from pool.shared.holders import introduce
+from pool.threads.runtime import Runtime
 
 PLAIN = (peewee._ConnectionLocal, peewee._ConnectionState)
 """The classes of which all is known: those are changed without their methods, which is quicker."""

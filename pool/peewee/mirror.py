@@ -15,9 +15,9 @@ from typing import Any
 
 from playhouse.pool import PoolConnection
 
-from pool import heap
-from pool.events import Adopt, AdoptIdle, AdoptLease
-from pool.state import Fields, State
+from pool.core import heap
+from pool.core.events import Adopt, AdoptIdle, AdoptLease
+from pool.core.state import Fields, State
 
 
 class Mirror:

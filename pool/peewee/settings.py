@@ -1,9 +1,9 @@
 """What a user may set, checked where it is set.
 
 Theory.  playhouse takes any setting and fails later, or never.  Here one that cannot be is refused
-at once, by its name, with its value and what is allowed, as in `pool.arguments`; the setting stays
-as it was.  What playhouse takes and means something, is taken: numbers as text, fractions, 0,
-infinity.
+at once, by its name, with its value and what is allowed, as in `pool/shared/arguments.py`; the
+setting stays as it was.  What playhouse takes and means something, is taken: numbers as text,
+fractions, 0, infinity.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import playhouse.pool
 
-from pool.arguments import refuse
+from pool.shared.arguments import refuse
 
 make_int = playhouse.pool.make_int
 

@@ -19,9 +19,9 @@ from typing import Any
 
 import attrs
 
-from pool.effects import Effect, Grant
-from pool.events import Acquire, Dead, Discard, Event, Opened, Release
-from pool.text import repr_of
+from pool.core.effects import Effect, Grant
+from pool.core.events import Acquire, Dead, Discard, Event, Opened, Release
+from pool.core.text import repr_of
 
 
 @attrs.frozen

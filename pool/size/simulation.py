@@ -24,13 +24,13 @@ from itertools import count
 
 import attrs
 
-from pool import shortcuts
-from pool.effects import Close, Effect, Grant, Open, Refuse
-from pool.events import Acquire, Event, Expire, Opened, Release, Tick
-from pool.limits import Limits
+from pool.core import shortcuts
+from pool.core.effects import Close, Effect, Grant, Open, Refuse
+from pool.core.events import Acquire, Event, Expire, Opened, Release, Tick
+from pool.core.limits import Limits
+from pool.core.state import Fields, State, initial
+from pool.core.transition import step, wake_at
 from pool.size.loads import Load
-from pool.state import Fields, State, initial
-from pool.transition import step, wake_at
 
 WARM_UP = 0.1
 """The part of the calls that is not counted."""

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pool.check.configurations import EVENTS
-from pool.check.encoding import decode_event, decode_limits
-from pool.check.judgement import Follower
+from pool.check.conformance.encoding import decode_event, decode_limits
+from pool.check.conformance.judgement import Follower
+from pool.check.explore.configurations import EVENTS
 
 
 class Answers:

@@ -28,9 +28,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pool import INVARIANTS, STEP_INVARIANTS, Tick, heap, waiters
-from pool.record import runtime_of
-from pool.runtime import Runtime
+from pool import INVARIANTS, STEP_INVARIANTS, Tick
+from pool.core import heap, waiters
+from pool.record.recorder import runtime_of
+from pool.threads.runtime import Runtime
 from tests.integration import processes
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -24,8 +24,8 @@ from pool import (
     PoolTimeout,
     step,
 )
-from pool.callables import Callables
-from pool.events import Tick
+from pool.core.events import Tick
+from pool.drivers.callables import Callables
 from tests.integration.drivers import FOR_EVER, Connection, idle, lent, raising
 from tests.integration.pools import Scripted, scripted
 

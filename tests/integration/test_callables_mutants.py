@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from pool import NO_RESET, Notice, OpenError, Pool, PoolClosed, PoolError
-from pool.callables import Callables
-from pool.dbapi import Recipe
-from pool.effects import Close, Leaked
-from pool.errors import NO_CONNECTION, failure_of
+from pool.core.effects import Close, Leaked
+from pool.drivers.callables import Callables
+from pool.drivers.recipes import Recipe
+from pool.shared.errors import NO_CONNECTION, failure_of
 from tests.integration.drivers import FOR_EVER, Connection, raising
 from tests.integration.pools import scripted
 
@@ -281,7 +281,7 @@ def test_how_long_a_connect_took(
     listener = Listener()
     made = driver(listeners={"connect": listener}, close=lambda connection: None)
     clock = SimpleNamespace(monotonic=iter([100.0, 102.5]).__next__)
-    monkeypatch.setattr("pool.callables.time", clock)
+    monkeypatch.setattr("pool.drivers.callables.time", clock)
     connection = made.connect()
     assert [(each.connection, each.seconds) for each in listener] == [(connection, 2.5)]
 

@@ -17,14 +17,14 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from pool.check import conform
-from pool.check.conform import Verdict
-from pool.check.histories import variation
-from pool.check.judgement import History, without
-from pool.check.rules import judged, rules
-from pool.check.vectors import vectors_directory
-from pool.events import Acquire, Discard, Opened, Release, Tick
-from pool.limits import Limits
+from pool.check.conformance import conform
+from pool.check.conformance.conform import Verdict
+from pool.check.conformance.histories import variation
+from pool.check.conformance.judgement import History, without
+from pool.check.conformance.rules import judged, rules
+from pool.check.conformance.vectors import vectors_directory
+from pool.core.events import Acquire, Discard, Opened, Release, Tick
+from pool.core.limits import Limits
 from tests.integration.drivers import ROOT
 from tests.integration.porting import ADAPTER, JAVASCRIPT, Cli, bad, find_node
 from tests.integration.processes import SECONDS, run

@@ -26,13 +26,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pool.check import cli as commands
-from pool.check import conform, report
-from pool.check.encoding import parse
-from pool.check.judgement import Divergence, Exchange, History, exchanges, wrong
-from pool.check.port import Port, PortFailure
-from pool.check.rules import judged
-from pool.events import Acquire, Opened, Release
-from pool.limits import Limits
+from pool.check.conformance import conform, report
+from pool.check.conformance.encoding import parse
+from pool.check.conformance.judgement import Divergence, Exchange, History, exchanges, wrong
+from pool.check.conformance.port import Port, PortFailure
+from pool.check.conformance.rules import judged
+from pool.core.events import Acquire, Opened, Release
+from pool.core.limits import Limits
 from tests.integration.drivers import soon, until
 from tests.integration.porting import Cli, bad
 from tests.integration.processes import SECONDS, foreground_signals, is_gone, process, run

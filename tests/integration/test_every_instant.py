@@ -23,11 +23,11 @@ from typing import Any
 import pytest
 from playhouse.pool import MaxConnectionsExceeded
 
-import pool
 from pool import Limits, PoolTimeout
-from pool.driver import Sync
+from pool.core import heap
 from pool.record import Recorder
-from pool.runtime import Runtime
+from pool.threads.driver import Sync
+from pool.threads.runtime import Runtime
 from tests.integration.databases import scripted as scripted_database
 from tests.integration.drivers import (
     FOR_EVER,
@@ -379,7 +379,7 @@ def test_a_helper_that_is_to_be_started(monkeypatch: pytest.MonkeyPatch) -> None
 def test_it_counts_where_functions_begin_and_calls_return() -> None:
     def prepare() -> Callable[[], Any]:
         runtime = Runtime(ScriptedDriver(), Limits())
-        return lambda: (pool.heap.size(None), runtime.set_lock(runtime.lock))
+        return lambda: (heap.size(None), runtime.set_lock(runtime.lock))
 
     # Two functions, one of which calls `iter`; and a jump forward, which 3.10 looks at too.
     assert every_instant(prepare, lambda: None) == (3 if sys.version_info >= (3, 11) else 4)

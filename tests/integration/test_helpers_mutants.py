@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from pool import Limits
-from pool.driver import Sync
-from pool.effects import Close
-from pool.events import Shutdown
-from pool.handles import Handle
-from pool.helpers import AT_ONCE, LOOK_FOR_THE_END, RETRY_AFTER, _least, _pause
-from pool.runtime import Runtime
+from pool.core.effects import Close
+from pool.core.events import Shutdown
+from pool.shared.handles import Handle
+from pool.threads.driver import Sync
+from pool.threads.helpers import AT_ONCE, LOOK_FOR_THE_END, RETRY_AFTER, _least, _pause
+from pool.threads.runtime import Runtime
 from tests.integration.drivers import Connection, ScriptedDriver, raising
 
 
@@ -276,7 +276,7 @@ def test_at_the_end_of_the_program_who_wakes_the_watch_looks_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     runtime, helpers, sync = played()
-    monkeypatch.setattr("pool.helpers.is_ending", lambda: True)
+    monkeypatch.setattr("pool.threads.helpers.is_ending", lambda: True)
     close = Close(1, Connection(1), "lifetime")
     runtime.jobs[id(close)] = close
     sync.refuses = True
@@ -314,7 +314,7 @@ def test_a_watch_that_the_end_waits_for_looks_for_it(monkeypatch: pytest.MonkeyP
     _runtime, helpers, sync = played()
     sync.waited_for = True
     assert watching(helpers, sync, [3.0, 0.1, None], 3) == [LOOK_FOR_THE_END, 0.1, LOOK_FOR_THE_END]
-    monkeypatch.setattr("pool.helpers.is_ending", lambda: True)
+    monkeypatch.setattr("pool.threads.helpers.is_ending", lambda: True)
     helpers._runtime().helpers = helpers
     assert watching(helpers, sync, [3.0, 3.0], 0) == []
     assert not helpers._watching

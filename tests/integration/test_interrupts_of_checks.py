@@ -29,11 +29,13 @@ import pytest
 from rich.console import Console
 from rich.status import Status
 
-from pool.check import fuzz, interrupts, suite, vectors
+from pool.check import interrupts, suite
 from pool.check.cli import COMMANDS, main
-from pool.check.configurations import DEEP
-from pool.check.programs import PROGRAMS
+from pool.check.conformance import vectors
+from pool.check.explore.configurations import DEEP
+from pool.check.machines import fuzz
 from pool.check.results import Result, as_json, as_junit, exit_status, verdict
+from pool.check.schedules.programs import PROGRAMS
 from tests.integration.drivers import ROOT, until
 from tests.integration.processes import SECONDS, foreground_signals, process
 
@@ -41,13 +43,13 @@ PROGRAM = """
 import signal, sys
 if {ignored}:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-from pool.check import checking, suite
+from pool.check import runner, suite
 from pool.check.cli import main
 tasks = [task for task in [*suite.profile("ci"), *suite.without_java()] if task.part == {part!r}]
 def many(arguments):
     print("begins", flush=True)
     return tasks * (1 + 2000 // len(tasks))
-checking._tasks = many
+runner._tasks = many
 sys.exit(main(["check", "--json", "r.json", "--junit", "r.xml"]))
 """
 PARTS = sorted({task.part for task in [*suite.profile("ci"), *suite.without_java()]})
@@ -118,7 +120,7 @@ def test_in_the_background_ctrl_c_is_ignored_and_sigterm_is_not(tmp_path: Path) 
 
 ENDLESS = """
 import os, sys
-from pool.check import checking, interrupts, suite
+from pool.check import interrupts, runner, suite
 from pool.check.cli import main
 
 if {deaf}:
@@ -128,7 +130,7 @@ def body(progress):
     with interrupts.temporary_directory():
         interrupts.run_process([sys.executable, "-c", sys.argv[1], os.getcwd()])
 
-checking._tasks = lambda arguments: [suite.Task("equal", "endless", body, needs_java={java})]
+runner._tasks = lambda arguments: [suite.Task("equal", "endless", body, needs_java={java})]
 sys.exit(main(["check"]))
 """
 """Waits for a process that ends when it is ended. What is deaf has no checkpoint."""

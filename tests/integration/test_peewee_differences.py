@@ -1,6 +1,6 @@
 """What the differential machine found, one test for each, and rows of the table that it needs.
 
-Theory.  `pool.check.differential` compares the drop-in with playhouse's pool in random
+Theory.  `pool.check.machines.differential` compares the drop-in with playhouse's pool in random
 histories.  Here is what came of it, said plainly: first the intended differences that had not
 been written down, then what was a fault and is one no longer.
 """

@@ -14,9 +14,9 @@ import peewee
 import pytest
 
 from pool import Limits
-from pool.handles import Handle
 from pool.peewee.leases import ARRIVING, Leases, Owners, Session
-from pool.runtime import Runtime
+from pool.shared.handles import Handle
+from pool.threads.runtime import Runtime
 from tests.integration.drivers import FOR_EVER, Connection, ScriptedDriver
 
 

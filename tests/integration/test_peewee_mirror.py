@@ -19,7 +19,7 @@ import pytest
 from playhouse.pool import MaxConnectionsExceeded, PoolConnection
 
 from pool import INVARIANTS
-from pool.events import Adopt, AdoptIdle, AdoptLease
+from pool.core.events import Adopt, AdoptIdle, AdoptLease
 from pool.peewee.mirror import Mirror
 from tests.integration.databases import PooledScriptedDatabase, scripted
 from tests.integration.drivers import (

@@ -31,7 +31,7 @@ from pool import (
     PoolTimeout,
     TooManyWaiting,
 )
-from pool.dbapi import Sqlite3
+from pool.drivers.recipes import Sqlite3
 from tests.integration.drivers import PATIENCE, Call, Gate, idle, lent, park, run_script, until
 from tests.integration.pools import Scripted, is_whole, scripted
 

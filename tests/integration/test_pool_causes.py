@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pool import PoolTimeout
-from pool.causes import is_the_drivers, is_unreached
+from pool.shared.causes import is_the_drivers, is_unreached
 
 
 def made(name: str, *bases: type, module: str = "pydriver.errors") -> Any:

@@ -33,7 +33,7 @@ def left(pool: Scripted) -> Any:
 @pytest.mark.parametrize("opener", ["caller", "background"])
 def test_who_does_not_wait_gets_what_is_alive(opener: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that comes at once is no wait; how soon a thread can give one is the machine's."""
-    monkeypatch.setattr("pool.helpers.AT_ONCE", FOR_EVER)
+    monkeypatch.setattr("pool.threads.helpers.AT_ONCE", FOR_EVER)
     with scripted(1, opener=opener, check_after=0.0) as pool:
         first = turn(pool)
         assert [turn(pool, 0) for _ in range(10)] == [first] * 10

@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 import pytest
 
-from pool import exits
+from pool.threads import exits
 from tests.integration.drivers import FOR_EVER, Gate, run_script, soon, until
 from tests.integration.pools import Scripted, scripted
 

@@ -15,16 +15,9 @@ from typing import Any
 
 import pytest
 
-from pool import (
-    Notice,
-    PoolClosed,
-    PoolError,
-    PoolSuspended,
-    PoolTimeout,
-    TooManyWaiting,
-    heap,
-)
-from pool.runtime import Runtime
+from pool import Notice, PoolClosed, PoolError, PoolSuspended, PoolTimeout, TooManyWaiting
+from pool.core import heap
+from pool.threads.runtime import Runtime
 from tests.integration.drivers import (
     FOR_EVER,
     PATIENCE,

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from pool import OpenError, Pool, PoolError
-from pool.text import kind_of
+from pool.core.text import kind_of
 from tests.integration.drivers import PATIENCE, Call, assert_sound, lent, until, watch
 from tests.integration.hostile import (
     Answer,

@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 
 from pool import Pool, PoolTimeout
-from pool.handles import Handle
+from pool.shared.handles import Handle
 from tests.integration.drivers import (
     FOR_EVER,
     PATIENCE,

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from pool import Acquire, Limits, Opened, PoolTimeout, initial, step
-from pool.journal import CONNECT_FAILED, QUIET, UNREACHED, Burst, Journal, Leak, Outage
-from pool.journal import _is_for_holders as is_for_holders
+from pool.shared.journal import CONNECT_FAILED, QUIET, UNREACHED, Burst, Journal, Leak, Outage
+from pool.shared.journal import _is_for_holders as is_for_holders
 from tests.integration.drivers import FOR_EVER, Call, until, waiting
 from tests.integration.pools import scripted
 
@@ -163,7 +163,7 @@ def test_an_error_that_cannot_be_asked_costs_a_line_and_no_more(
 def test_a_driver_that_cannot_be_asked_for_its_class_is_no_reason_to_raise(
     journal: Journal, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pool.journal.is_the_drivers", lambda *_: fail())
+    monkeypatch.setattr("pool.shared.journal.is_the_drivers", lambda *_: fail())
     journal.hook_failed("check", caught(fail), object())
     assert len(texts(caplog)) == 1
 
@@ -191,7 +191,7 @@ def test_on_one_line_each_kind_is_told(
 ) -> None:
     """What holds and waits, what waits on a loop, and what is lost: even if all of it is taken on
     one and the same line of a helper that everybody uses."""
-    monkeypatch.setattr("pool.journal.line_here", lambda: "helper.py:7")
+    monkeypatch.setattr("pool.shared.journal.line_here", lambda: "helper.py:7")
     with scripted(1, leak_after=FOR_EVER, opener="caller") as pool:
         lease = pool.acquire()
         (held,) = pool.runtime.state.in_use.values()

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from pool import Limits, Pool, PoolSuspended
-from pool.helpers import RETRY_AFTER
-from pool.runtime import Runtime
+from pool.threads.helpers import RETRY_AFTER
+from pool.threads.runtime import Runtime
 from tests.integration.drivers import PATIENCE, Call, ScriptedDriver, lent, park, until
 from tests.integration.pools import Scripted, is_whole, scripted
 

@@ -18,11 +18,12 @@ from typing import Any
 import attrs
 import pytest
 
-from pool import Limits, Pool, heap, outlook
-from pool.driver import Sync
-from pool.events import Configure
-from pool.runtime import Runtime
-from pool.state import State
+from pool import Limits, Pool
+from pool.core import heap, outlook
+from pool.core.events import Configure
+from pool.core.state import State
+from pool.threads.driver import Sync
+from pool.threads.runtime import Runtime
 from tests.integration.drivers import PATIENCE, ScriptedDriver, nothing, until
 
 BOUND = 1.5
@@ -80,7 +81,7 @@ def test_the_watch_walks_once_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
             walks.append(state)
         return outlook.walk(state, *times)
 
-    monkeypatch.setattr("pool.helpers.walk", walk)
+    monkeypatch.setattr("pool.threads.helpers.walk", walk)
     with Pool(Connection, max_size=200, timeout=PATIENCE) as pool:
         leases = [pool.acquire() for _ in range(200)]
         assert len(walks) == 1

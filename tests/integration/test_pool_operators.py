@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from pool import Lease, Pool, PoolTimeout, holders
+from pool import Lease, Pool, PoolTimeout
+from pool.shared import holders
 from tests.integration.drivers import PATIENCE, Call, Connection, Gate, nothing, run_script, until
 from tests.integration.pools import Scripted, scripted
 

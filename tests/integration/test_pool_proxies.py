@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pool.proxies import DEEPEST, follow, get, has_method, path_to
+from pool.drivers.proxies import DEEPEST, follow, get, has_method, path_to
 
 
 class Raw:

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-import pool.record
 from pool import (
     Acquire,
     Adopt,
@@ -31,11 +30,11 @@ from pool import (
     Release,
     State,
     Tick,
-    heap,
     step,
 )
-from pool.record import Recorder, Violation, replay
-from pool.runtime import Runtime
+from pool.core import heap
+from pool.record import Recorder, Violation, recorder, replay
+from pool.threads.runtime import Runtime
 from tests.integration.databases import scripted
 from tests.integration.drivers import (
     Call,
@@ -410,7 +409,7 @@ def test_a_broken_invariant_is_named(recorded: Any, monkeypatch: pytest.MonkeyPa
             return idle._replace(waiters=before.waiters, issued=before.issued), ()
         return after, effects
 
-    monkeypatch.setattr(pool.record, "plain_step", unfair)
+    monkeypatch.setattr(recorder, "plain_step", unfair)
     history[3] = history[3][0], ()
     assert [(found.index, found.invariant) for found in replay(state, history)] == [(3, "Served")]
 
@@ -421,7 +420,7 @@ def test_a_step_that_raises_is_named(recorded: Any, monkeypatch: pytest.MonkeyPa
             raise ZeroDivisionError("a bug")
         return step(before, event)
 
-    monkeypatch.setattr(pool.record, "plain_step", failing)
+    monkeypatch.setattr(recorder, "plain_step", failing)
     state, history, final = recorded
     (found,) = replay(state, history, final)
     assert (found.index, found.invariant, found.detail) == (1, "Step", "ZeroDivisionError: a bug")

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from pool import Leaked, Limits, Shutdown
-from pool.errors import OpenError, PoolTimeout
-from pool.helpers import Helpers
-from pool.runtime import Runtime
+from pool.shared.errors import OpenError, PoolTimeout
+from pool.threads.helpers import Helpers
+from pool.threads.runtime import Runtime
 from tests.integration.drivers import (
     FOR_EVER,
     PATIENCE,
@@ -162,7 +162,7 @@ def test_a_check_that_is_interrupted_before_it_began(
     runtime = make(1)
     first = turn(runtime)
     with monkeypatch.context() as patch:
-        patch.setattr("pool.helpers._start", raising(Broken()))
+        patch.setattr("pool.threads.helpers._start", raising(Broken()))
         with pytest.raises(Broken):
             runtime.acquire(FOR_EVER)
     assert turn(runtime) is not first
@@ -171,10 +171,12 @@ def test_a_check_that_is_interrupted_before_it_began(
 
 def test_no_thread_to_be_had(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The system refuses threads for a while: callers are told, nothing is lost."""
-    monkeypatch.setattr("pool.helpers.RETRY_AFTER", 0.01)
+    monkeypatch.setattr("pool.threads.helpers.RETRY_AFTER", 0.01)
     runtime = make(2)
     with monkeypatch.context() as patch:
-        patch.setattr("pool.helpers._start", raising(RuntimeError("can't start new thread")))
+        patch.setattr(
+            "pool.threads.helpers._start", raising(RuntimeError("can't start new thread"))
+        )
         for _ in range(3):
             with pytest.raises(RuntimeError, match="can't start new thread"):
                 runtime.acquire(FOR_EVER)

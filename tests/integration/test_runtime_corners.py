@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 from pool import Acquire, Limits, Opened, OpenError, Pool, PoolClosed, Release, initial, step
-from pool.driver import Sync
-from pool.effects import Close
-from pool.errors import error_of
-from pool.events import CloseAll, Shutdown
-from pool.helpers import CLOSES_WITHOUT_LIMIT, RETRY_AFTER
-from pool.onlookers import Onlookers
-from pool.outlook import next_look
-from pool.runtime import Runtime
-from pool.state import Failure, State
+from pool.core.effects import Close
+from pool.core.events import CloseAll, Shutdown
+from pool.core.outlook import next_look
+from pool.core.state import Failure, State
+from pool.shared.errors import error_of
+from pool.threads.driver import Sync
+from pool.threads.helpers import CLOSES_WITHOUT_LIMIT, RETRY_AFTER
+from pool.threads.onlookers import Onlookers
+from pool.threads.runtime import Runtime
 from tests.integration.drivers import (
     FOR_EVER,
     PATIENCE,

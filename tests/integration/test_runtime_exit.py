@@ -16,7 +16,7 @@ from tests.integration.drivers import run_script
 BEGIN = """
 import sys, threading
 from pool import Limits
-from pool.runtime import Runtime
+from pool.threads.runtime import Runtime
 from tests.integration.drivers import Gate, ScriptedDriver, until, waiting
 
 opener = sys.argv[1]
@@ -144,7 +144,7 @@ def test_under_gevent(opener: str) -> None:
         + """
 import gc, sys, threading, time
 from pool import Limits
-from pool.runtime import Runtime
+from pool.threads.runtime import Runtime
 from tests.integration.drivers import ScriptedDriver, assert_sound, park, until, waiting, watch
 
 driver = ScriptedDriver()

@@ -18,10 +18,11 @@ from typing import Any
 
 import pytest
 
-from pool import Limits, Shutdown, forks
-from pool.effects import Close, Grant
-from pool.errors import PoolTimeout
-from pool.runtime import Runtime
+from pool import Limits, Shutdown
+from pool.core.effects import Close, Grant
+from pool.shared import forks
+from pool.shared.errors import PoolTimeout
+from pool.threads.runtime import Runtime
 from tests.integration.drivers import (
     FOR_EVER,
     Call,

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from pool import Limits
-from pool.errors import PoolTimeout
-from pool.runtime import Runtime
+from pool.shared.errors import PoolTimeout
+from pool.threads.runtime import Runtime
 from tests.integration.drivers import (
     FOR_EVER,
     Call,

@@ -20,8 +20,8 @@ import pytest
 from playhouse.pool import MaxConnectionsExceeded
 
 from pool import Limits, Shutdown
-from pool.errors import PoolTimeout
-from pool.runtime import Runtime
+from pool.shared.errors import PoolTimeout
+from pool.threads.runtime import Runtime
 from tests.integration.databases import scripted
 from tests.integration.drivers import (
     FOR_EVER,

@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 
 from pool import Limits, PoolReentered, PoolSuspended, PoolTimeout, initial, step
-from pool.driver import Sync
-from pool.effects import Close, Leaked, Refuse
-from pool.events import CloseAll, OpenFailed, Release, Shutdown, Suspend, Tick
-from pool.handles import Cell, Handle
-from pool.onlookers import Onlookers
-from pool.runtime import Runtime
-from pool.state import Failure
+from pool.core.effects import Close, Leaked, Refuse
+from pool.core.events import CloseAll, OpenFailed, Release, Shutdown, Suspend, Tick
+from pool.core.state import Failure
+from pool.shared.handles import Cell, Handle
+from pool.threads.driver import Sync
+from pool.threads.onlookers import Onlookers
+from pool.threads.runtime import Runtime
 from tests.integration.drivers import (
     FOR_EVER,
     Call,

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from pool import Acquire, Expire, Ignored, Limits, Refuse, Shutdown
-from pool.driver import Sync
-from pool.errors import PoolClosed, PoolTimeout
-from pool.handles import Handle
-from pool.runtime import Runtime
+from pool.shared.errors import PoolClosed, PoolTimeout
+from pool.shared.handles import Handle
+from pool.threads.driver import Sync
+from pool.threads.runtime import Runtime
 from tests.integration.drivers import (
     FOR_EVER,
     PATIENCE,

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from pool.check import tlc
-from pool.check.configurations import CONFIGURATIONS
-from pool.check.machines import MACHINES
+from pool.check.explore import tlc
+from pool.check.explore.configurations import CONFIGURATIONS
+from pool.check.machines.rounds import MACHINES
 from tests.integration.drivers import ROOT
 from tests.integration.processes import run
 
@@ -67,7 +67,10 @@ def test_every_file_of_the_specification_is_in_the_wheel(wheel: Path) -> None:
 
 
 def test_the_pool_and_the_specification_come_from_the_wheel(elsewhere: Path) -> None:
-    program = "import pool; from pool.check import tlc; print(pool.__file__, tlc.spec_directory())"
+    program = (
+        "import pool; from pool.check.explore import tlc; "
+        "print(pool.__file__, tlc.spec_directory())"
+    )
     package, specification = call(
         elsewhere / "bin" / "python", "-c", program, cwd=elsewhere
     ).split()
@@ -96,5 +99,5 @@ def test_fuzz_runs_there(elsewhere: Path) -> None:
 
 
 def test_the_vectors_are_read_from_the_wheel(elsewhere: Path) -> None:
-    program = "from pool.check import vectors; print(len(vectors.read()))"
+    program = "from pool.check.conformance import vectors; print(len(vectors.read()))"
     assert int(call(elsewhere / "bin" / "python", "-c", program, cwd=elsewhere)) > 10

@@ -13,12 +13,13 @@ from typing import Any
 import attrs
 import pytest
 
-from pool import face, runtime
-from pool.effects import Close, Grant, Ignored, Leaked, Open, Refuse
-from pool.errors import PoolTimeout, error_for
-from pool.events import Cancel, CloseIdle, Discard, Release
-from pool.handles import Cell, Handle, claims_of
-from pool.runtime import Runtime
+from pool import face
+from pool.core.effects import Close, Grant, Ignored, Leaked, Open, Refuse
+from pool.core.events import Cancel, CloseIdle, Discard, Release
+from pool.shared.errors import PoolTimeout, error_for
+from pool.shared.handles import Cell, Handle, claims_of
+from pool.threads import runtime
+from pool.threads.runtime import Runtime
 
 Fault = Callable[[pytest.MonkeyPatch], None]
 

@@ -93,7 +93,7 @@ def main() -> int:
     wrong = judge(map(_survivor, alive), explained)
     for each in wrong:
         print(each, end="\n\n")
-    files = Counter(name.split(".")[1] for name in codes)
+    files = Counter(name.split(".")[-2] for name in codes)
     print(", ".join(f"{count} of {file}.py" for file, count in sorted(files.items())))
     minutes = (time.perf_counter() - began) / 60
     print(
@@ -134,7 +134,7 @@ def _survivor(name: str) -> Survivor:
     lines = get_diff_for_mutant(name).splitlines()[2:]
     old = "\n".join(line[1:].strip() for line in lines if line.startswith("-"))
     new = "\n".join(line[1:].strip() for line in lines if line.startswith("+"))
-    _, module, function = name.rpartition("__mutmut_")[0].split(".")
+    *_, module, function = name.rpartition("__mutmut_")[0].split(".")
     parts = [part for part in function.replace("x_", "", 1).split("ǁ") if part not in ("", "x")]
     return Survivor(".".join([module, *parts]), old, new)
 

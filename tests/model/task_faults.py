@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from pool.aio.runtime import Cell, Runtime, _Check
-from pool.effects import Close
-from pool.errors import PoolTimeout
-from pool.events import Release
-from pool.handles import Handle
+from pool.core.effects import Close
+from pool.core.events import Release
+from pool.shared.errors import PoolTimeout
+from pool.shared.handles import Handle
+from pool.tasks.runtime import Cell, Runtime, _Check
 
 Fault = Callable[[pytest.MonkeyPatch], None]
 

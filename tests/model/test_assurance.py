@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pool.check.configurations import CONFIGURATIONS
-from pool.check.graphs import read_pins
-from pool.check.mutants import mutants
+from pool.check.explore.configurations import CONFIGURATIONS
+from pool.check.explore.graphs import read_pins
+from pool.check.explore.mutants import mutants
+from pool.check.explore.tlc import spec_directory
 from pool.check.proof.obligations import obligations
 from pool.check.proof.relation import RELATION
-from pool.check.tlc import spec_directory
 from tests.model import test_tasks
 from tests.model.mutation import EXPLAINED, read_explained
 from tests.model.proof_faults import FAULTS, UNPROMISED

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pool import transition
-from pool.check import diagrams
-from pool.check.configurations import CONFIGURATIONS, EVENTS
-from pool.draft import Draft
+from pool.check.explore import diagrams
+from pool.check.explore.configurations import CONFIGURATIONS, EVENTS
+from pool.core import transition
+from pool.core.draft import Draft
 
 PAGE = Path(__file__).parents[2] / "docs" / "life-cycles.md"
 
@@ -17,7 +17,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "life-cycles.md"
 @pytest.mark.slow
 def test_the_page_is_up_to_date() -> None:
     assert PAGE.read_text(encoding="utf-8") == diagrams.page(), (
-        "write it again: python -m pool.check.diagrams > docs/life-cycles.md"
+        "write it again: python -m pool.check.explore.diagrams > docs/life-cycles.md"
     )
 
 
@@ -39,5 +39,5 @@ def test_another_step_is_another_diagram(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(transition, "discard", discard)
     with pytest.MonkeyPatch.context() as patch:  # its other checks would stop it at once
-        patch.setattr("pool.check.explorer.broken", lambda *_: None)
+        patch.setattr("pool.check.explore.explorer.broken", lambda *_: None)
         assert ("in_use", "forgotten") in diagrams.lives(worlds).connections

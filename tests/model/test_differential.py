@@ -21,13 +21,20 @@ import pytest
 from hypothesis import Phase, settings
 
 import pool.peewee.database as drop_in
-from pool import Limits, transition
-from pool.check import amended
-from pool.check.amended import DIFFERENCES
-from pool.check.differential import OPERATIONS, Different, DifferentialMachine, Pair, replay
+from pool import Limits
+from pool.check.machines import amended
+from pool.check.machines.amended import DIFFERENCES
+from pool.check.machines.differential import (
+    OPERATIONS,
+    Different,
+    DifferentialMachine,
+    Pair,
+    replay,
+)
+from pool.core import transition
 from pool.peewee import adapter, arrivals, closing, leases
 from pool.peewee.mirror import Mirror
-from pool.runtime import Runtime
+from pool.threads.runtime import Runtime
 from tests.conftest import PROFILE
 from tests.model.rounds import run
 
@@ -58,7 +65,7 @@ GOALS = {
     "connect peewee.OperationalError",
     "connect peewee.InterfaceError",
     "connect builtins.OSError",
-    "connect pool.check.amended.Stop",
+    "connect pool.check.machines.amended.Stop",
     "connect playhouse.pool.MaxConnectionsExceeded",
     "borrow playhouse.pool.MaxConnectionsExceeded",
     "enter playhouse.pool.MaxConnectionsExceeded",

@@ -17,13 +17,14 @@ import attrs
 import pytest
 
 from pool import Acquire, Limits, Opened
-from pool.check import coverage, interrupts, tlc
+from pool.check import interrupts
 from pool.check.cli import main
-from pool.check.configurations import CONFIGURATIONS, DEEP, EVENTS, LIVENESS, Configuration
-from pool.check.explorer import Exploration, Wishes, explore
-from pool.check.graphs import pin_of, python_graph, read_pins
-from pool.check.liveness import check_liveness
-from pool.check.mutants import machine, mutants
+from pool.check.explore import coverage, tlc
+from pool.check.explore.configurations import CONFIGURATIONS, DEEP, EVENTS, LIVENESS, Configuration
+from pool.check.explore.explorer import Exploration, Wishes, explore
+from pool.check.explore.graphs import pin_of, python_graph, read_pins
+from pool.check.explore.liveness import check_liveness
+from pool.check.explore.mutants import machine, mutants
 from pool.check.notation import (
     NotationError,
     check_history,
@@ -72,7 +73,7 @@ def test_every_reason_is_seen_somewhere() -> None:
     """Each reason to close or refuse that the effects know is given in some reached state."""
     from typing import get_args
 
-    from pool.effects import CloseReason, RefuseReason
+    from pool.core.effects import CloseReason, RefuseReason
 
     seen = {goal for c in CONFIGURATIONS.values() for goal in explore(c).goals()}
     reasons = {goal.partition(">")[2] for goal in seen}

@@ -15,12 +15,12 @@ import attrs
 import pytest
 
 from pool import INVARIANTS, Event, State, initial, step
-from pool.check.canonical import Labeller, Shape, shaper
-from pool.check.configurations import CONFIGURATIONS, LIVENESS, Configuration
-from pool.check.explorer import Wishes, explore
-from pool.check.graphs import Edge, python_graph
-from pool.check.moves import moves
-from pool.check.properties import broken
+from pool.check.explore.canonical import Labeller, Shape, shaper
+from pool.check.explore.configurations import CONFIGURATIONS, LIVENESS, Configuration
+from pool.check.explore.explorer import Wishes, explore
+from pool.check.explore.graphs import Edge, python_graph
+from pool.check.explore.moves import moves
+from pool.check.explore.properties import broken
 
 WORLDS = [*CONFIGURATIONS.values(), *LIVENESS.values()]
 WALKS, STEPS = 6, 120

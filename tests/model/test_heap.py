@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pool import heap
+from pool.core import heap
 
 ITEMS = st.lists(st.integers(), unique=True, max_size=60)
 

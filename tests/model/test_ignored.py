@@ -24,9 +24,9 @@ from pool import (
     initial,
     step,
 )
-from pool.effects import Effect
-from pool.events import AdoptLease, Event
-from pool.state import Failure
+from pool.core.effects import Effect
+from pool.core.events import AdoptLease, Event
+from pool.core.state import Failure
 
 ONE = [Acquire(0, 1), Opened(0, 1, "c1", 0)]
 CLOSED = [Shutdown(0)]

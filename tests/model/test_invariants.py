@@ -29,13 +29,12 @@ from pool import (
     Shutdown,
     Suspend,
     Tick,
-    heap,
     initial,
     step,
-    waiters,
 )
-from pool.state import Entry, Idle, Lease, State
-from pool.waiters import Link, Waiting
+from pool.core import heap, waiters
+from pool.core.state import Entry, Idle, Lease, State
+from pool.core.waiters import Link, Waiting
 from tests.model.notation import Run
 
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import Phase, settings
 
 from pool import Acquire, AdoptIdle, Discard, Limits, Opened, Release, Tick
-from pool.check.machine import Broken, PoolMachine, Twin, replay
-from pool.effects import CloseReason, RefuseReason
-from pool.events import Event
+from pool.check.machines.step import Broken, PoolMachine, Twin, replay
+from pool.core.effects import CloseReason, RefuseReason
+from pool.core.events import Event
 from tests.model.rounds import run
 from tests.model.rules import RULES, names
 
@@ -132,7 +132,7 @@ def test_a_history_is_replayed() -> None:
 def test_a_broken_promise_prints_a_history_that_can_be_pasted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pool.transition.discard", lambda state, event: (state, ()))
+    monkeypatch.setattr("pool.core.transition.discard", lambda state, event: (state, ()))
     history = [Acquire(0, 1), Opened(0, 1, "c1", 0), Discard(1, 1, 1), Tick(2)]
     with pytest.raises(Broken) as broken:
         replay(Limits(), history)

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from immutables import Map
 
-from pool import heap, shortcuts, transition, waiters
-from pool.check.machine import Broken, PoolMachine
-from pool.draft import Draft
-from pool.state import Idle, State
-from pool.transition import finish
+from pool.check.machines.step import Broken, PoolMachine
+from pool.core import heap, shortcuts, transition, waiters
+from pool.core.draft import Draft
+from pool.core.state import Idle, State
+from pool.core.transition import finish
 from tests.model.rounds import run
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -202,7 +202,9 @@ def ignored_changes_the_state(patch: pytest.MonkeyPatch) -> None:
 def wake_at_forgets_leaks(patch: pytest.MonkeyPatch) -> None:
     """The next tick comes too late to report one."""
     honest = transition.wake_at
-    patch.setattr("pool.check.machine.wake_at", lambda state: honest(state._replace(in_use=Map())))
+    patch.setattr(
+        "pool.check.machines.step.wake_at", lambda state: honest(state._replace(in_use=Map()))
+    )
 
 
 def closes_after_opens(patch: pytest.MonkeyPatch) -> None:
@@ -232,7 +234,7 @@ def acquire_in_place(patch: pytest.MonkeyPatch) -> None:
 def background_never_retries(patch: pytest.MonkeyPatch) -> None:
     """After a failure nobody opens again."""
     patch.setattr(transition, "pause", lambda draft: float("inf"))
-    patch.setattr("pool.check.machine.wake_at", lambda state: None)
+    patch.setattr("pool.check.machines.step.wake_at", lambda state: None)
 
 
 def background_forgets_min_idle(patch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pool import INVARIANTS, STEP_INVARIANTS
-from pool.check import tlc
-from pool.check.mutants import (
+from pool.check.explore import tlc
+from pool.check.explore.mutants import (
     EQUAL,
     Mutant,
     MutantError,
@@ -24,7 +24,7 @@ from pool.check.mutants import (
     mutants,
     read_mutant,
 )
-from pool.check.properties import GRAPH_PROPERTIES, RUN_PROPERTIES
+from pool.check.explore.properties import GRAPH_PROPERTIES, RUN_PROPERTIES
 
 MUTANTS = mutants()
 
@@ -60,7 +60,7 @@ def test_a_mutant_fits_what_it_changes(mutant: Mutant) -> None:
 
 
 def test_without_a_mutant_the_core_is_loaded_as_it_is() -> None:
-    from pool import transition
+    from pool.core import transition
 
     again = machine(None)
     assert again.transition is not transition

@@ -52,7 +52,7 @@ def test_what_is_explained_is_code_that_there_is() -> None:
     """The old lines are still in their module: what `make mutation` would say in minutes."""
     for survivor in read_explained(EXPLAINED.read_text(encoding="utf-8")):
         module, *names = survivor.function.split(".")
-        found = importlib.import_module(f"pool.{module}")
+        found = importlib.import_module(f"pool.core.{module}")
         assert callable(reduce(getattr, names, found)), survivor.function
         assert found.__file__ is not None
         with open(found.__file__, encoding="utf-8") as source:

@@ -163,9 +163,14 @@ def test_all_that_is_not_pure_is_mutated() -> None:
     known = {*command.FILES, *(f for f in text.split('"') if f.startswith("pool/"))}
     there = {
         path.as_posix()
-        for place in ("pool", "pool/peewee", "pool/aio")
-        for path in Path(place).glob("*.py")
+        for room in (".", "aio", "core", "shared", "threads", "tasks", "drivers", "peewee")
+        for path in Path("pool", room).glob("*.py")
     }
-    data = {"__init__", "arguments", "draft", "driver", "effects", "errors", "events", "holders"}
-    data |= {"limits", "listeners", "record", "statistics", "values"}
-    assert there - known == {f"pool/{name}.py" for name in data} - known
+    data = {"pool/statistics.py", "pool/threads/driver.py"}
+    data |= {
+        f"pool/{room}__init__.py"
+        for room in ("", "core/", "shared/", "threads/", "tasks/", "drivers/")
+    }
+    data |= {f"pool/core/{name}.py" for name in ("draft", "effects", "events", "limits", "values")}
+    data |= {f"pool/shared/{name}.py" for name in ("arguments", "errors", "holders", "listeners")}
+    assert there - known == data - known

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pool.events import (
+from pool.core.events import (
     Acquire,
     Adopt,
     AdoptIdle,
@@ -33,10 +33,10 @@ from pool.events import (
     Suspend,
     Tick,
 )
-from pool.limits import Limits
-from pool.outlook import JITTER, Outlook, next_look, walk
-from pool.state import Failure, State, initial
-from pool.transition import step, wake_at
+from pool.core.limits import Limits
+from pool.core.outlook import JITTER, Outlook, next_look, walk
+from pool.core.state import Failure, State, initial
+from pool.core.transition import step, wake_at
 
 LIMITS = Limits(max_size=4, max_lifetime=64.0, opener="background")
 

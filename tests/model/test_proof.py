@@ -23,20 +23,21 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 from immutables import Map
 
-from pool import INVARIANTS, STEP_INVARIANTS, Limits, heap, waiters
-from pool.check.configurations import CONFIGURATIONS
-from pool.check.explorer import Violation, Wishes, explore
-from pool.check.machine import PoolMachine
-from pool.check.mutants import machine, mutants
+from pool import INVARIANTS, STEP_INVARIANTS, Limits
+from pool.check.explore.configurations import CONFIGURATIONS
+from pool.check.explore.explorer import Violation, Wishes, explore
+from pool.check.explore.mutants import machine, mutants
+from pool.check.machines.step import PoolMachine
 from pool.check.proof import binding, obligations, promises, relation, solvers, terms
 from pool.check.proof.binding import Binding, Seen
 from pool.check.proof.obligations import ANY, INITIAL, NEVER, Obligation, ways
 from pool.check.proof.picture import COUNTS, FOLLOWED, KEY, LIMITS, STATE, Picture, of, variable
 from pool.check.proof.relation import RELATION
 from pool.check.proof.witness import realize
-from pool.effects import Effect
-from pool.events import Event
-from pool.state import Counters, Entry, Idle, Lease, State, initial
+from pool.core import heap, waiters
+from pool.core.effects import Effect
+from pool.core.events import Event
+from pool.core.state import Counters, Entry, Idle, Lease, State, initial
 from tests.model.proof_faults import FAULTS, UNPROMISED, Fault
 from tests.model.rules import RULES
 

@@ -11,8 +11,8 @@ from typing import get_args
 import pytest
 
 import pool
-from pool.effects import Effect
-from pool.events import Event
+from pool.core.effects import Effect
+from pool.core.events import Event
 
 FOREIGN = (
     "peewee",

@@ -19,22 +19,8 @@ import pytest
 
 from tests.model.rules import ROOT
 
-PURE = {
-    "draft",
-    "effects",
-    "events",
-    "heap",
-    "invariants",
-    "limits",
-    "outlook",
-    "shortcuts",
-    "state",
-    "text",
-    "transition",
-    "values",
-    "waiters",
-}
-"""The modules that say what a pool does. `pool/__init__.py` only gathers names."""
+PURE = {path.stem for path in (ROOT / "pool" / "core").glob("*.py")} - {"__init__"}
+"""The modules that say what a pool does: every file of `pool/core/`."""
 
 ALLOWED = {
     "__future__",
@@ -74,15 +60,15 @@ MUTABLE_NODES = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.Se
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Every imported module, whole: `from pool import heap` is `pool.heap`."""
+    """Every imported module, whole: `from pool.core import heap` is `pool.core.heap`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             if node.level:
                 yield node.lineno, "a relative import"
-            elif node.module == "pool":
-                yield from ((node.lineno, f"pool.{alias.name}") for alias in node.names)
+            elif node.module in ("pool", "pool.core"):
+                yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
             else:
                 yield node.lineno, node.module or ""
 
@@ -108,7 +94,7 @@ def impurities(name: str, source: str) -> list[str]:
     found = [
         f"{line}: imports {module}"
         for line, module in imports(tree)
-        if module not in ALLOWED and module.removeprefix("pool.") not in PURE
+        if module not in ALLOWED and module.removeprefix("pool.core.") not in PURE
     ]
     for statement in tree.body:
         if isinstance(statement, (ast.Assign, ast.AnnAssign)) and is_mutable(statement.value):
@@ -133,7 +119,7 @@ def impurities(name: str, source: str) -> list[str]:
 
 @pytest.mark.parametrize("name", sorted(PURE))
 def test_a_pure_module_is_pure(name: str) -> None:
-    source = (ROOT / "pool" / f"{name}.py").read_text(encoding="utf-8")
+    source = (ROOT / "pool" / "core" / f"{name}.py").read_text(encoding="utf-8")
     assert impurities(name, source) == []
 
 
@@ -148,9 +134,9 @@ def test_a_pure_module_is_pure(name: str) -> None:
         ("from io import StringIO", "imports io"),
         ("from datetime import datetime", "imports datetime"),
         ("from collections import deque", "imports collections"),
-        ("from pool.runtime import Runtime", "imports pool.runtime"),
-        ("from pool import runtime", "imports pool.runtime"),
-        ("import pool.errors", "imports pool.errors"),
+        ("from pool.threads.runtime import Runtime", "imports pool.threads.runtime"),
+        ("from pool.threads import runtime", "imports pool.threads"),
+        ("import pool.shared.errors", "imports pool.shared.errors"),
         ("import pool", "imports pool"),
         ("from . import heap", "imports a relative import"),
         ("def f():\n    import socket", "imports socket"),
@@ -180,8 +166,8 @@ def test_the_lint_finds(source: str, message: str) -> None:
 def test_the_lint_passes_what_is_pure() -> None:
     source = (
         "from __future__ import annotations\n"
-        "from pool import heap, waiters\n"
-        "from pool.state import State\n"
+        "from pool.core import heap, waiters\n"
+        "from pool.core.state import State\n"
         "from immutables import Map\n"
         "NAMES = ('a', 'b')\n"
         "TABLE = MappingProxyType({'a': 1})\n"
@@ -204,7 +190,7 @@ def layer(module: str) -> str:
         return "check"
     if parts[1:2] == ["peewee"]:
         return "adapters"
-    return "pure" if parts[1:2] and parts[1] in PURE else "runtime"
+    return "pure" if parts[1:2] == ["core"] else "runtime"
 
 
 def modules() -> dict[str, Path]:
@@ -237,14 +223,14 @@ def test_imports_point_one_way(module: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("pool.heap", "from pool.runtime import Runtime"),
-        ("pool.heap", "import pool.peewee"),
-        ("pool.runtime", "from pool.peewee import PooledDatabase"),
-        ("pool.runtime", "from pool import peewee"),
-        ("pool.runtime", "def f():\n    from pool.check.machine import Twin"),
-        ("pool", "from pool.check import reference"),
-        ("pool.peewee", "import pool.check.machine"),
-        ("pool.check.machine", "from pool.check.cli import main"),
+        ("pool.core.heap", "from pool.threads.runtime import Runtime"),
+        ("pool.core.heap", "import pool.peewee"),
+        ("pool.threads.runtime", "from pool.peewee import PooledDatabase"),
+        ("pool.threads.runtime", "from pool import peewee"),
+        ("pool.threads.runtime", "def f():\n    from pool.check.machines.step import Twin"),
+        ("pool", "from pool.check.machines import reference"),
+        ("pool.peewee", "import pool.check.machines.step"),
+        ("pool.check.machines.step", "from pool.check.cli import main"),
     ],
 )
 def test_an_import_the_wrong_way_is_found(module: str, source: str) -> None:
@@ -254,18 +240,20 @@ def test_an_import_the_wrong_way_is_found(module: str, source: str) -> None:
 
 # ---------------------------------------------------------------- the second pool
 
-DATA_ONLY = {"pool.effects", "pool.events", "pool.limits", "pool.state"}
+DATA_ONLY = {"pool.core.effects", "pool.core.events", "pool.core.limits", "pool.core.state"}
 
 
 def test_the_reference_model_shares_no_code_with_the_pool() -> None:
     """It may know events, effects, limits and `Failure`: data. Nothing that decides."""
-    tree = ast.parse((ROOT / "pool" / "check" / "reference.py").read_text(encoding="utf-8"))
+    tree = ast.parse(
+        (ROOT / "pool" / "check" / "machines" / "reference.py").read_text(encoding="utf-8")
+    )
     ours = {name for _, name in imports(tree) if name == "pool" or name.startswith("pool.")}
     assert ours <= DATA_ONLY
     from_state = [
         alias.name
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module == "pool.state"
+        if isinstance(node, ast.ImportFrom) and node.module == "pool.core.state"
         for alias in node.names
     ]
     assert from_state == ["Failure"]

@@ -41,7 +41,7 @@ from pool import (
     initial,
     wake_at,
 )
-from pool.state import Counters
+from pool.core.state import Counters
 from tests.model.notation import AWAY, REFUSED, Run
 
 

@@ -11,8 +11,8 @@ from collections import Counter
 import pytest
 from hypothesis import Phase, settings
 
-from pool.check.machine import Broken
-from pool.check.runtime_machine import TOLD, RuntimeMachine
+from pool.check.machines.runtime import TOLD, RuntimeMachine
+from pool.check.machines.step import Broken
 from tests.model.faults import (
     Fault,
     believes_what_rested,

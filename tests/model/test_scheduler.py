@@ -20,14 +20,14 @@ import pytest
 
 from pool import Limits
 from pool.check import interrupts, suite
-from pool.check.orders import Schedules, explore, replay
-from pool.check.programs import DEEP, PROGRAMS
 from pool.check.results import Underway, as_json
-from pool.check.scheduler import Interrupted, Lock, World
-from pool.check.schedules import Setting, freeze
-from pool.check.tasks import TASKS
-from pool.outlook import walk
-from pool.runtime import Runtime
+from pool.check.schedules.orders import Schedules, explore, replay
+from pool.check.schedules.programs import DEEP, PROGRAMS
+from pool.check.schedules.scheduler import Interrupted, Lock, World
+from pool.check.schedules.tasks import TASKS
+from pool.check.schedules.threads import Setting, freeze
+from pool.core.outlook import walk
+from pool.threads.runtime import Runtime
 from tests.model.faults import (
     Fault,
     a_finalizer_gives_up,

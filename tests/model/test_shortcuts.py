@@ -12,8 +12,9 @@ from typing import Any
 import attrs
 import pytest
 
-from pool import Acquire, Effect, Event, Grant, Limits, Release, State, shortcuts, transition
-from pool.check.machine import PoolMachine, view
+from pool import Acquire, Effect, Event, Grant, Limits, Release, State
+from pool.check.machines.step import PoolMachine, view
+from pool.core import shortcuts, transition
 from tests.model.notation import Run
 from tests.model.rounds import run
 

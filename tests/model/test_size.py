@@ -18,8 +18,8 @@ import attrs
 import pytest
 
 from pool import Limits
-from pool.effects import Grant, Refuse
-from pool.events import Acquire, Opened, Release
+from pool.core.effects import Grant, Refuse
+from pool.core.events import Acquire, Opened, Release
 from pool.size import Call, Load, load_of, poisson, simulate
 from pool.size import simulation as simulation_module
 from pool.size.loads import Draw, exponential, fixed, lognormal

@@ -8,8 +8,8 @@ from __future__ import annotations
 import pytest
 
 from pool.check import suite
-from pool.check.orders import explore
-from pool.check.tasks import TASKS
+from pool.check.schedules.orders import explore
+from pool.check.schedules.tasks import TASKS
 from tests.model import task_faults
 from tests.model.task_faults import Fault
 

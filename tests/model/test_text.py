@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pool.errors import failure_of
-from pool.text import MOST, cut, kind_of, repr_of, text_of
+from pool.core.text import MOST, cut, kind_of, repr_of, text_of
+from pool.shared.errors import failure_of
 
 
 class Wordless(Exception):

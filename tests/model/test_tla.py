@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from pool import INVARIANTS, STEP_INVARIANTS
-from pool.check import tlc
 from pool.check.cli import main
-from pool.check.configurations import CONFIGURATIONS, DEEP, EVENTS
-from pool.check.graphs import PythonGraph, difference, pin_of, python_graph, read_pins
-from pool.check.mutants import machine, mutants
+from pool.check.explore import tlc
+from pool.check.explore.configurations import CONFIGURATIONS, DEEP, EVENTS
+from pool.check.explore.graphs import PythonGraph, difference, pin_of, python_graph, read_pins
+from pool.check.explore.mutants import machine, mutants
 from pool.check.suite import equality_task
 
 SPEC = tlc.spec_directory()

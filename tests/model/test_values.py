@@ -8,9 +8,9 @@ import attrs
 import pytest
 
 from pool import Acquire, Grant, Limits, Resume, Suspend, Tick, initial, step
-from pool.effects import Close, Effect, Ignored, Leaked, Open, Refuse
-from pool.events import AdoptIdle, AdoptLease, Event
-from pool.state import Counters, Entry, Failure, Idle, Lease, State
+from pool.core.effects import Close, Effect, Ignored, Leaked, Open, Refuse
+from pool.core.events import AdoptIdle, AdoptLease, Event
+from pool.core.state import Counters, Entry, Failure, Idle, Lease, State
 
 RECORDS = [*get_args(Event), *get_args(Effect), AdoptIdle, AdoptLease]
 RECORDS += [State, Counters, Entry, Idle, Lease, Failure]

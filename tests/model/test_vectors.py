@@ -11,10 +11,9 @@ from typing import Any
 import attrs
 import pytest
 
-from pool.check import vectors
 from pool.check.cli import main
-from pool.check.configurations import EVENTS
-from pool.check.encoding import (
+from pool.check.conformance import vectors
+from pool.check.conformance.encoding import (
     change,
     changed,
     decode_event,
@@ -27,15 +26,16 @@ from pool.check.encoding import (
     parse,
     text,
 )
-from pool.check.graphs import python_graph
-from pool.check.judgement import IGNORED, is_ignored
-from pool.check.rules import judged, rules
-from pool.check.scenarios import scenarios
-from pool.effects import Effect
-from pool.events import Adopt, AdoptIdle, AdoptLease, Configure, Event, OpenFailed
-from pool.limits import Limits
-from pool.state import Failure, State, initial
-from pool.transition import step, wake_at
+from pool.check.conformance.judgement import IGNORED, is_ignored
+from pool.check.conformance.rules import judged, rules
+from pool.check.conformance.scenarios import scenarios
+from pool.check.explore.configurations import EVENTS
+from pool.check.explore.graphs import python_graph
+from pool.core.effects import Effect
+from pool.core.events import Adopt, AdoptIdle, AdoptLease, Configure, Event, OpenFailed
+from pool.core.limits import Limits
+from pool.core.state import Failure, State, initial
+from pool.core.transition import step, wake_at
 from tests.model.rules import RULES
 
 pytestmark = pytest.mark.slow
@@ -200,7 +200,7 @@ def test_the_worlds_are_many_and_small() -> None:
 @pytest.mark.parametrize("world", vectors.WORLDS, ids=lambda world: world.name)
 def test_every_edge_has_a_vector(world: Any) -> None:
     """Label and all: what the cases take, read from the files, is the graph of the world."""
-    from pool.check.canonical import Labeller, shaper
+    from pool.check.explore.canonical import Labeller, shaper
 
     shape, label = shaper(world), Labeller(world)
     taken = set()

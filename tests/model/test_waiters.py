@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pool import waiters
+from pool.core import waiters
 
 SCRIPTS = st.lists(
     st.tuples(st.sampled_from(["insert", "remove", "pop"]), st.integers(1, 40)), max_size=80

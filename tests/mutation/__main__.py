@@ -46,19 +46,19 @@ from tests.mutation.session import BUILD, Forks, Probes, Run, Verdict, Watcher
 EXPLAINED = Path(__file__).with_name("survivors.txt")
 
 FILES = [
-    *(f"pool/{name}.py" for name in ("runtime", "helpers", "outlook", "lease", "api", "face")),
-    *(
-        f"pool/{name}.py"
-        for name in ("handles", "onlookers", "callables", "dbapi", "proxies", "forks", "exits")
-    ),
-    *(f"pool/{name}.py" for name in ("log", "text", "meant", "causes", "journal")),
+    *(f"pool/{name}.py" for name in ("lease", "api", "face", "meant")),
+    *(f"pool/core/{name}.py" for name in ("outlook", "text")),
+    *(f"pool/shared/{name}.py" for name in ("causes", "forks", "handles", "journal", "log")),
+    *(f"pool/threads/{name}.py" for name in ("runtime", "helpers", "onlookers", "exits")),
+    *(f"pool/tasks/{name}.py" for name in ("runtime", "exits")),
+    *(f"pool/drivers/{name}.py" for name in ("callables", "recipes", "proxies")),
+    *(f"pool/drivers/async_{name}.py" for name in ("callables", "recipes")),
     *(
         f"pool/peewee/{name}.py"
         for name in ("database", "arrivals", "closing", "leases", "adapter")
     ),
     *(f"pool/peewee/{name}.py" for name in ("mirror", "settings", "__init__", "aio")),
-    *(f"pool/aio/{name}.py" for name in ("runtime", "api", "lease", "callables", "recipes")),
-    *(f"pool/aio/{name}.py" for name in ("holders", "exits", "__init__")),
+    *(f"pool/aio/{name}.py" for name in ("api", "lease", "holders", "__init__")),
 ]
 """What is not pure and no tool, and what helpers alone use. The pure core has `make mutation`."""
 

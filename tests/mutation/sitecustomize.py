@@ -1,7 +1,8 @@
 """Puts a mutant, or probes, into the processes that a test starts: each begins with this.
 
-`PUREPOOL_MUTATION` is a directory with modules in place of the pool's: `pool.runtime.py`. With
-`PUREPOOL_HITS_FILE` their probes are written there. It needs nothing but Python itself.
+`PUREPOOL_MUTATION` is a directory with modules in place of the pool's:
+`pool.threads.runtime.py`. With `PUREPOOL_HITS_FILE` their probes are written there. It needs
+nothing but Python itself.
 """
 
 import os

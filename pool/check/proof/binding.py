@@ -21,15 +21,15 @@ from typing import Any
 
 import attrs
 
-from pool import heap
 from pool.check.proof.obligations import premises
 from pool.check.proof.picture import BOUNDS, OUT, PHASES, STATE, TRUTHS, Draft
 from pool.check.proof.relation import RELATION, step
 from pool.check.proof.terms import Value, compiled, every
-from pool.effects import Close, Effect, Grant, Ignored, Open, Refuse
-from pool.events import Adopt, Event
-from pool.limits import Limits
-from pool.state import State
+from pool.core import heap
+from pool.core.effects import Close, Effect, Grant, Ignored, Open, Refuse
+from pool.core.events import Adopt, Event
+from pool.core.limits import Limits
+from pool.core.state import State
 
 Values = dict[str, Value]
 

@@ -19,9 +19,9 @@ from pathlib import Path
 import attrs
 from rich.console import Console
 
-from pool.check import checking, interrupts, suite
-from pool.check.configurations import CONFIGURATIONS, Configuration
-from pool.check.explorer import Wishes, explore
+from pool.check import interrupts, runner, suite
+from pool.check.explore.configurations import CONFIGURATIONS, Configuration
+from pool.check.explore.explorer import Wishes, explore
 from pool.check.notation import write
 from pool.check.options import UsageError, reports_to_output
 from pool.check.proof import obligations, solvers
@@ -33,7 +33,7 @@ from pool.check.proof.terms import Value, variables
 from pool.check.proof.witness import build, shown
 from pool.check.results import Counts, Progress, Status, as_json, as_junit, exit_status, save
 from pool.check.suite import Task
-from pool.transition import step
+from pool.core.transition import step
 
 MISSING = "{} is missing: `pip install 'purepool[prove]'` brings it"
 
@@ -50,9 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(f"{count} obligations in {arguments.smt}", markup=False, soft_wrap=True)
         return 0
     began = time.perf_counter()
-    results = checking.run_tasks(console, tasks(names))
+    results = runner.run_tasks(console, tasks(names))
     seconds = time.perf_counter() - began
-    checking.show(console, results, seconds)
+    runner.show(console, results, seconds)
     save(arguments.json, as_json(results, seconds, "prove"))
     save(arguments.junit, as_junit(results, seconds, "prove"))
     return exit_status(results)

@@ -32,7 +32,7 @@ from pool.check.proof.terms import (
     number,
     truth,
 )
-from pool.state import Phase
+from pool.core.state import Phase
 
 OPEN, SUSPENDED, CLOSED = 0, 1, 2
 PHASES: tuple[Phase, ...] = ("open", "suspended", "closed")

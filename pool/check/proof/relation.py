@@ -2,8 +2,8 @@
 6.
 
 Theory. A function below is an event, a `with` in it a rule of the specification, with the rule's
-id. It is written from the prose and shares nothing with `pool/transition.py`; that the two agree
-is what the binding shows. Where the prose has a loop, here is what it comes to: how many are
+id. It is written from the prose and shares nothing with `pool/core/transition.py`; that the two
+agree is what the binding shows. Where the prose has a loop, here is what it comes to: how many are
 lent, how many connect. So a step of any size is one formula without a loop.
 
 The result is a function, not a mere relation: before, event and choices say exactly what is

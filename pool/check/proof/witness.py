@@ -21,17 +21,17 @@ from typing import Any
 import attrs
 from immutables import Map
 
-from pool import heap, waiters
-from pool.check.configurations import EVENTS
+from pool.check.explore.configurations import EVENTS
 from pool.check.notation import write
 from pool.check.proof.binding import Seen, Told, pictured_step, relation
 from pool.check.proof.obligations import Model, Solver, Way, example
 from pool.check.proof.picture import BOUNDS, COUNTS, OUT, PHASES, STATE, variable
 from pool.check.proof.terms import Value, compiled, some
-from pool.events import AdoptIdle, AdoptLease, Event
-from pool.limits import Limits
-from pool.state import Counters, Entry, Failure, Idle, Lease, State, initial
-from pool.transition import step
+from pool.core import heap, waiters
+from pool.core.events import AdoptIdle, AdoptLease, Event
+from pool.core.limits import Limits
+from pool.core.state import Counters, Entry, Failure, Idle, Lease, State, initial
+from pool.core.transition import step
 
 NOW, EARLY, LATE = 10.0, 0.0, 20.0
 """When it happens; what is before `MIDDLE` has expired, gone stale, rested."""

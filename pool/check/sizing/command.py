@@ -24,7 +24,7 @@ from rich.table import Table
 from pool.check import interrupts
 from pool.check.options import UsageError
 from pool.check.sizing.given import spoken
-from pool.limits import Limits
+from pool.core.limits import Limits
 from pool.size.loads import Load, poisson
 from pool.size.simulation import Result, simulate
 

@@ -1,0 +1,521 @@
+"""One run of a small program of the runtime for asyncio, and what must hold in it.
+
+Theory.  As `threads.py` for threads: `orders.py` tries every order, at each transition the
+promises of the specification are checked; when nothing can happen but by time, that whoever waits
+does so because the state says so; at the end, that nothing is left over and that the whole pool can
+be had again.  One promise more: a cancellation is delivered, always (RUN-12).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Awaitable, Callable, Hashable
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+
+from pool.check.schedules.loop import Live, LoopWorld
+from pool.check.schedules.scheduler import Violated, frozen
+from pool.check.schedules.threads import HELPED, PENDING, Away, Play, SeenShortcuts
+from pool.core import waiters
+from pool.core.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
+from pool.core.events import CloseAll, Configure, Discard, Event, Shutdown
+from pool.core.limits import Limits
+from pool.core.state import Fields, State
+from pool.shared.errors import PoolError, PoolTimeout
+from pool.shared.handles import Handle, claims_of
+from pool.tasks.runtime import Cell, Runtime, _Check, _Reset
+
+TWO = Limits(max_size=2, opener="background")
+
+
+class WatchedRuntime(Runtime):
+    """A runtime in a world: each transition is told of, and none begins within another."""
+
+    def __init__(self, world: LoopWorld, driver: Driver, setting: Tasks) -> None:
+        self.world = world
+        self.committed: Callable[[], None] = lambda: None
+        super().__init__(
+            driver,
+            setting.limits,
+            check_after=0.0 if setting.checks else 1e6,
+            check_timeout=setting.check_timeout,
+            clock=world.time,
+            jitter=lambda: 0.0,
+        )
+
+    def check_held(self, what: str) -> None:
+        if not self.applying and self._loop is not None:
+            self.world.fail("Guard", f"{what} was changed outside a transition")
+
+    @property
+    def _current(self) -> tuple[Fields, tuple[Effect, ...]]:
+        pair: tuple[Fields, tuple[Effect, ...]] = self.__dict__["_current"]
+        return pair
+
+    @_current.setter
+    def _current(self, pair: tuple[Fields, tuple[Effect, ...]]) -> None:
+        self.check_held("_current")
+        self.__dict__["_current"] = pair
+        self.committed()
+
+
+class Owner(weakref.ref[Any]):
+    """As the owners that `pool.aio.Pool` gives to its leases; its text is the same in each run."""
+
+    __slots__ = ("number",)
+
+    number: int
+
+    def __repr__(self) -> str:
+        return f"owner {self.number}"
+
+
+class Driver:
+    """A driver whose hooks may take a while, and whose connections are names."""
+
+    def __init__(self, world: LoopWorld, setting: Tasks) -> None:
+        self.world = world
+        self.slow = setting.slow
+        self.resets = setting.resets
+        self.failing = 0
+        self.made = 0
+        self.alive: set[str] = set()
+        self.closed: dict[str, int] = {}
+        self.busy: set[str] = set()
+        """Connections that are being asked or reset."""
+
+    async def _pause(self, hook: str, connection: str = "") -> None:
+        if hook in self.slow:
+            await self.world.pause(f"{hook} {connection}")
+
+    async def connect(self) -> str:
+        await self._pause("connect")
+        if self.failing:
+            self.failing -= 1
+            raise Away("no route")
+        self.made += 1
+        connection = f"c{self.made}"
+        self.alive.add(connection)
+        return connection
+
+    async def _use(self, hook: str, connection: str) -> None:
+        if connection in self.busy:
+            self.world.fail("Exclusive", f"{hook}: {connection} is busy")
+        if connection in self.closed:  # under its holder
+            raise Away("closed")
+        self.busy.add(connection)
+        try:
+            await self._pause(hook, connection)
+        finally:
+            self.busy.discard(connection)
+
+    async def is_alive(self, connection: str) -> bool:
+        await self._use("is_alive", connection)
+        return connection in self.alive
+
+    async def reset(self, connection: str) -> bool:
+        await self._use("reset", connection)
+        return connection in self.alive
+
+    def is_clean(self, connection: str) -> bool:
+        return not self.resets
+
+    async def close(self, connection: str) -> None:
+        self._end(connection)
+        await self._pause("close", connection)
+
+    def _end(self, connection: str) -> None:
+        if connection in self.busy:
+            self.world.fail("Exclusive", f"{connection} is closed while it is busy")
+        self.closed[connection] = self.closed.get(connection, 0) + 1
+        self.alive.discard(connection)
+
+    def terminate(self, connection: str) -> None:
+        if connection not in self.closed:  # one whose goodbye was cut short
+            self.busy.discard(connection)
+            self._end(connection)
+
+
+Body = Callable[["TaskPlay"], Awaitable[None]]
+
+
+@attrs.frozen
+class Tasks:
+    """A program: limits, a driver, and what its tasks do."""
+
+    name: str
+    about: str
+    tasks: tuple[Body, ...]
+    limits: Limits = HELPED
+    failing: int = 0
+    """Connects that fail, the first ones."""
+    idle: int = 0
+    """Connections that rest in the pool at the beginning."""
+    is_dead: bool = False
+    """They are dead."""
+    cancels: int = 0
+    """Cancellations that may come, whenever they like."""
+    cancellable: frozenset[int] = frozenset()
+    """Tasks to which."""
+    slow: frozenset[str] = frozenset()
+    """Hooks of the driver during which something else may come first."""
+    resets: bool = False
+    """What comes back has to be reset."""
+    check_timeout: float | None = None
+    keeps: bool = True
+    """No connection is given up: nobody's task loses one, or finds one dead."""
+
+    @property
+    def checks(self) -> bool:
+        """Whether what rests is asked before it is lent."""
+        return "is_alive" in self.slow
+
+    def make(self) -> TaskPlay:
+        return TaskPlay(self)
+
+
+class TaskPlay(Play):
+    """One run of a program."""
+
+    world: LoopWorld  # type: ignore[assignment]
+    driver: Driver  # type: ignore[assignment]
+    runtime: WatchedRuntime  # type: ignore[assignment]
+
+    def __init__(self, setting: Tasks) -> None:
+        self.tasks = setting
+        self.world = world = LoopWorld()  # type: ignore[abstract]
+        self.driver = Driver(world, setting)
+        self.runtime = runtime = WatchedRuntime(world, self.driver, setting)
+        self._keep_books(len(setting.tasks))
+        runtime.step = self._step
+        runtime._shortcuts = SeenShortcuts(self._step)
+        runtime.committed = self._committed
+        world.spawn(self._fill_up(), "before", cancellable=False)
+        world.settle()
+        world.lives.clear()
+        if setting.is_dead:
+            self.driver.alive.clear()
+        self.driver.failing = setting.failing
+        for number, body in enumerate(setting.tasks):
+            cancellable = number in setting.cancellable
+            live = world.spawn(body(self), f"task {number}", cancellable=cancellable)  # type: ignore[arg-type]
+            self.numbers[live.task] = number
+        world.cancels = setting.cancels
+
+    async def _fill_up(self) -> None:
+        handles = [await self.runtime.acquire(None) for _ in range(self.tasks.idle)]
+        for handle in handles:
+            await self.runtime.release(handle)
+
+    @property
+    def number(self) -> int:
+        return self.numbers.get(self._task, -1)
+
+    @property
+    def _task(self) -> Any:
+        return asyncio.current_task(self.world)
+
+    def _committed(self) -> None:
+        self.world.current = self._task  # type: ignore[attr-defined]
+        if self.tasks.keeps and self.decided is not None and isinstance(self.decided[0], Discard):
+            self.world.fail("Kept", f"a good connection is given up: {self.decided[0]!r}")
+        super()._committed()
+
+    # ------------------------------------------------------------ what tasks do
+
+    async def take(self, timeout: float | None) -> Handle | None:
+        """A handle; None if there was none to be had. A cancellation goes on."""
+        handle = Handle(self.runtime)  # type: ignore[arg-type]
+        owner = Owner(handle, self.runtime.lost)
+        owner.number = self.number
+        try:
+            await self.runtime.acquire(timeout, owner, handle)
+        except (PoolError, Away) as error:
+            self.mine.append(type(error).__name__)
+            self._refused(error)
+            return None
+        except asyncio.CancelledError:
+            self.mine.append("cancelled")
+            raise
+        self._got(handle)
+        return handle
+
+    def _refused(self, error: PoolError | Away) -> None:
+        """One whose deadline passes while its connection is being asked leaves it to the check."""
+        ticket = self.asked[self.number]
+        held = [lease for lease in self.runtime.state.in_use.values() if lease.ticket == ticket]
+        if not (
+            isinstance(error, PoolTimeout) and held and held[0].entry.key in self.runtime._busy
+        ):
+            super()._refused(error)
+
+    # ------------------------------------------------------------ what must hold
+
+    def key(self) -> Hashable:
+        runtime, driver = self.runtime, self.driver
+        return (
+            self.world.key(freeze),
+            repr(runtime._current),
+            tuple((ticket, freeze(cell)) for ticket, cell in runtime._cells.items()),
+            tuple(note for note in runtime._inbox if type(note) is tuple),
+            tuple(runtime.jobs.values()),
+            tuple(runtime.closing.items()),
+            tuple(runtime._busy),
+            len(runtime._onlookers),
+            tuple(self.answers.items()),
+            tuple(map(tuple, self.said)),
+            frozenset(self.lent.items()),
+            (driver.made, driver.failing, frozenset(driver.alive), tuple(driver.closed.items())),
+            frozenset(driver.busy),
+        )
+
+    def quiet(self) -> None:
+        runtime, state = self.runtime, self.runtime.state
+        for live in self.world.lives:
+            if live.error is not None:
+                raise Violated("Raised", f"{live.name}: {live.error!r}")
+            if live.done and live.is_cancelled and not live.task.cancelled():
+                raise Violated("Swallowed", f"{live.name} was cancelled, and went on to its end")
+        noted = [note for note in runtime._inbox if type(note) is tuple or claims_of(note, state)]
+        for what, left in {"Delivered": runtime._current[1], "Drained": noted}.items():
+            if left:
+                raise Violated(what, f"left when nobody goes on: {left}")
+        waiting = {ticket for ticket, _ in waiters.items(state.waiters)}
+        parked = set(runtime._cells)
+        if waiting != parked:
+            raise Violated("Woken", f"waiting in the state: {waiting}, at their cells: {parked}")
+
+    def finish(self) -> Hashable:
+        """Everybody is done: nothing is left, and the whole pool can be had again."""
+        runtime, driver, world = self.runtime, self.driver, self.world
+        outcome = tuple(map(tuple, self.said))
+        state = runtime.state
+        for what, left in {
+            "Lent": state.in_use or self.lent,
+            "Answered": [t for t, said in self.answers.items() if said in PENDING],
+            "Cells": runtime._cells,
+            "Ended": runtime._tasks | set(runtime._onlookers),
+            "Timers": [timer for timer in world.timers if timer is not runtime._alarm],
+        }.items():
+            if left:
+                raise Violated(what, f"left at the end: {left}")
+        driver.failing = world.cancels = 0
+        live: Live = world.spawn(self._after(), "afterwards", cancellable=False)
+        for _ in range(100):  # time passes where a failed connect is waited out
+            world.settle()
+            timers = [choice for choice in world.options() if choice[1] == "timeout"]
+            if live.done or not timers:
+                break
+            world.take(timers[0])
+        if not live.done:
+            raise Violated("Capacity", f"cannot be had: {state.limits.max_size} of {state}")
+        self.quiet()
+        if runtime.jobs or runtime.closing or runtime._tasks:
+            raise Violated("Performed", f"left at the end: {runtime.jobs} {runtime._tasks}")
+        if driver.closed != dict.fromkeys(self.told, 1):
+            raise Violated("ClosedOnce", f"closed: {driver.closed}, opened: {self.told}")
+        if driver.made != len(self.told):
+            raise Violated("Opened", f"{driver.made} were made, the pool knows of {self.told}")
+        return outcome
+
+    async def _after(self) -> None:
+        runtime = self.runtime
+        if runtime.state.phase == "open":
+            most = runtime.state.limits.max_size or 0
+            handles = [await runtime.acquire(None) for _ in range(most)]
+            if len({handle.connection for handle in handles}) != most:
+                self.world.fail("Exclusive", f"{most} tasks do not hold {most} connections")
+            for handle in handles:
+                await runtime.release(handle)
+        runtime.apply(Shutdown(self.world.now))
+        await runtime.until(runtime.is_at_rest, None)
+
+
+_KNOWN: dict[type, Callable[[Any], Hashable]] = {
+    Cell: lambda cell: ("cell", cell.ticket, cell.answer, cell.is_late),
+    Handle: lambda handle: ("handle", handle.ticket, handle.key, handle.ended),
+    _Check: lambda check: ("check", check.key, check.answer, check.claim),
+    _Reset: lambda reset: ("reset", reset.ticket, reset.key),
+    **dict.fromkeys((Grant, Refuse, Open, Close, Leaked, Ignored, State), lambda value: value),
+}
+
+
+def freeze(value: Any) -> Hashable:
+    """What a value of the runtime is, comparable between two runs."""
+    return frozen(value, _KNOWN)
+
+
+# ------------------------------------------------------------ the programs
+
+
+def turn(timeout: float | None, end: str = "release", works: bool = False) -> Body:
+    """Acquire, perhaps work, then `release`, `discard`, or `lose` it."""
+
+    async def body(play: TaskPlay) -> None:
+        handle = await play.take(timeout)
+        if handle is None:
+            return
+        try:
+            if works:
+                await play.world.pause("work")
+        except asyncio.CancelledError:
+            del play.lent[handle.connection]
+            play.runtime.give_back(handle)
+            del handle  # the traceback has this frame
+            raise
+        del play.lent[handle.connection]
+        if end == "release":
+            await play.runtime.release(handle)
+        elif end == "discard":
+            play.runtime.discard(handle)
+
+    return body
+
+
+def send(make: Callable[[TaskPlay], Event]) -> Body:
+    """One event."""
+
+    async def body(play: TaskPlay) -> None:
+        play.apply(make(play))
+
+    return body
+
+
+WAIT, DISCARD, LOSE, HURRY = turn(None), turn(None, "discard"), turn(None, "lose"), turn(1.0)
+WORK, WORK_HURRY = turn(None, works=True), turn(1.0, works=True)
+CLOSE = send(lambda play: Shutdown(play.world.now))
+CLOSE_ALL = send(lambda play: CloseAll(play.world.now))
+GROW = send(lambda play: Configure(play.world.now, TWO))
+
+CONNECT, CHECK, RESET = frozenset({"connect"}), frozenset({"is_alive"}), frozenset({"reset"})
+ALWAYS = frozenset({"connect", "reset", "is_alive", "close"})
+FIRST, BOTH, ALL = frozenset({0}), frozenset({0, 1}), frozenset({0, 1, 2})
+
+_PROGRAMS = [
+    Tasks("tasks", "three tasks, one connection", (WAIT, WAIT, WAIT)),
+    Tasks("tasks-two", "three tasks, two connections", (WORK, WORK, WORK), TWO, slow=CONNECT),
+    Tasks("tasks-deadlines", "waits that may end by time", (WORK, HURRY, turn(2.0)), slow=CONNECT),
+    Tasks(
+        "tasks-endings",
+        "a release, a discard and a lost handle",
+        (WAIT, DISCARD, LOSE),
+        keeps=False,
+    ),
+    Tasks("tasks-failing", "two connects fail", (WAIT, HURRY), failing=2, slow=CONNECT),
+    Tasks(
+        "tasks-dead",
+        "what rests is dead",
+        (WAIT, HURRY),
+        idle=1,
+        is_dead=True,
+        slow=CHECK,
+        keeps=False,
+    ),
+    Tasks(
+        "tasks-checked",
+        "what rests is asked, by tasks with deadlines",
+        (HURRY, HURRY),
+        idle=1,
+        slow=CHECK,
+    ),
+    Tasks(
+        "tasks-hanging",
+        "a check takes too long",
+        (HURRY,),
+        idle=1,
+        slow=CHECK,
+        check_timeout=0.5,
+        keeps=False,
+    ),
+    Tasks("tasks-reset", "what comes back is reset", (WAIT, WAIT), resets=True, slow=RESET),
+    Tasks(
+        "tasks-cancelled",
+        "a task is cancelled, whenever",
+        (WORK, WAIT, WAIT),
+        cancels=1,
+        cancellable=ALL,
+    ),
+    Tasks(
+        "tasks-cancelled-pair",
+        "one of two tasks is cancelled, whenever",
+        (WAIT, WAIT),
+        cancels=1,
+        cancellable=BOTH,
+    ),
+    Tasks(
+        "tasks-cancelled-twice",
+        "two cancellations",
+        (WORK, WAIT),
+        cancels=2,
+        cancellable=BOTH,
+        slow=CONNECT,
+    ),
+    Tasks(
+        "tasks-cancelled-deadline",
+        "a cancellation meets a deadline and a grant",
+        (WORK, HURRY),
+        cancels=1,
+        cancellable=BOTH,
+    ),
+    Tasks(
+        "tasks-cancelled-reset",
+        "a cancellation meets a reset",
+        (WORK, WAIT),
+        cancels=2,
+        cancellable=BOTH,
+        resets=True,
+        slow=RESET,
+    ),
+    Tasks(
+        "tasks-cancelled-check",
+        "a cancellation meets a check",
+        (HURRY, WAIT),
+        idle=1,
+        cancels=1,
+        cancellable=BOTH,
+        slow=CHECK,
+    ),
+    Tasks(
+        "tasks-cancelled-dead",
+        "a cancellation meets a check of what is dead",
+        (WAIT, WAIT),
+        idle=1,
+        is_dead=True,
+        cancels=1,
+        cancellable=FIRST,
+        slow=CHECK,
+        keeps=False,
+    ),
+    Tasks(
+        "tasks-cancelled-loss",
+        "a cancellation meets a lost handle",
+        (LOSE, WAIT),
+        cancels=1,
+        cancellable=BOTH,
+        slow=frozenset({"close"}),
+        keeps=False,
+    ),
+    Tasks("tasks-shutdown", "the pool is closed meanwhile", (WORK, WAIT, CLOSE), slow=CONNECT),
+    Tasks(
+        "tasks-close-all",
+        "all is closed, also what is lent or being asked",
+        (WAIT, DISCARD, CLOSE_ALL),
+        idle=1,
+        slow=CHECK,
+        keeps=False,
+    ),
+    Tasks(
+        "tasks-close-all-reset",
+        "all is closed, also what is being reset",
+        (WAIT, CLOSE_ALL),
+        resets=True,
+        slow=RESET,
+    ),
+    Tasks("tasks-resize", "one more may be made while two wait", (WORK, WAIT, GROW)),
+]
+
+TASKS = MappingProxyType({one.name: one for one in _PROGRAMS})
+"""By name: seconds each."""

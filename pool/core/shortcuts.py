@@ -1,0 +1,176 @@
+"""The two ordinary cases, written out for speed.
+
+Theory.  Almost every event of a healthy pool is an `Acquire` that finds an idle
+connection, or a `Release` that nobody waits for.  The handlers in `transition.py` thaw a
+draft, serve, and freeze it again; here the same next state is built in one go, in a
+fourth of the time.  A shortcut is given the fields of state and event, and gives those of the next
+state and of its effect, so that a runtime need make none of these; None where its case does not
+hold: then the handler decides.
+
+It adds no behaviour.  `tests/model/test_shortcuts.py` compares shortcut and handler on
+every event it applies to, in every state the explorer reaches.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from immutables import Map
+
+from pool.core import heap
+from pool.core.effects import Effect
+from pool.core.limits import Limits
+from pool.core.state import Fields, Idle, Lease
+
+# Measured: this takes half the time of calling the class.
+_new = tuple.__new__
+
+
+def refills(
+    limits: Limits, resting: int, lent: int, tickets: Map[int, Any], background: int
+) -> bool:
+    """Whether a connect would begin with so much at rest and lent (SRV-4, SRV-5)."""
+    opening = len(tickets) + background
+    return (
+        background < limits.min_idle - resting
+        and (limits.max_size is None or resting + lent + opening < limits.max_size)
+        and (limits.max_opening is None or opening < limits.max_opening)
+        and (limits.max_connecting is None or opening < limits.max_connecting)
+    )
+
+
+def acquire(
+    state: Fields, now: float, ticket: int, wait: bool, owner: Any
+) -> tuple[Fields, int, Any, float] | None:
+    """Open, nobody waits, not backing off, something is idle, and it need not be made good. The
+    next state, and key, connection and rest of the `Grant`."""
+    (
+        limits,
+        phase,
+        idle,
+        in_use,
+        queue,
+        opening_tickets,
+        opening_background,
+        failures,
+        retry_at,
+        last_error,
+        retire_before,
+        next_seq,
+        next_ticket,
+        issued,
+        granted,
+        counters,
+    ) = state
+    if idle is None or queue is not None or retry_at is not None or phase != "open":
+        return None
+    resting, item, left, right = idle
+    entry = item[2]
+    key, connection, created, jitter = entry
+    lifetime = limits.max_lifetime
+    if (
+        ticket < next_ticket
+        or (
+            resting <= limits.min_idle
+            and refills(limits, resting - 1, len(in_use) + 1, opening_tickets, opening_background)
+        )
+        or created < retire_before
+        or (lifetime is not None and now >= created + lifetime * (1.0 - jitter))
+    ):
+        return None
+    fields = (
+        limits,
+        phase,
+        left if right is None else heap.merge(left, right),
+        in_use.set(key, _new(Lease, (entry, now, ticket, owner, False))),
+        None,
+        opening_tickets,
+        opening_background,
+        failures,
+        None,
+        last_error,
+        retire_before,
+        next_seq,
+        ticket + 1,
+        issued + 1,
+        granted + 1,
+        counters,
+    )
+    return fields, key, connection, now - item[3]
+
+
+def release(
+    state: Fields, now: float, ticket: int, key: int, reusable: bool
+) -> tuple[Fields, tuple[Effect, ...]] | None:
+    """Open, nobody waits, not backing off, and the connection is as good as it was."""
+    (
+        limits,
+        phase,
+        idle,
+        in_use,
+        queue,
+        opening_tickets,
+        opening_background,
+        failures,
+        retry_at,
+        last_error,
+        retire_before,
+        next_seq,
+        next_ticket,
+        issued,
+        granted,
+        counters,
+    ) = state
+    lease = in_use.get(key)
+    if (
+        lease is None
+        or queue is not None
+        or retry_at is not None
+        or not reusable
+        or phase != "open"
+        or lease[2] != ticket
+    ):
+        return None
+    entry = lease[0]
+    _, _, created, jitter = entry
+    resting = 0 if idle is None else idle[0]
+    most, lifetime = limits.max_size, limits.max_lifetime
+    if (
+        (
+            resting < limits.min_idle
+            and refills(limits, resting + 1, len(in_use) - 1, opening_tickets, opening_background)
+        )
+        or created < retire_before
+        or (
+            most is not None
+            and resting + len(in_use) + len(opening_tickets) + opening_background > most
+        )
+        or (lifetime is not None and now >= created + lifetime * (1.0 - jitter))
+    ):
+        return None
+    kind = limits.idle_order
+    order = created if kind == "oldest" else -next_seq if kind == "lifo" else next_seq
+    item = _new(Idle, (order, next_seq, entry, now))
+    fields = (
+        limits,
+        phase,
+        (
+            (resting + 1, item, idle, None)
+            if idle is None or item < idle[1]
+            else heap.push(idle, item)
+        ),
+        in_use.delete(key),
+        None,
+        opening_tickets,
+        opening_background,
+        failures,
+        None,
+        last_error,
+        retire_before,
+        next_seq + 1,
+        next_ticket,
+        issued,
+        granted,
+        counters,
+    )
+    return fields, ()

@@ -1,0 +1,165 @@
+"""The state of a pool: one immutable value that says everything about it.
+
+Theory.  A connection is an `Entry` from the moment it is opened until it is closed or
+forgotten, and it is in exactly one place: `idle` or `in_use`.  A caller is a ticket,
+and it too is in one place at a time: among the `waiters`, among the `opening_tickets`
+(it is connecting on its own thread), or answered.  Nothing else exists.  All numbers
+that a reader would want (room, size, demand) are functions of these, not fields.
+
+The state refuses to know what a connection is, what time it is, and who asks: those
+arrive inside events.  Times are seconds, not negative, on the one clock that the events
+of a run use.  Assigning to a field raises `AttributeError`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from immutables import Map
+
+from pool.core import heap, waiters
+from pool.core.limits import Limits
+from pool.core.values import value
+
+Phase = Literal["open", "suspended", "closed"]
+
+
+@value
+class Failure(NamedTuple):
+    """Why a driver's connect failed: type and text, never a traceback, which pins frames."""
+
+    kind: str
+    text: str
+
+
+@value
+class Entry(NamedTuple):
+    """A connection the pool is responsible for."""
+
+    key: int
+    """The machine's own name for it, never used again."""
+    connection: Any
+    """The driver's object, opaque here."""
+    created: float
+    """When it was made."""
+    jitter: float
+    """The part of `max_lifetime`, from 0 up to 1, that it is denied, so that
+    connections made together do not end together."""
+
+
+@value
+class Idle(NamedTuple):
+    """An entry at rest. `order` and `seq` come first: they are how the heap sorts."""
+
+    order: float
+    seq: int
+    entry: Entry
+    since: float
+    """When it was returned, or opened for nobody."""
+
+
+@value
+class Lease(NamedTuple):
+    """An entry in use."""
+
+    entry: Entry
+    checked_out: float
+    ticket: int
+    """Whose it is, and the fencing token. 0: an adapter's, taken by no `Acquire`."""
+    owner: Any
+    leaked: bool
+    """Whether it was reported as held too long."""
+
+
+@value
+class Counters(NamedTuple):
+    """What has happened so far, apart from the four counts that change all the time."""
+
+    opened: int = 0
+    adopted: int = 0
+    closed: int = 0
+    forgotten: int = 0
+    refused: int = 0
+    cancelled: int = 0
+    """Tickets withdrawn before they were answered."""
+    dead: int = 0
+    """Grants taken back."""
+
+
+@value
+class State(NamedTuple):
+    """A pool, as a value. Made by `initial`, changed by `step` alone."""
+
+    limits: Limits
+    phase: Phase
+    idle: heap.Heap
+    in_use: Map[int, Lease]
+    """By key."""
+    waiters: waiters.Queue
+    opening_tickets: Map[int, Any]
+    """Tickets told to connect, each with its owner (`opener="caller"`)."""
+    opening_background: int
+    """Connects under way that are nobody's (`opener="background"`)."""
+    failures: int
+    """Failed background connects since the last success, those of one pause counted once."""
+    retry_at: float | None
+    """Backing off: no background connect before this time. None: not backing off."""
+    last_error: Failure | None
+    retire_before: float
+    """Connections made before this time have expired."""
+    next_seq: int
+    """Names the next entry, and the next place in the idle order."""
+    next_ticket: int
+    """Every ticket below it has been used."""
+    issued: int
+    """Tickets that came with an `Acquire`."""
+    granted: int
+    counters: Counters
+
+    @property
+    def opening(self) -> int:
+        """Driver connects under way."""
+        return len(self.opening_tickets) + self.opening_background
+
+    @property
+    def size(self) -> int:
+        """Connections idle, in use and being opened: what `max_size` bounds."""
+        return heap.size(self.idle) + len(self.in_use) + self.opening
+
+
+Fields = tuple[Any, ...]
+"""A state as a tuple of its fields: `State._make(fields)`. It comes apart and together much faster,
+so it is what the two events see that are a pool's daily work (`shortcuts.py`). A `State` is
+one too."""
+
+
+def initial(limits: Limits) -> State:
+    """The state of a new pool (rule INI-1).
+
+    A pool with `min_idle` is backing off until time 0, so that its first event, whatever
+    that is, makes it open what it owes; `wake_at` tells the runtime to send a `Tick`.
+    """
+    return State(
+        limits=limits,
+        phase="open",
+        idle=None,
+        in_use=Map(),
+        waiters=None,
+        opening_tickets=Map(),
+        opening_background=0,
+        failures=0,
+        retry_at=0.0 if limits.min_idle else None,
+        last_error=None,
+        retire_before=0.0,
+        next_seq=1,
+        next_ticket=1,
+        issued=0,
+        granted=0,
+        counters=Counters(),
+    )
+
+
+def expires_at(limits: Limits, entry: Entry) -> float | None:
+    """When this entry has lived its time (rule AGE-1). None: never."""
+    lifetime = limits.max_lifetime
+    return None if lifetime is None else entry.created + lifetime * (1.0 - entry.jitter)
