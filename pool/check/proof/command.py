@@ -133,12 +133,15 @@ def explain(obligation: Obligation, answers: dict[str, str]) -> str:
     solver: Solver | None = next(
         (solvers.SOLVERS[name] for name, answer in answers.items() if answer == "sat"), None
     )
-    model = solver and example(obligation.asserted, solver)
-    if model and obligation.draft is not None:
-        lines += counterexample(obligation, model)
-    elif model:
-        lines.append(f"# {_numbers(model)}")
-    return "\n".join(lines)
+    if solver is None:
+        return lines[0]
+    if obligation.draft is None:
+        model = example(obligation.asserted, solver)
+        return "\n".join([*lines, *([f"# {_numbers(model)}"] if model else [])])
+    # what is known of key and tickets too, for a state has all of it
+    facts = (*obligations.premises(obligation.draft), ~obligation.goal)
+    model = example(facts, solver) or example(obligation.asserted, solver)
+    return "\n".join([*lines, *(counterexample(obligation, model) if model else [])])
 
 
 def counterexample(obligation: Obligation, model: Model) -> list[str]:
