@@ -58,7 +58,8 @@ class Face(Generic[Connection]):
             raise refuse("check_after", check_after, "a finite number of seconds, at least 0")
         if name is not None and not isinstance(name, str):
             raise refuse("name", name, "a text, or None")
-        self.name = name = name or name_of(connect)
+        # A plain one, whatever subclass it is: it is shown where nothing may raise.
+        self.name = name = ("" if name is None else str.__str__(name)) or name_of(connect)
         self._timeout = timeout
         self._journal = journal = Journal(name)
         self._listeners = Listeners(journal, listeners)

@@ -10,6 +10,7 @@ import asyncio
 import weakref
 from typing import Any
 
+from pool.core.text import repr_of
 from pool.shared.holders import Holder, Taker
 
 
@@ -20,7 +21,7 @@ class TaskTaker(Taker):
 
     def __repr__(self) -> str:
         task: Any = self.thread()
-        text = f"task {self.name!r}"
+        text = f"task {repr_of(self.name)}"
         return text if task is not None and not task.done() else f"{text} (a task that has ended)"
 
     @property

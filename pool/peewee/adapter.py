@@ -9,6 +9,7 @@ The logger `peewee.pool` gets at DEBUG what playhouse's pool says there, word fo
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
@@ -228,7 +229,9 @@ class Adapter:
         self.closing.after_fork()
         self.forgotten.clear()
         self.by_thread.clear()
-        self._forget_own()
+        # A `_state` of somebody's own may be nowhere outside a request: it has nothing to forget.
+        with contextlib.suppress(Exception):
+            self._forget_own()
 
     # ------------------------------------------------------------ housekeeping
 

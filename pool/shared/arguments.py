@@ -147,16 +147,16 @@ def _attribute(thing: Any, name: str) -> Any:
 
 def _is_asynchronous(function: Any) -> bool:
     return any(
-        inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each)
+        _is(inspect.iscoroutinefunction, each) or _is(inspect.isasyncgenfunction, each)
         for each in _bodies_of(function)
     )
 
 
 def _bodies_of(function: Any) -> list[Any]:
     """The function, behind `functools.partial`; or the method by which an object is called."""
-    while isinstance(function, functools.partial):
+    while issubclass(type(function), functools.partial):  # and not by asking it for its class
         function = function.func
-    if inspect.isroutine(function) or inspect.isclass(function):
+    if _is(inspect.isroutine, function) or _is(inspect.isclass, function):
         return [function]
     return [function, _attribute(type(function), "__call__")]
 

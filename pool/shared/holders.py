@@ -56,7 +56,7 @@ class Taker:
         self.thread = thread
 
     def __repr__(self) -> str:
-        text = f"thread {self.name!r}"
+        text = f"thread {repr_of(self.name)}"
         return text if self.thread() else f"{text} (a thread that has ended)"
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextvars
 import gc
+import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,7 +22,7 @@ from playhouse.pool import MaxConnectionsExceeded
 from pool.peewee import PooledSqliteDatabase
 from tests.integration.databases import PooledScriptedDatabase
 from tests.integration.databases import scripted as make_scripted
-from tests.integration.drivers import Call, idle, lent, settle, until
+from tests.integration.drivers import Call, idle, in_child, lent, settle, until
 
 EMPTY = {"closed": None, "conn": None, "ctx": None, "transactions": None}
 
@@ -175,6 +176,27 @@ def test_a_request_that_is_still_there_is_not_gone(database: Any) -> None:
     for connection in database.driver.opened:
         request.here(database._close, connection)
     assert len(idle(database)) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_that_begins_outside_any_request(
+    database: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There the state may be nowhere, which is no reason to complain; its requests are as ever."""
+    request = Request(database)
+    request.here(database.connect)
+
+    def child() -> str:
+        assert not [record for record in caplog.records if "child process" in record.message]
+        assert lent(database) == []
+        mine = Request(database)
+        mine.here(database.connect)
+        assert lent(database) == [mine.here(database.connection)]
+        mine.here(database.close)
+        return "well"
+
+    assert in_child(child) == "well"
+    request.here(database.close)
 
 
 # ---------------------------------------------------------------- states of threads

@@ -18,9 +18,18 @@ from typing import Any
 
 import pytest
 
-from pool import OpenError, Pool, PoolError
+from pool import OpenError, Pool, PoolError, PoolTimeout
 from pool.core.text import kind_of
-from tests.integration.drivers import PATIENCE, Call, assert_sound, lent, until, watch
+from tests.integration.drivers import (
+    PATIENCE,
+    Call,
+    Connection,
+    assert_sound,
+    lent,
+    nothing,
+    until,
+    watch,
+)
 from tests.integration.hostile import (
     Answer,
     Base,
@@ -297,3 +306,52 @@ def test_a_message_of_ten_megabytes(opener: str, caplog: pytest.LogCaptureFixtur
         assert str(caught.value.__cause__) == LONG
         assert len(pool.statistics().last_error or "") < 2000
         assert all(len(record.getMessage()) < 2000 for record in caplog.records)
+
+
+class Nameless:
+    """It can be called, and asked nothing."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(f"asked for {name}")
+
+    def __call__(self) -> Connection:
+        return Connection(1)
+
+
+class Unreadable(str):
+    """A name that cannot be shown, nor asked whether there is one."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("shown")
+
+    __repr__ = __str__
+
+    def __format__(self, _: str) -> str:
+        raise RuntimeError("shown")
+
+    def __len__(self) -> int:
+        raise RuntimeError("measured")
+
+
+@pytest.mark.parametrize("name", [None, Unreadable("mine")], ids=["none", "unreadable"])
+def test_what_a_pool_is_called(name: Any) -> None:
+    """By its name, or that of the function; whatever may come of asking for it."""
+    with Pool(Nameless(), max_size=1, opener="caller", name=name, close=nothing) as pool:
+        called = "mine" if name is not None else "Nameless"
+        assert (type(pool.name), pool.name) == (str, called)
+        with pool.acquire(), pytest.raises(PoolTimeout, match=f"^pool '{called}': "):
+            pool.acquire(0)
+        assert called in repr(pool)
+
+
+def test_a_thread_with_a_long_name() -> None:
+    with Pool(lambda: Connection(1), max_size=1, opener="caller", close=nothing) as pool:
+        thread = threading.current_thread()
+        before = thread.name
+        thread.name = "x" * 10_000_000
+        try:
+            with pool.acquire(), pytest.raises(PoolTimeout) as caught:
+                pool.acquire(0)
+        finally:
+            thread.name = before
+        assert len(str(caught.value)) < 2000
