@@ -21,6 +21,7 @@ import os
 import random
 import signal
 import sys
+import sysconfig
 import threading
 import time
 import traceback
@@ -35,6 +36,10 @@ from pool.threads.runtime import Runtime
 from tests.integration import processes
 
 ROOT = Path(__file__).resolve().parents[2]
+
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+"""Whether this interpreter was built to run without a GIL. What a thread drops that another made
+goes later there: when that one comes to it, in the middle of anything."""
 
 PATIENCE = 60.0
 """Seconds until a test gives up on what ought to happen at once. Never what a test takes, and never

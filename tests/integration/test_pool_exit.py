@@ -341,12 +341,12 @@ threading.Thread.__init__ = init
 exec(sys.argv[1])
 assert "ctypes" not in sys.modules
 import sqlite3
-with Pool(lambda: sqlite3.connect(":memory:", check_same_thread=False), **settings) as pool:
-    with pool.connection(60) as connection:
+with Pool(lambda: sqlite3.connect(":memory:", check_same_thread=False), **settings) as other:
+    with other.connection(60) as connection:  # by another name: the first pool is still there
         connection.execute("select 1")
-with Pool(lambda: sqlite3.connect(":memory:"), opener="caller") as pool:
+with Pool(lambda: sqlite3.connect(":memory:"), opener="caller") as other:
     try:
-        pool.acquire(60)
+        other.acquire(60)
     except Exception as error:
         assert "check_same_thread=False" in str(error)
     else:

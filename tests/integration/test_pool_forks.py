@@ -11,14 +11,18 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
 
 from pool import Pool
 from tests.integration.drivers import PATIENCE, Call, Gate, in_child, park, until
 from tests.integration.pools import is_whole, scripted
+
+if TYPE_CHECKING:
+    import psycopg
+else:
+    psycopg = pytest.importorskip("psycopg")
 
 TIMES = 20
 

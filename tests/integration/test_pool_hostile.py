@@ -158,7 +158,7 @@ def outcomes(pool: Pool[Any], expected: tuple[type[BaseException], ...]) -> Coun
         else:
             seen[what] += 1
 
-    for timeout in (1.0, 0.0):
+    for timeout in (PATIENCE, 0.0):  # the first is far more than it takes
         with tried("acquired"):
             lease = pool.acquire(timeout)
             try:

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wrapt
-from aws_xray_sdk import global_sdk_config
-from aws_xray_sdk.ext.dbapi2 import XRayTracedConn
-from opentelemetry.instrumentation.dbapi import instrument_connection
 
 from pool import NO_RESET, OpenError, Pool
 from tests.integration.drivers import PATIENCE, Call
 
-global_sdk_config.set_sdk_enabled(False)
+wrapt: Any = pytest.importorskip("wrapt")
+XRayTracedConn: Any = pytest.importorskip("aws_xray_sdk.ext.dbapi2").XRayTracedConn
+instrumentation: Any = pytest.importorskip("opentelemetry.instrumentation.dbapi")
+
+pytest.importorskip("aws_xray_sdk").global_sdk_config.set_sdk_enabled(False)
 
 
 class Unrelated:
@@ -44,7 +44,7 @@ class Unrelated:
 PROXIES: dict[str, Callable[[Any], Any]] = {
     "getattr": Unrelated,
     "wrapt": wrapt.ObjectProxy,
-    "opentelemetry": lambda connection: instrument_connection("x", connection, "sqlite"),
+    "opentelemetry": lambda one: instrumentation.instrument_connection("x", one, "sqlite"),
     "xray": XRayTracedConn,
     "two": lambda connection: Unrelated(wrapt.ObjectProxy(connection)),
 }

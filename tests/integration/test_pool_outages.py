@@ -17,9 +17,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
 
 from pool import Pool, PoolError, PoolTimeout
@@ -34,6 +33,11 @@ from tests.integration.drivers import (
     waiting,
 )
 from tests.integration.pools import is_whole, scripted
+
+if TYPE_CHECKING:
+    import psycopg
+else:
+    psycopg = pytest.importorskip("psycopg")
 
 THREADS = 32
 
