@@ -26,6 +26,7 @@ FREE_THREADED := $(findstring t,$(notdir $(VENV)))
 EXTRA := $(if $(FREE_THREADED),threads,dev)
 PYTEST := $(BIN)/python -m pytest
 INSTANTS := tests/integration/test_every_instant*.py
+QUICK := tests/model tests/integration
 # On every core; servers of real databases are started once, so what needs them runs on one.
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
@@ -57,7 +58,7 @@ test-databases: $(VENV)/dev
 	@$(PYTEST) tests/integration -m database
 
 quick: $(VENV)/dev ## Run the pure and the SQLite tests, but the slow ones (TLC, ports, long searches); some minutes
-	@PUREPOOL_HITS=1000 $(PYTEST) $(SPREAD) tests/model tests/integration -m "not database and not slow"
+	@PUREPOOL_HITS=1000 $(PYTEST) $(SPREAD) $(QUICK) -m "not database and not slow"
 
 instants: $(VENV)/dev ## An exception, or a fork, at every instant; where these are differs from Python to Python
 	@$(PYTEST) $(SPREAD) $(INSTANTS)
