@@ -14,7 +14,7 @@ from typing import Any
 
 import peewee
 import pytest
-from playhouse.pool import PoolConnection
+from playhouse.pool import MaxConnectionsExceeded, PoolConnection
 
 from tests.integration.databases import PooledScriptedDatabase, scripted
 from tests.integration.drivers import Connection, idle, lent, raising
@@ -52,6 +52,28 @@ def put(database: Any, created: float, connection: Connection) -> None:
 
 
 # ---------------------------------------------------------------- intended
+
+
+def test_settings_as_properties_of_a_subclass() -> None:
+    """A program that wants to change one while it runs assigns it."""
+
+    class Narrow(PooledScriptedDatabase):
+        @property
+        def _max_connections(self) -> Any:
+            return 1
+
+        @_max_connections.setter
+        def _max_connections(self, value: Any) -> None:
+            PooledScriptedDatabase._max_connections.fset(self, value)
+
+    database = Narrow("scripted", max_connections=3, timeout=None)
+    for _ in range(2):
+        database.connect()
+        database._state.closed = True
+    database._max_connections = 2
+    with pytest.raises(MaxConnectionsExceeded, match="max 2, in use 2"):
+        database.connect()
+    database.close_all()
 
 
 def test_the_age_counts_from_before_the_connect(database: Any, clock: Clock) -> None:
