@@ -130,7 +130,7 @@ class AsyncCallables(Callables):
         self.recipes.pop(id(connection), None)
         return recipe
 
-    def report_wait(self) -> None:
+    def report_wait(self, ticket: int) -> None:
         """A task is going to wait."""
         if (runtime := self._runtime()) is not None:
-            self.journal.waits(runtime.state, "task")
+            self.journal.waits(runtime.state, ticket, "task")

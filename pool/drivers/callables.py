@@ -252,10 +252,10 @@ class Callables:
             self.journal.lost(number, owner, held, runtime.clock())
         self.end_leak(close.key)
 
-    def report_wait(self) -> None:
+    def report_wait(self, ticket: int) -> None:
         """A caller is going to wait, on this thread."""
         if (runtime := self._runtime()) is not None:
-            self.journal.waits(runtime.state)
+            self.journal.waits(runtime.state, ticket)
 
     def _tell_outage(self, tell: Callable[..., None], *what: Any) -> None:
         runtime = self._runtime()

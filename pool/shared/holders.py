@@ -247,10 +247,11 @@ def _ranking(in_use: Map[int, Lease]) -> _Ranking:
     return made
 
 
-def taken_here(state: State) -> Any:
-    """The owner of a connection that the thread that asks has taken, or None."""
-    key = next(_ranking(state.in_use).of(askers()), None)
-    return None if key is None else state.in_use[key].owner
+def taken_here(state: State, ticket: int) -> Any:
+    """The owner of a connection that the thread that asks has taken, but by another ticket than
+    this; or None."""
+    leases = map(state.in_use.__getitem__, _ranking(state.in_use).of(askers()))
+    return next((lease.owner for lease in leases if lease.ticket != ticket), None)
 
 
 def _taker(owner: Any) -> Taker | None:

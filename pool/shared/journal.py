@@ -104,9 +104,10 @@ class Journal:
         if self._is_first("listener", kind, kind_of(error), *_origin(error)):
             self._warn("a %s listener failed; what it does again is not logged", kind, bug=error)
 
-    def waits(self, state: State, what: str = "thread") -> None:
-        """A caller is about to wait: this thread, or this task."""
-        if _is_for_holders(state) and (taken := taken_here(state)):
+    def waits(self, state: State, ticket: int, what: str = "thread") -> None:
+        """A caller is about to wait: this thread, or this task. By now its ticket may have been
+        granted: that is nothing which it held before."""
+        if _is_for_holders(state) and (taken := taken_here(state, ticket)):
             line = line_here()
             if self._is_first("holds", line):
                 self._warn(

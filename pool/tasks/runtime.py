@@ -162,7 +162,7 @@ class Runtime:
         self.step = step
         self.on_leak: Callable[[Leaked], None] = _log_leak
         self.on_lost: Callable[[Close, Any, float], None] = _do_nothing
-        self.on_wait: Callable[[], None] = _do_nothing
+        self.on_wait: Callable[[int], None] = _do_nothing
         self.on_close: Callable[[Close], None] = _do_nothing
         self.on_fork: Callable[[], None] = _do_nothing
         self.number_of: Callable[[int, Any], int] = _key
@@ -365,7 +365,7 @@ class Runtime:
         try:
             while True:
                 if cell.answer is None:
-                    self.on_wait()
+                    self.on_wait(cell.ticket)
                     await cell.future  # type: ignore[misc]  # not None where no answer is
                 answer, cell.answer = cell.answer, None
                 if type(answer) is Refuse:

@@ -152,7 +152,8 @@ class Runtime:
         self.on_lost: Callable[[Close, Any, float], None] = _do_nothing
         """Told of a lease that was collected before it was given back, its owner, and for how many
         seconds it was held."""
-        self.on_wait: Callable[[], None] = _do_nothing
+        self.on_wait: Callable[[int], None] = _do_nothing
+        """Told, on the caller's thread, the ticket of one that is going to wait."""
         self.on_close: Callable[[Close], None] = _do_nothing
         self.number_of: Callable[[int, Any], int] = _key
         """What people call the connection with this key, in messages."""
@@ -366,7 +367,7 @@ class Runtime:
         """Do what the cell says until it says that there is a connection, or that there is none
         (RUN-6)."""
         if cell.answer is None:
-            self.on_wait()
+            self.on_wait(cell.ticket)
         while True:
             answer = cell.answer
             if type(answer) is Grant:

@@ -200,7 +200,7 @@ def test_on_one_line_each_kind_is_told(
         monkeypatch.setattr(type(held.owner), "line", "helper.py:7")
 
         async def wait() -> None:
-            journal.waits(pool.runtime.state)
+            journal.waits(pool.runtime.state, 0)
             journal.lost(3, held.owner, 1.0, 0.0)
 
         caplog.clear()

@@ -19,7 +19,7 @@ from pool.core.effects import Leaked
 from pool.meant import LENDING, OF_CONNECTIONS, RETURNING
 from pool.shared.journal import UNREACHED, Journal
 from pool.shared.log import logger
-from tests.integration.drivers import FOR_EVER, PATIENCE, until
+from tests.integration.drivers import FOR_EVER, PATIENCE, Call, park, until
 from tests.integration.pools import Scripted, scripted
 
 HERE = Path(package.__file__).parent
@@ -90,6 +90,24 @@ def test_a_thread_waits_for_itself(caplog: pytest.LogCaptureFixture) -> None:
                 pool.acquire(0.01)
         assert len(said(caplog, "waits for another one")) == 1
         assert __file__ in said(caplog, "waits for another one")[0]
+
+
+def test_who_got_what_it_waits_for_holds_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """It was granted before the pool could look whether to warn; and another one still waits."""
+    with scripted(1) as pool:
+        held, others, report = pool.acquire(), list[Any](), pool.runtime.on_wait
+
+        def wait(ticket: int) -> None:
+            if not others:
+                others.append(None)
+                others.append(park(pool, pool.acquire))
+                held.release()
+            report(ticket)
+
+        pool.runtime.on_wait = wait
+        Call(lambda: pool.acquire().release()).result()
+        others[1].result().release()
+    assert said(caplog, "waits for another one") == []
 
 
 def test_a_thread_with_an_event_loop_waits(caplog: pytest.LogCaptureFixture) -> None:

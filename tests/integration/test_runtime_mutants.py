@@ -139,7 +139,7 @@ def test_who_waits_is_within_a_call() -> None:
     runtime, seen = running("background"), list[Any]()
     holder = runtime.acquire(FOR_EVER)
 
-    def look() -> None:
+    def look(_: int) -> None:
         if not seen:
             seen.append(runtime.is_within())
             with pytest.raises(PoolReentered):
