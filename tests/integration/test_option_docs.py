@@ -7,10 +7,10 @@ import inspect
 from typing import Any
 
 import pytest
+from pool.errors import PoolError
 
 import pool
 import pool.aio
-from pool.errors import PoolError
 from tests.integration.drivers import ROOT
 
 LEFT_OUT = {"self", "connect"}
