@@ -100,6 +100,4 @@ $(VENV)/base: pyproject.toml $(BIN)/python
 $(VENV)/dev: pyproject.toml $(BIN)/python
 	@echo "==> installing everything for tests and benchmarks into $(VENV); the first time takes a minute or two"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary --editable '.[$(EXTRA)]'
-	@# Its C part would switch the GIL on; without it, its part in Python is used.
-	@$(if $(FREE_THREADED),rm -f $(VENV)/lib/*/site-packages/immutables/_map.*.so)
 	@touch $(VENV)/base $@

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from immutables import Map
-
 from pool.core import heap, waiters
 from pool.core.effects import Close, CloseReason, Effect, Grant, Leaked, Refuse, RefuseReason
 from pool.core.events import AdoptIdle, AdoptLease
 from pool.core.limits import Limits
+from pool.core.maps import Map
 from pool.core.state import Counters, Entry, Idle, Lease, State, expires_at
 
 Outcome = tuple[State, tuple[Effect, ...]]

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-from immutables import Map
-
 from pool.core import heap, waiters
 from pool.core.limits import Limits
+from pool.core.maps import Map
 from pool.core.values import value
 
 Phase = Literal["open", "suspended", "closed"]

@@ -20,7 +20,6 @@ TLA+ action of an event has the event's name.
 
 from __future__ import annotations
 
-from immutables import Map
 from typing_extensions import assert_never
 
 from pool.core import heap, shortcuts, waiters
@@ -48,6 +47,7 @@ from pool.core.events import (
     Suspend,
     Tick,
 )
+from pool.core.maps import Map
 from pool.core.state import Entry, Idle, Lease, State, expires_at
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from immutables import Map
+from pool.core.maps import Map
 
 
 class Link(NamedTuple):

@@ -26,12 +26,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
-from immutables import Map
 
 from pool.core import heap
 from pool.core.effects import Close, Effect, Grant, Leaked
 from pool.core.events import Acquire, Adopt, Event, Opened
 from pool.core.invariants import INVARIANTS, STEP_INVARIANTS
+from pool.core.maps import Map
 from pool.core.state import State
 from pool.core.transition import step as plain_step
 from pool.core.waiters import Link, Queue

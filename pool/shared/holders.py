@@ -31,8 +31,8 @@ from types import CodeType, FrameType
 from typing import Any
 
 import attrs
-from immutables import Map
 
+from pool.core.maps import Map
 from pool.core.state import Lease, State
 from pool.core.text import repr_of
 

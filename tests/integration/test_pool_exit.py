@@ -324,12 +324,12 @@ def test_in_a_subinterpreter_with_a_gil_of_its_own(close: bool, opener: str) -> 
 
 @OPENERS
 def test_without_daemons_and_some_modules(opener: str) -> None:
-    """As in such an interpreter: there is no `ctypes`, the map is the one written in Python, and
+    """As in such an interpreter: no `ctypes`, the map is the one that is written in Python, and
     the program waits for every thread at its end."""
     output = run_script(
         """
 import sys, threading
-sys.modules["_ctypes"] = sys.modules["immutables._map"] = None
+sys.modules["_ctypes"] = sys.modules["immutables"] = None
 plain = threading.Thread.__init__
 
 def init(self, *arguments, daemon=None, **named):

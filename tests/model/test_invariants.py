@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from immutables import Map
 
 from pool import (
     INVARIANTS,
@@ -33,6 +32,7 @@ from pool import (
     step,
 )
 from pool.core import heap, waiters
+from pool.core.maps import Map
 from pool.core.state import Entry, Idle, Lease, State
 from pool.core.waiters import Link, Waiting
 from tests.model.notation import Run

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from immutables import Map
 
 from pool.check.machines.step import Broken, PoolMachine
 from pool.core import heap, shortcuts, transition, waiters
 from pool.core.draft import Draft
+from pool.core.maps import Map
 from pool.core.state import Idle, State
 from pool.core.transition import finish
 from tests.model.rounds import run

@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
-from immutables import Map
 
 from pool import INVARIANTS, STEP_INVARIANTS, Limits
 from pool.check.explore.configurations import CONFIGURATIONS
@@ -37,6 +36,7 @@ from pool.check.proof.witness import realize
 from pool.core import heap, waiters
 from pool.core.effects import Effect
 from pool.core.events import Event
+from pool.core.maps import Map
 from pool.core.state import Counters, Entry, Idle, Lease, State, initial
 from tests.model.proof_faults import FAULTS, UNPROMISED, Fault
 from tests.model.rules import RULES

@@ -52,8 +52,9 @@ FORBIDDEN_CALLS = {
     "vars",
     "__import__",
 }
-EXCEPTIONS = {("values", "hash"), ("values", "setattr")}
-"""`values.py` gives classes an `__hash__`, once, while they are made."""
+EXCEPTIONS = {("values", "hash"), ("values", "setattr"), ("maps", "hash"), ("maps", "sys")}
+"""`values.py` gives classes an `__hash__`, once, while they are made; maps are hashed by what is in
+them, and `maps.py` asks once which build of Python this is."""
 
 MUTABLE_CALLS = {"list", "dict", "set", "bytearray", "defaultdict", "deque", "Counter"}
 MUTABLE_NODES = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
@@ -94,7 +95,9 @@ def impurities(name: str, source: str) -> list[str]:
     found = [
         f"{line}: imports {module}"
         for line, module in imports(tree)
-        if module not in ALLOWED and module.removeprefix("pool.core.") not in PURE
+        if module not in ALLOWED
+        and (name, module) not in EXCEPTIONS
+        and module.removeprefix("pool.core.") not in PURE
     ]
     for statement in tree.body:
         if isinstance(statement, (ast.Assign, ast.AnnAssign)) and is_mutable(statement.value):

@@ -19,7 +19,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
-from immutables import Map
 
 from pool.check.explore.configurations import EVENTS
 from pool.check.notation import write
@@ -30,6 +29,7 @@ from pool.check.proof.terms import Value, compiled, some
 from pool.core import heap, waiters
 from pool.core.events import AdoptIdle, AdoptLease, Event
 from pool.core.limits import Limits
+from pool.core.maps import Map
 from pool.core.state import Counters, Entry, Failure, Idle, Lease, State, initial
 from pool.core.transition import step
 
