@@ -27,6 +27,7 @@ import itertools
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -131,6 +132,7 @@ class Mutation:
         self.early = called_while_imported()
         self.status = 2
         self.stopped = False
+        self.homes: dict[str, set[str]] = {}
 
     def pytest_sessionstart(self) -> None:
         from hypothesis import settings
@@ -289,12 +291,15 @@ class Mutation:
         if mutant.place.title not in self.probed:  # it has changed since: whatever reached it
             known = [self.numbers_of(f"{mutant.place.title}|"), self.numbers_of(mutant.place.start)]
             numbers = known[0] & self.hits or known[1]
-        elif (mutant.place.file, mutant.place.first) in self.early and not numbers & self.hits:
-            # It ran before there were probes: what reaches the rest of its class, or of its file.
-            numbers = self.numbers_of(mutant.place.start)
+        if (mutant.place.file, mutant.place.first) in self.early:
+            # It runs before there are probes, but in processes that tests start, which is slow:
+            # whatever reaches the rest of its class, or of its file, too.
+            numbers = numbers | self.numbers_of(mutant.place.start)
         reach = [n for n, t in tests.items() if t["good"] and self.reached[n] & numbers]
-        # Of two that are as quick, first the one that is about less; one set of parameters of
-        # each test before the others; and some of each file before more of one.
+        # First those that are about its module. Of two that are as quick, the one that is about
+        # less; one set of parameters of each test before the others; and some of each file before
+        # more of one.
+        home = self.home_of(mutant.place.module)
         reach.sort(key=lambda name: tests[name]["work"] + 1e-5 * len(self.reached[name]))
         met = Counter[str]()
         ranks, costs = {}, {}
@@ -303,7 +308,7 @@ class Mutation:
             met.update((test, file))
             ranks[name] = min(met[test], 3)
             costs[name] = tests[name]["work"] * met[file]
-        reach.sort(key=lambda name: (ranks[name], costs[name]))
+        reach.sort(key=lambda n: (n.partition("::")[0] not in home, ranks[n], costs[n]))
         if not self.options.slow:
             sums = itertools.accumulate(tests[name]["work"] for name in reach)
             reach = [
@@ -312,6 +317,17 @@ class Mutation:
                 if so_far <= self.options.seconds
             ]
         return reach
+
+    def home_of(self, module: str) -> set[str]:
+        """Files of tests that name it, to ask or to change something of its own."""
+        if module not in self.homes:
+            parent, _, last = module.rpartition(".")
+            named = re.compile(
+                rf"\b{module}(\.[a-zA-Z_]| import)|from {parent} import .*\b{last}\b"
+            )
+            texts = {file: Path(file).read_text(encoding="utf-8") for file in self.hashes}
+            self.homes[module] = {file for file, text in texts.items() if named.search(text)}
+        return self.homes[module]
 
     def numbers_of(self, start: str) -> set[int]:
         return {number for name, number in self.notes.numbers.items() if name.startswith(start)}
