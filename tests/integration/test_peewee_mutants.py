@@ -6,12 +6,14 @@ Theory.  As `test_runtime_mutants.py`: each kills mutants that `make mutation-ru
 from __future__ import annotations
 
 import gc
+import logging
+import threading
 from typing import Any
 
 import pytest
 from playhouse.pool import MaxConnectionsExceeded
 
-from tests.integration.databases import PooledScriptedDatabase
+from tests.integration.databases import PooledScriptedDatabase, scripted
 from tests.integration.drivers import FOR_EVER, Call, lent, watch
 
 # ---------------------------------------------------------------- the handle that is arriving
@@ -91,3 +93,143 @@ def test_after_a_connect_that_failed_one_by_hand_is_nobodys() -> None:
     assert lent(database) == [connection]
     database._close(connection)
     assert lent(database) == []
+
+
+# ---------------------------------------------------------------- what is closed
+
+
+class Broken(BaseException):
+    pass
+
+
+class Failing(PooledScriptedDatabase):
+    """One whose `close_idle` is interrupted, when it is told to."""
+
+    fails = False
+
+    def close_idle(self) -> Any:
+        if self.fails:
+            raise Broken
+        return super().close_idle()
+
+
+def test_a_close_all_that_is_interrupted_takes_back_what_stayed_lent() -> None:
+    database = Failing("failing", max_connections=1, timeout=None)
+    broken = watch(database._purepool.runtime)
+    closing = database._purepool.closing
+    for _ in range(2):
+        database.connect()
+        connection = database.connection()
+        database.fails = True
+        with pytest.raises(Broken):
+            database.close_all()
+        assert lent(database) == []
+        assert (closing.doomed, closing._all) == ({}, {})
+        assert database._purepool.runtime.callers == set()
+        database.fails = False
+    database.connect()
+    assert database.connection() is not connection
+    database.close()
+    assert broken == []
+
+
+def test_a_close_all_before_anything_was_connected_can_be_interrupted() -> None:
+    database = Failing("failing", max_connections=1, timeout=None)
+    database.fails = True
+    with pytest.raises(Broken):
+        database.close_all()
+    assert database._purepool.runtime.callers == set()
+
+
+def test_a_close_all_within_another_leaves_it_what_it_knows() -> None:
+    """As from a signal's handler, or from what a subclass does to close one."""
+    database = scripted(2, timeout=None)
+    closing, callers = database._purepool.closing, database._purepool.runtime.callers
+    seen: list[Any] = []
+    me = threading.get_ident()
+
+    def again(_: Any) -> None:
+        if not seen:
+            seen.append(None)
+            database.close_all()
+            seen.append((dict(closing._all), set(callers)))
+
+    for _ in range(2):
+        database.connect()
+        database._state.closed = True
+    database.driver.on_close = again
+    database.close_all()
+    assert seen == [None, ({me: [True]}, {me})]
+    assert (closing.doomed, closing._all, callers) == ({}, {}, set())
+    assert len(database.driver.closed) == 2
+
+
+class Keeping(PooledScriptedDatabase):
+    """It keeps what is idle."""
+
+    def close_idle(self) -> None:
+        pass
+
+
+def test_a_close_all_that_keeps_what_is_idle_closes_what_is_lent() -> None:
+    """As playhouse's: that gives it back, and then closes all that is older than nothing."""
+    database = Keeping("keeping", max_connections=2, timeout=None)
+    for _ in range(2):
+        database.connect()
+        database._state.closed = True
+    first, second = database.driver.opened
+    database._state.conn, database._state.closed = first, False
+    database.close()
+    database._state.conn, database._state.closed = second, False
+    database.close_all()
+    assert lent(database) == []
+    assert database._purepool.closing._all == {}
+
+
+def test_what_is_idle_is_found_by_identity() -> None:
+    database = scripted(2, timeout=None)
+    database.connect()
+    connection, closing = database.connection(), database._purepool.closing
+    assert closing._is_idle(connection) is False
+    database.close()
+    assert closing._is_idle(connection) is True
+    assert closing._is_idle(object()) is False
+
+
+def test_an_interrupted_close_gives_up_its_connection_and_no_other() -> None:
+    database = scripted(2, timeout=None)
+    for _ in range(2):
+        database.connect()
+        database._state.closed = True
+    first, second = database.driver.opened
+    database._state.conn, database._state.closed = first, False
+    database._purepool.closing.give_up(database._state)
+    assert lent(database) == [second]
+    database._state.conn = second
+    database._purepool.closing.give_up(database._state)
+    assert lent(database) == []
+
+
+def test_what_the_pool_lent_and_another_closes_is_closed_once() -> None:
+    """By whoever has it: a thread may close for another, as at the end of a program."""
+    database = scripted(2, timeout=None)
+    connection = Call(database._connect).result()
+    database._close(connection, close_conn=True)
+    assert lent(database) == []
+    assert connection.closed == 1
+    database._close(connection, close_conn=True)
+    assert database.driver.mistakes == [f"{connection} was closed after it had been closed"]
+    database.driver.mistakes.clear()
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO])
+def test_what_comes_back_is_said_only_where_that_is_asked_for(
+    level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(level, "peewee.pool")
+    database = scripted(1, timeout=None)
+    for _ in range(2):
+        database.connect()
+        database.close()
+    texts = [record.getMessage() for record in caplog.records if "Returning" in record.getMessage()]
+    assert len(texts) == (2 if level == logging.DEBUG else 0)
