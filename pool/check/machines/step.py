@@ -33,6 +33,7 @@ from hypothesis.stateful import (
 )
 
 from pool.check.machines.reference import Reference
+from pool.check.proof.binding import Binding
 from pool.core import heap, waiters
 from pool.core.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
 from pool.core.events import (
@@ -80,6 +81,7 @@ PROPERTIES = {
     "Balanced": "every connection that came in is held, or was closed or forgotten",
     "WakeAt": "no Tick before wake_at changes anything; the one at wake_at does, and after it"
     " wake_at is later",
+    "Bound": "the step is the one that the proof is about (`purepool prove`)",
     "NobodyStranded": "drivers' answers, releases and Ticks alone answer everybody",
     "Closed": "after a shutdown, once drivers and holders are done, nothing is left",
 }
@@ -150,7 +152,7 @@ def rank(effect: Effect) -> int:
 class Twin:
     """A pool and a reference model that are told the same. Raises `Broken`.
 
-    `compare=False` leaves the model out, to see what the promises alone can find.
+    `compare=False` leaves the model and the proof out, to see what the promises alone can find.
     `reached` counts what the history has met: rules, effects by reason, and who was
     served by what.
     """
@@ -160,6 +162,7 @@ class Twin:
         self.state = initial(limits)
         self.model = Reference(limits) if compare else None
         self.history: list[Event] = []
+        self.binding = Binding()
         self.reached: Counter[str] = Counter()
         self.broken = False
         self.view = view(self.state)
@@ -213,6 +216,8 @@ class Twin:
             self.expect(name, holds(before, event, effects, after))
         self.balance()
         self.check_wake_at(event)
+        if self.model and (why := self.binding.differs(before, event, effects, after)):
+            self.fail("Bound", why)
         self.note(event, effects)
         return effects
 

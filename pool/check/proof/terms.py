@@ -233,6 +233,28 @@ def variables(terms: Iterable[Term]) -> list[Term]:
     return sorted(found, key=lambda term: str(term.name))
 
 
+_EVALUATE: Mapping[str, Callable[..., Value]] = {
+    **_FOLD,
+    "and": lambda *parts: all(parts),
+    "or": lambda *parts: any(parts),
+    "ite": lambda condition, one, other: one if condition else other,
+}
+
+
+def holds(terms: Iterable[Term], values: Mapping[str, Value]) -> bool:
+    """Whether all of these are true of such values; a variable without one is 0, or false."""
+    given = list(terms)
+    found: dict[int, Value] = {}
+    for node in nodes(given):
+        if node.op == "const":
+            found[node.index] = node.name
+        elif node.op == "var":
+            found[node.index] = values.get(node.name, False if node.truth else 0)
+        else:
+            found[node.index] = _EVALUATE[node.op](*(found[arg.index] for arg in node.args))
+    return all(found[term.index] for term in given)
+
+
 # ---------------------------------------------------------------- as code
 
 _DEEPEST = 40
