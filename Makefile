@@ -78,10 +78,11 @@ mutation-runtime: $(VENV)/dev ## The same for everything else; may take hours (O
 bench: $(VENV)/dev ## Measure against the targets and beside other pools: 5 minutes; fails if a target is missed
 	@$(BIN)/python -m benchmarks
 
-check-lint: $(VENV)/dev ## Check style, format and types
+check-lint: $(VENV)/dev ## Check style, format, types, and which file may import which
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 interpreter: # What PYTHON stands for, for scripts; nothing when it doesn't run
 	@echo $(INTERPRETER)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pool import meant
 from pool.core.text import repr_of
@@ -21,7 +21,6 @@ from pool.shared.errors import LeaseEnded
 from pool.shared.handles import Handle
 
 if TYPE_CHECKING:
-    from pool.aio.api import Pool
     from pool.tasks.runtime import Runtime
 
 Connection = TypeVar("Connection")
@@ -127,6 +126,15 @@ class Lease(Handle, Generic[Connection]):
         return "<Lease: ended>" if self.ended else f"<Lease: {repr_of(self.connection)}>"
 
 
+class Lending(Protocol):
+    """What a block needs of its pool."""
+
+    _runtime: Runtime
+
+    async def _fill(self, lease: Any, timeout: float | None) -> object:
+        """Acquire for this lease."""
+
+
 class Borrowing(Lease[Connection]):
     """The context manager of `Pool.connection()`, and the lease in it: acquires at the start of the
     block; at its end commits, or rolls back after an exception, and releases.
@@ -135,7 +143,7 @@ class Borrowing(Lease[Connection]):
 
     __slots__ = ("_pool", "_timeout")
 
-    def __init__(self, pool: Pool[Connection], timeout: float | None) -> None:
+    def __init__(self, pool: Lending, timeout: float | None) -> None:
         self.runtime = pool._runtime
         self._pool = pool
         self._timeout = timeout

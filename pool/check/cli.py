@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 
 from pool.check import interrupts, options
 from pool.check.conformance.port import PROTOCOL, SPEC
+from pool.check.usage import UsageError
 
 Add = Callable[[argparse.ArgumentParser], None]
 
@@ -117,12 +118,12 @@ def _main(arguments: Sequence[str] | None, began: float) -> int:
         return _complain(f"{package} is missing: `pip install 'purepool[{extra}]'` brings it")
     interrupts.checkpoint()
     from pool.check.explore.mutants import MutantError
+    from pool.check.explore.notation import NotationError
     from pool.check.explore.tlc import TlcError
-    from pool.check.notation import NotationError
 
     try:
         status: int = command.run(given)
-    except (options.UsageError, NotationError, MutantError, TlcError) as error:
+    except (UsageError, NotationError, MutantError, TlcError) as error:
         return _complain(str(error))
     except OSError as error:
         return _complain(f"{error.filename or ''}: {error.strerror or error}")

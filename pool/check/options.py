@@ -16,25 +16,18 @@ from pathlib import Path
 
 from pool.check.conformance.port import ANSWERING, OPENERS, STARTING
 from pool.check.explore.configurations import EVENTS
+from pool.check.machines import MACHINES
 from pool.check.results import COUNTS, PARTS
 from pool.check.sizing import given
+from pool.check.usage import WIDTH, legend
 
 PROFILES = ("ci", "nightly")
-
-MACHINES = {
-    "step": "pool.check.machines.step:PoolMachine",
-    "differential": "pool.check.machines.differential:DifferentialMachine",
-    "runtime": "pool.check.machines.runtime:RuntimeMachine",
-}
-"""The Hypothesis machines: name -> module:class. All of them are run where none is named."""
 
 DATABASE = Path(".purepool")
 """Where `purepool fuzz` keeps what goes on from run to run, if not told otherwise."""
 
 LONGEST = 1e9
 """Seconds that may be asked for: 30 years."""
-
-WIDTH = 78
 
 EXITS = {
     "check": {
@@ -75,19 +68,6 @@ ALWAYS = {
 def exits(name: str) -> dict[int, str]:
     """Every exit status of a sub-command, and what it means."""
     return dict(sorted({**ALWAYS, **EXITS[name]}.items()))
-
-
-class UsageError(Exception):
-    """The command line asks for what there is not; the message says what there is."""
-
-
-def refuse(arguments: argparse.Namespace, what: str, *names: str) -> None:
-    """These options would do nothing beside `what`: `UsageError` if one was given."""
-    for name in names:
-        value = getattr(arguments, name)
-        if value is not None and value is not False and value != []:  # 0 is a value
-            option = "CONFIGURATION" if name == "configurations" else f"--{name.replace('_', '-')}"
-            raise UsageError(f"{option} has no meaning {what}")
 
 
 # ---------------------------------------------------------------- what they share
@@ -176,27 +156,6 @@ def _add_reports(parser: argparse._ActionsContainer) -> None:
 
 def _exits(name: str) -> str:
     return "exit status:\n" + legend({str(number): what for number, what in exits(name).items()})
-
-
-def legend(names: dict[str, str], width: int = WIDTH) -> str:
-    """Names and what they mean, a paragraph each, within the width."""
-    column = max(map(len, names))
-    return "\n".join(
-        textwrap.fill(
-            about,
-            width,
-            initial_indent=f"  {name:{column}}  ",
-            subsequent_indent=" " * (column + 4),
-        )
-        for name, about in names.items()
-    )
-
-
-def reports_to_output(arguments: argparse.Namespace) -> bool:
-    """Whether a report goes to standard output: then nothing else does. `UsageError`: two."""
-    if arguments.json == arguments.junit == "-":
-        raise UsageError("--json and --junit cannot both go to standard output")
-    return "-" in (arguments.json, arguments.junit)
 
 
 # ---------------------------------------------------------------- each of them

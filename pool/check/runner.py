@@ -1,44 +1,32 @@
 """`purepool check`: explore every state, compare with the specification, find the mutants.
 
 Theory.  The command picks tasks (`suite.py`), runs them, shows how they get on, and says what they
-came to; it knows nothing else.  Tasks that need Java run in threads, for all they do is wait for
-it; the others run one after another, here.  Each looks by itself whether a signal came
-(`interrupts.py`) and then is stopped; those that have not begun do not begin, and say so.
+came to (`task.py`); it knows nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import attrs
 from rich.console import Console
-from rich.table import Table
 
 from pool.check import suite
 from pool.check.explore import coverage as covering
 from pool.check.explore.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
-from pool.check.interrupts import PATIENCE, came, read_standard_input
-from pool.check.notation import read_history, replay, write
-from pool.check.options import UsageError, legend, refuse, reports_to_output
+from pool.check.explore.notation import read_history, replay, write
+from pool.check.interrupts import read_standard_input
 from pool.check.results import (
-    PARTS,
-    Progress,
-    Result,
-    Underway,
     as_json,
     as_junit,
-    count,
     exit_status,
     save,
-    shown,
-    totals,
-    verdict,
 )
-from pool.check.suite import Task
+from pool.check.task import Task, run_tasks, show
+from pool.check.usage import UsageError, legend, refuse, reports_to_output
 
 ALL = {**CONFIGURATIONS, **DEEP, **LIVENESS}
 
@@ -135,75 +123,6 @@ def _with_bounds(configuration: Configuration, arguments: argparse.Namespace) ->
         return attrs.evolve(configuration, **changes)
     except ValueError as error:
         raise UsageError(str(error)) from None
-
-
-# ---------------------------------------------------------------- running
-
-
-def run_tasks(console: Console, tasks: list[Task]) -> list[Result]:
-    """A result for each of the tasks, in their order; also for those that were not begun."""
-    results: dict[int, Result] = {}
-    with console.status("") as status, ThreadPoolExecutor(suite.jobs()) as threads:
-
-        def finished(number: int, result: Result) -> None:
-            results[number] = result
-            show_line(console, result)
-
-        def progress_of(task: Task) -> Progress:
-            def progress(found: Underway) -> None:
-                status.update(f"{task.part} {task.name}: {found.progress}")
-
-            return progress
-
-        beside = {
-            number: threads.submit(task.run) for number, task in enumerate(tasks) if task.needs_java
-        }
-        for number, task in enumerate(tasks):
-            if not task.needs_java and not came():
-                status.update(f"{task.part} {task.name}")
-                finished(number, task.run(progress_of(task)))
-        for number, future in beside.items():
-            status.update(f"{tasks[number].part} {tasks[number].name}")
-            while not (future.done() or (came() and future.cancel())):
-                wait([future], PATIENCE)
-            if not future.cancelled():
-                finished(number, future.result())
-    return [results.get(number) or task.not_begun() for number, task in enumerate(tasks)]
-
-
-MARKS = {"passed": "[green]ok[/]", "failed": "[red]FAILED[/]", "stopped": "[yellow]stopped[/]"}
-
-
-def show_line(console: Console, result: Result) -> None:
-    """What one check came to."""
-    said = ", ".join([*shown(result.counts), f"{result.seconds:.1f} s"])
-    line = f"{MARKS[result.status]} {result.part} {result.name}  {said}"
-    console.print(line, soft_wrap=True)
-    if result.message:
-        console.print(result.message, markup=False, soft_wrap=True)
-
-
-def show(console: Console, results: list[Result], seconds: float) -> None:
-    """All results in a table, a part on a row, with what the parts are."""
-    parts = list(dict.fromkeys(result.part for result in results))
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("part", "checks", "failed", "seconds", "counts"):
-        table.add_column(title, justify="left" if title in ("part", "counts") else "right")
-    for part in parts:
-        mine = [result for result in results if result.part == part]
-        table.add_row(
-            part,
-            str(len(mine)),
-            str(count(mine, "failed")),
-            f"{sum(result.seconds for result in mine):.1f} s",
-            ", ".join(said.replace(" ", "\u00a0") for said in shown(totals(mine))),
-        )
-    console.print()
-    console.print(table)
-    console.print()
-    console.print(legend({part: PARTS[part] for part in parts}), markup=False, soft_wrap=True)
-    console.print()
-    console.print(verdict(results, seconds))
 
 
 def _list(console: Console) -> None:

@@ -7,9 +7,7 @@ check to what runs in CI is to add a line to `profile`.
 
 from __future__ import annotations
 
-import os
 import random
-import time
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
@@ -19,25 +17,25 @@ import attrs
 from pool.check import interrupts
 from pool.check.explore import tlc
 from pool.check.explore.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
-from pool.check.explore.explorer import Exploration, Wishes, explore
+from pool.check.explore.explorer import Wishes, explore
 from pool.check.explore.graphs import difference, digest, python_graph, read_pins, write_pins
 from pool.check.explore.liveness import check_liveness
 from pool.check.explore.mutants import (
     Mutant,
-    MutantError,
     found_in_code,
     found_in_specification,
     mutants,
 )
+from pool.check.machines import MACHINES
 from pool.check.machines.rounds import ROUND, Tally, home, rounds
-from pool.check.notation import write, write_history
-from pool.check.options import MACHINES
-from pool.check.results import NOT_BEGUN, Counts, Progress, Result, Status
+from pool.check.proof import command as prove
+from pool.check.results import Counts, Progress, Status
 from pool.check.schedules.orders import explore as every_order
 from pool.check.schedules.programs import DEEP as DEEP_PROGRAMS
 from pool.check.schedules.programs import PROGRAMS
 from pool.check.schedules.tasks import TASKS, Tasks
 from pool.check.schedules.threads import Setting
+from pool.check.task import Task, counts_of, describe, status_of
 
 EXAMPLES = {"ci": 1_000, "nightly": 10_000}
 """Histories of each Hypothesis machine, by profile."""
@@ -45,36 +43,6 @@ EXAMPLES = {"ci": 1_000, "nightly": 10_000}
 SEEDS = {"ci": 0, "nightly": None}
 """Of those histories. What fails on a push is to have been broken by it: so `ci` tries the same
 each time, and others are for the night."""
-
-Run = Callable[[Progress | None], tuple[Status, Counts, str]]
-
-
-@attrs.frozen
-class Task:
-    """A check that has not run yet."""
-
-    part: str
-    name: str
-    body: Run
-    needs_java: bool = False
-
-    def run(self, progress: Progress | None = None) -> Result:
-        """Do it. A tool that cannot be run is a failure, with its one line as the message."""
-        began = time.perf_counter()
-        status: Status
-        try:
-            status, counts, message = self.body(progress)
-        except interrupts.Stopped as stopped:
-            after = f" after {stopped}" if str(stopped) else ""
-            status, counts, message = "stopped", {}, f"stopped{after}"
-        except (tlc.TlcError, MutantError, OSError) as error:
-            status, counts, message = "failed", {}, str(error)
-        seconds = time.perf_counter() - began
-        return Result(self.part, self.name, status, round(seconds, 3), counts, message)
-
-    def not_begun(self) -> Result:
-        """What it comes to when there was no time for it."""
-        return Result(self.part, self.name, "stopped", 0.0, {}, NOT_BEGUN)
 
 
 def profile(name: str) -> list[Task]:
@@ -108,43 +76,6 @@ def without_java() -> list[Task]:
 
 
 # ---------------------------------------------------------------- of the code
-
-
-def counts_of(found: Exploration) -> Counts:
-    """What an exploration counted."""
-    return {
-        "states": found.states,
-        "edges": found.edges,
-        "transitions": found.transitions,
-    }
-
-
-def describe(found: Exploration) -> str:
-    """A violation, with a history to paste; or that not everything was explored."""
-    violation = found.violation
-    if violation is None:
-        if found.complete:
-            return ""
-        frontier = f"{found.frontier:,} of them not explored"
-        return f"stopped at --most-states: {found.states:,} states found, {frontier}"
-    lines = [f"{violation.property} does not hold in {found.configuration.name}"]
-    if violation.explanation:
-        lines[0] += f": {violation.explanation}"
-    if violation.others:
-        lines.append(f"# nor do: {', '.join(violation.others)}")
-    if violation.history or violation.property != "Goals":
-        lines.append("# shortest history, for `purepool check --replay -`:")
-        lines.append(write_history(found.configuration.limits[0], violation.history))
-    if violation.property == "Live" or violation.cycle:
-        lines.append("# and then, for ever:")
-        lines += [f"# {write(event)}" for event in violation.cycle] or ["# nothing"]
-    return "\n".join(lines)
-
-
-def status_of(found: Exploration) -> Status:
-    if found.violation is not None:
-        return "failed"
-    return "passed" if found.complete else "stopped"
 
 
 def explore_task(configuration: Configuration, most_states: int | None = None) -> Task:
@@ -203,9 +134,7 @@ def pin_task(configuration: Configuration) -> Task:
 
 def proof_tasks() -> Iterable[Task]:
     """The proof, and that it is about this function."""
-    from pool.check.proof import command  # which needs what is here
-
-    return command.tasks()
+    return prove.tasks()
 
 
 def code_mutant_tasks() -> Iterable[Task]:
@@ -355,8 +284,3 @@ def specification_mutant_tasks() -> Iterable[Task]:
         for m in mutants().values()
         if m.specification
     ]
-
-
-def jobs() -> int:
-    """How many tasks that need Java run at one time."""
-    return max(1, min(4, os.cpu_count() or 1))

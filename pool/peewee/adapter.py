@@ -15,7 +15,7 @@ import logging
 import math
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import peewee
@@ -38,9 +38,6 @@ from pool.shared.holders import Holder, TracedHolder, introduce, lines_here
 from pool.shared.journal import Journal
 from pool.shared.listeners import Kind, Listener, Listeners
 from pool.threads.runtime import Runtime
-
-if TYPE_CHECKING:
-    from pool.peewee.database import PooledDatabase
 
 logger = logging.getLogger("peewee.pool")
 
@@ -98,7 +95,7 @@ UNNAMED = "database"
 class Adapter:
     """The pool of one database. Thread-safe."""
 
-    def __init__(self, database: PooledDatabase) -> None:
+    def __init__(self, database: Stock) -> None:
         self.database = database
         self.patched = False
         """Whether hooks of this very database were replaced."""

@@ -22,7 +22,7 @@ import threading
 import time
 import weakref
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from playhouse.pool import MaxConnectionsExceeded
 
@@ -35,7 +35,7 @@ from pool.shared.handles import Cell, Handle
 if TYPE_CHECKING:
     from pool.core.events import Event
     from pool.core.state import State
-    from pool.peewee.adapter import Adapter
+    from pool.threads.runtime import Runtime
 
 logger = logging.getLogger("peewee.pool")
 
@@ -71,10 +71,23 @@ class Arrival:
         """Whether that gave it a connection."""
 
 
+class Waiting(Protocol):
+    """What a wait needs of the database's pool."""
+
+    database: Any
+    runtime: Runtime
+    tracks: bool
+
+    def patience(self) -> float | None: ...
+    def handle(self, leases: Leases) -> Handle: ...
+    def owner(self, handle: Handle) -> Any: ...
+    def look(self) -> None: ...
+
+
 class Arrivals:
     """The `connect()`s under way, by thread, and how they wait. Thread-safe."""
 
-    def __init__(self, adapter: Adapter) -> None:
+    def __init__(self, adapter: Waiting) -> None:
         self._adapter = adapter
         self._runtime = adapter.runtime
         self.by_thread: dict[int, weakref.ref[Arrival]] = {}

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import math
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pool.core import heap
 from pool.core.events import CloseAll, CloseIdle, CloseStale
@@ -24,8 +24,9 @@ from pool.shared.handles import Handle
 
 if TYPE_CHECKING:
     from pool.core.state import Lease
-    from pool.peewee.adapter import Adapter
-    from pool.peewee.leases import Leases
+    from pool.peewee.leases import Leases, Owners
+    from pool.shared.listeners import Listeners
+    from pool.threads.runtime import Runtime
 
 logger = logging.getLogger("peewee.pool")
 
@@ -46,10 +47,26 @@ class Doom:
         """Until all are closed in one step."""
 
 
+class Lender(Protocol):
+    """What it takes to close: the database's pool."""
+
+    database: Any
+    runtime: Runtime
+    owners: Owners
+    listeners: Listeners
+    hears_returns: bool
+    forgotten: set[int]
+    returning: dict[int, Any]
+
+    def believe(self) -> None: ...
+    def name_of(self, connection: Any) -> Any: ...
+    def log(self, text: str, connection: Any) -> None: ...
+
+
 class Closing:
     """What a database closes, and how. Thread-safe."""
 
-    def __init__(self, adapter: Adapter) -> None:
+    def __init__(self, adapter: Lender) -> None:
         self._adapter = adapter
         self.doomed: dict[int, Doom] = {}
         """By the connection's identity."""

@@ -20,7 +20,8 @@ from xml.etree import ElementTree
 import pytest
 
 from pool.check.cli import main
-from pool.check.machines.rounds import MACHINES, machine, run_machine
+from pool.check.machines import MACHINES
+from pool.check.machines.rounds import machine, run_machine
 from tests.integration.drivers import ROOT, until
 from tests.integration.processes import SECONDS, process
 

@@ -19,7 +19,7 @@ import pytest
 
 from pool.check.explore import tlc
 from pool.check.explore.configurations import CONFIGURATIONS
-from pool.check.machines.rounds import MACHINES
+from pool.check.machines import MACHINES
 from tests.integration.drivers import ROOT
 from tests.integration.processes import run
 

@@ -25,7 +25,7 @@ from pool.check.explore.explorer import Exploration, Wishes, explore
 from pool.check.explore.graphs import pin_of, python_graph, read_pins
 from pool.check.explore.liveness import check_liveness
 from pool.check.explore.mutants import machine, mutants
-from pool.check.notation import (
+from pool.check.explore.notation import (
     NotationError,
     check_history,
     read_history,

@@ -11,7 +11,7 @@ import pytest
 
 from pool.check.cli import main
 from pool.check.explore.configurations import CONFIGURATIONS
-from pool.check.notation import read_history
+from pool.check.explore.notation import read_history
 from pool.check.proof import binding, command, obligations, solvers
 from pool.check.suite import Task, profile
 from tests.model.proof_faults import FAULTS, UNPROMISED, Fault

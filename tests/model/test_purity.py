@@ -1,4 +1,4 @@
-"""The pure half stays pure, and imports point one way: read off the source.
+"""The pure half stays pure: read off the source.
 
 Theory.  Purity is not tested by running: a clock read in one branch would pass a thousand
 tests.  So the source is read.  A pure module imports what is on a short list and other pure
@@ -13,7 +13,6 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -177,68 +176,6 @@ def test_the_lint_passes_what_is_pure() -> None:
         "def f(x):\n    return [y for y in sorted(set(x))]\n"
     )
     assert impurities("transition", source) == []
-
-
-# ---------------------------------------------------------------- imports point one way
-
-LAYERS = ("pure", "runtime", "adapters", "check", "command")
-
-
-def layer(module: str) -> str:
-    """Where a module of the package belongs, by its name."""
-    parts = module.split(".")
-    if module in ("pool.__main__", "pool.check.cli", "pool.check.__main__"):
-        return "command"
-    if parts[1:2] == ["check"]:
-        return "check"
-    if parts[1:2] == ["peewee"]:
-        return "adapters"
-    return "pure" if parts[1:2] == ["core"] else "runtime"
-
-
-def modules() -> dict[str, Path]:
-    found = {}
-    for path in sorted((ROOT / "pool").rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
-
-
-def wrong_ways(module: str, source: str, known: set[str]) -> list[str]:
-    """Imports of this module that point from a lower layer to a higher one."""
-    found = []
-    for line, name in imports(ast.parse(source)):
-        while name.startswith("pool.") and name not in known:
-            name = name.rpartition(".")[0]
-        is_ours = name == "pool" or name.startswith("pool.")
-        if is_ours and LAYERS.index(layer(name)) > LAYERS.index(layer(module)):
-            found.append(f"{module}:{line} imports {name}")
-    return found
-
-
-@pytest.mark.parametrize("module", sorted(modules()))
-def test_imports_point_one_way(module: str) -> None:
-    """Pure, then runtime, then adapters, then check, then the command line."""
-    known = modules()
-    assert wrong_ways(module, known[module].read_text(encoding="utf-8"), set(known)) == []
-
-
-@pytest.mark.parametrize(
-    ("module", "source"),
-    [
-        ("pool.core.heap", "from pool.threads.runtime import Runtime"),
-        ("pool.core.heap", "import pool.peewee"),
-        ("pool.threads.runtime", "from pool.peewee import PooledDatabase"),
-        ("pool.threads.runtime", "from pool import peewee"),
-        ("pool.threads.runtime", "def f():\n    from pool.check.machines.step import Twin"),
-        ("pool", "from pool.check.machines import reference"),
-        ("pool.peewee", "import pool.check.machines.step"),
-        ("pool.check.machines.step", "from pool.check.cli import main"),
-    ],
-)
-def test_an_import_the_wrong_way_is_found(module: str, source: str) -> None:
-    known = {*modules(), "pool.check.cli"}
-    assert len(wrong_ways(module, source, known)) == 1
 
 
 # ---------------------------------------------------------------- the second pool

@@ -17,7 +17,7 @@ import shlex
 import textwrap
 from collections.abc import Iterator
 from itertools import groupby, zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree
 
 from rich.console import Console
@@ -27,11 +27,9 @@ from rich.text import Text
 from pool.check.conformance.encoding import Json, text
 from pool.check.conformance.judgement import Divergence, is_ignored
 from pool.check.conformance.rules import judged, rules
-from pool.check.notation import write, write_history
+from pool.check.conformance.verdict import Verdict
+from pool.check.explore.notation import write, write_history
 from pool.check.results import head
-
-if TYPE_CHECKING:
-    from pool.check.conformance.conform import Verdict
 
 RIGHT, WRONG, MISSING = "right", "wrong", "missing"
 

@@ -43,8 +43,8 @@ from pool.check.explore.explorer import Exploration, Wishes, explore
 from pool.check.explore.moves import moves
 from pool.check.explore.tlc import spec_directory
 from pool.check.interrupts import Stopped, checkpoint
-from pool.check.options import reports_to_output
 from pool.check.results import Result, as_json, as_junit, exit_status, save
+from pool.check.usage import reports_to_output
 from pool.core.events import Event
 from pool.core.limits import Limits
 

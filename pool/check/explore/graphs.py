@@ -22,9 +22,9 @@ from pool.check.explore.canonical import Label, Labeller, Shape, shaper
 from pool.check.explore.configurations import Configuration
 from pool.check.explore.explorer import Exploration, Wishes, explore
 from pool.check.explore.moves import moves
+from pool.check.explore.notation import write, write_history
 from pool.check.explore.properties import MACHINE, Machine
 from pool.check.explore.tlc import Dump
-from pool.check.notation import write, write_history
 from pool.core.state import initial
 
 Edge = tuple[Shape, Label, Shape]

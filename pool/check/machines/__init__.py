@@ -4,3 +4,10 @@ Theory.  `step.py` compares the pure function with a second pool (`reference.py`
 threads with the same, `differential.py` the drop-in with playhouse's pool (`amended.py`).
 `rounds.py` runs any of them for a while, and `purepool fuzz` (`fuzz.py`) for as long as one likes.
 """
+
+MACHINES = {
+    "step": "pool.check.machines.step:PoolMachine",
+    "differential": "pool.check.machines.differential:DifferentialMachine",
+    "runtime": "pool.check.machines.runtime:RuntimeMachine",
+}
+"""The Hypothesis machines: name -> module:class. All of them are run where none is named."""

@@ -32,8 +32,8 @@ from rich.console import Console
 from rich.status import Status
 
 from pool.check import interrupts
+from pool.check.machines import MACHINES
 from pool.check.machines.rounds import Tally, home, replay, rounds
-from pool.check.options import MACHINES, WIDTH, UsageError, refuse, reports_to_output
 from pool.check.results import (
     INCONCLUSIVE,
     NOT_BEGUN,
@@ -44,7 +44,8 @@ from pool.check.results import (
     save,
     verdict,
 )
-from pool.check.runner import show_line
+from pool.check.task import show_line
+from pool.check.usage import WIDTH, UsageError, refuse, reports_to_output
 
 
 class Enough(KeyboardInterrupt):

@@ -47,7 +47,7 @@ from hypothesis.stateful import (
 )
 
 from pool.check.interrupts import temporary_directory
-from pool.check.options import MACHINES
+from pool.check.machines import MACHINES
 
 STEPS = 50
 """Most rules that an example applies."""

@@ -19,11 +19,10 @@ from pathlib import Path
 import attrs
 from rich.console import Console
 
-from pool.check import interrupts, runner, suite
+from pool.check import interrupts
 from pool.check.explore.configurations import CONFIGURATIONS, Configuration
 from pool.check.explore.explorer import Wishes, explore
-from pool.check.notation import write
-from pool.check.options import UsageError, reports_to_output
+from pool.check.explore.notation import write
 from pool.check.proof import obligations, solvers
 from pool.check.proof.binding import Binding, differs, relation
 from pool.check.proof.obligations import ANY, INITIAL, Model, Obligation, Solver, example
@@ -32,7 +31,8 @@ from pool.check.proof.relation import RELATION
 from pool.check.proof.terms import Value, holds, variables
 from pool.check.proof.witness import build, shown
 from pool.check.results import Counts, Progress, Status, as_json, as_junit, exit_status, save
-from pool.check.suite import Task
+from pool.check.task import Task, describe, run_tasks, show, status_of
+from pool.check.usage import UsageError, reports_to_output
 from pool.core.transition import step
 
 MISSING = "{} is missing: `pip install 'purepool[prove]'` brings it"
@@ -50,9 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(f"{count} obligations in {arguments.smt}", markup=False, soft_wrap=True)
         return 0
     began = time.perf_counter()
-    results = runner.run_tasks(console, tasks(names))
+    results = run_tasks(console, tasks(names))
     seconds = time.perf_counter() - began
-    runner.show(console, results, seconds)
+    show(console, results, seconds)
     save(arguments.json, as_json(results, seconds, "prove"))
     save(arguments.junit, as_junit(results, seconds, "prove"))
     return exit_status(results)
@@ -208,6 +208,6 @@ def binding_task(configuration: Configuration) -> Task:
         wishes = Wishes(judge=binding.differs, progress=progress)
         found = explore(configuration, wishes)
         counts = {"transitions": binding.steps}
-        return suite.status_of(found), counts, suite.describe(found)
+        return status_of(found), counts, describe(found)
 
     return Task("bound", configuration.name, body)

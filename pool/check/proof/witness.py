@@ -21,7 +21,7 @@ from typing import Any
 import attrs
 
 from pool.check.explore.configurations import EVENTS
-from pool.check.notation import write
+from pool.check.explore.notation import write
 from pool.check.proof.binding import Seen, Told, pictured_step, relation
 from pool.check.proof.obligations import Model, Solver, Way, example
 from pool.check.proof.picture import BOUNDS, COUNTS, OUT, PHASES, STATE, variable

@@ -22,8 +22,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from pool.check import interrupts
-from pool.check.options import UsageError
 from pool.check.sizing.given import spoken
+from pool.check.sizing.goal import Goal
+from pool.check.usage import UsageError
 from pool.core.limits import Limits
 from pool.size.loads import Load, poisson
 from pool.size.simulation import Result, simulate
@@ -35,23 +36,6 @@ QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 SETTINGS = 16
 """Sizes that are tried when none are given, about."""
-
-
-@attrs.frozen
-class Goal:
-    """What is asked of a pool."""
-
-    p99: float
-    refused: float
-
-    def is_met(self, result: Result) -> bool:
-        """Whether waits and refusals are within it."""
-        wait = result.quantile(0.99)
-        return result.refused_part <= self.refused and not wait > self.p99 and bool(result.waits)
-
-    def __str__(self) -> str:
-        refused = f"at most {self.refused:.3g} of the calls" if self.refused else "nobody"
-        return f"99 of 100 calls wait at most {spoken(self.p99)}, {refused} refused"
 
 
 def run(arguments: argparse.Namespace) -> int:

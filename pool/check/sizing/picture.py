@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from pool.check.sizing.given import spoken
+from pool.check.sizing.goal import Goal
 from pool.size.loads import Load
 from pool.size.simulation import Result
-
-if TYPE_CHECKING:
-    from pool.check.sizing.command import Goal
 
 LEAST = 1e-5
 """Waits shorter than this, in seconds, are drawn as this: none is none on no logarithmic scale."""
