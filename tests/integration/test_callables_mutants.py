@@ -306,13 +306,16 @@ def test_a_leak_is_told_with_what_the_pool_knows_of_it(caplog: pytest.LogCapture
         pool.acquire().discard()  # so that the numbers of connections are not those of the machine
         lease = pool.acquire()
         held = pool.runtime.state.in_use[lease.key]
+        driver._numbered[id(lease.connection)] = 17
+        before = pool.runtime.clock()
         driver.report_leak(leak(lease, owner=held.owner))
         assert [(each.connection, each.seconds) for each in listener] == [(lease.connection, 5.0)]
         assert listener[0].where is not None
         assert __file__ in listener[0].where
-        number = driver.number_of(lease.key, lease.connection)
+        number = 17
         assert driver._leaks[lease.key].number == number
-        assert driver._leaks[lease.key].began == pytest.approx(pool.runtime.clock() - 5.0, abs=60.0)
+        assert before - 5.0 <= driver._leaks[lease.key].began <= pool.runtime.clock() - 5.0
+        assert caplog.records[0].args[3] == listener[0].where  # type: ignore[index]
         assert driver.watches_returns is True
         lease.release()
         assert driver._leaks == {}
@@ -321,13 +324,15 @@ def test_a_leak_is_told_with_what_the_pool_knows_of_it(caplog: pytest.LogCapture
     assert [record.args[1] for record in caplog.records] == [number, number]  # type: ignore[index]
 
 
-def test_a_leak_that_is_over_when_it_is_told_has_ended() -> None:
+def test_a_leak_that_is_over_when_it_is_told_has_ended(caplog: pytest.LogCaptureFixture) -> None:
     """Its lease came back, or its key is another lease's by now."""
     listener = Listener()
     with scripted(1, opener="caller", listeners={"leak": listener}) as pool:
         driver: Any = pool._driver
         lease = pool.acquire()
+        driver._numbered.clear()
         driver.report_leak(leak(lease, ticket=lease.ticket + 7))
+        assert caplog.records[0].args[1] == lease.key  # type: ignore[index]
         assert driver._leaks == {}
         driver.report_leak(leak(lease, key=lease.key + 7, owner="no holder"))
         assert driver._leaks == {}
@@ -341,9 +346,13 @@ def test_a_loss_is_told_by_the_connections_number(caplog: pytest.LogCaptureFixtu
         pool.acquire().discard()
         lease = pool.acquire()
         driver._numbered[id(lease.connection)] = 17
-        driver.report_loss(Close(lease.key, lease.connection, "discarded"), "somebody", 2.0)
+        for _ in range(2):  # of one burst
+            driver.report_loss(Close(lease.key, lease.connection, "discarded"), "somebody", 2.0)
         lease.release()
-    (record,) = caplog.records
+        (record,) = caplog.records
+        driver.journal.begin_anew()
+        driver.report_loss(Close(23, object(), "discarded"), "somebody", 2.0)
+    assert caplog.records[1].args[1] == 23, "one that nobody has numbered"  # type: ignore[index]
     assert record.args[1:4] == (17, 2.0, "somebody")  # type: ignore[index]
     caplog.clear()
 
@@ -393,6 +402,8 @@ def test_an_id_that_is_known_from_another_is_no_connection_again() -> None:
         driver: Any = pool._driver
         new = Connection(9)
         driver.recipes[id(new)] = Recipe()
+        with pool.acquire():
+            driver._refuse_again(new)
         driver._refuse_again(new)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import peewee
 import pytest
 
-from pool.peewee import MaxConnectionsExceeded, PooledSqliteDatabase
+from pool.peewee import MaxConnectionsExceeded, PooledSqliteDatabase, settings
 from tests.integration.databases import PooledScriptedDatabase, scripted
 from tests.integration.drivers import (
     FOR_EVER,
@@ -471,3 +471,17 @@ def test_impossible_settings_are_refused(name: str, value: Any) -> None:
 def test_what_is_no_number_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"^[a-z_]+='many': allowed is "):
         make_settings(**{name: "many"})
+
+
+@pytest.mark.parametrize("value", [5j, [7], math.nan, -1])
+def test_what_is_no_number_is_refused_with_what_is_allowed(value: Any) -> None:
+    allowed = "a number of seconds, at least 0, where 0 waits for ever, or None not to wait"
+    with pytest.raises(ValueError, match="timeout") as found:
+        settings.number("timeout", value)
+    assert str(found.value) == f"timeout={value!r}: allowed is {allowed}"
+
+
+def test_for_ever_is_no_number_of_seconds() -> None:
+    assert settings.patience(math.inf) is None
+    assert settings.patience("5") == 5.0
+    assert settings.patience(None) == settings.patience(0) == 0.0

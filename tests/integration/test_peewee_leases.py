@@ -176,6 +176,32 @@ def test_with_a_state_of_peewees_it_is_kept_at_once(owners: Owners, kind: Any) -
     assert leases.first.ended is not shared
 
 
+def test_what_is_nobodys_is_no_threads(owners: Owners) -> None:
+    assert owners.nobody.thread is None
+    assert owners.nobody.first.held is ARRIVING
+    assert owners.nobody.first.ended is False
+
+
+class Secret(Own):
+    """It shows what it keeps to nobody but itself."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "__dict__":
+            return super().__getattribute__(name)
+        raise AttributeError(name)
+
+
+def test_what_is_kept_in_a_state_that_shows_nothing_is_found(
+    owners: Owners, runtime: Runtime
+) -> None:
+    state, handle = Secret(), held(runtime)
+    state.__dict__["conn"] = handle.connection
+    leases = owners.find_or_begin(state)
+    owners.settle(state, leases, handle.connection)
+    assert owners.find(state) is leases
+    runtime.release(handle)
+
+
 def test_two_databases_may_share_a_state(owners: Owners, runtime: Runtime) -> None:
     state, other = peewee._ConnectionState(), Owners(runtime)
     assert other.name != owners.name

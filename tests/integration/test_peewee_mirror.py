@@ -616,6 +616,7 @@ def mirror(database: Any) -> Mirror:
 
 def test_a_mirror_shows_all_in_the_order_of_the_machine(mirror: Mirror) -> None:
     assert [connection.number for *_, connection in mirror.connections] == [1, 2]
+    assert mirror.heap_counter == max(counter for _, counter, _ in mirror.connections)
     assert list(mirror.in_use) == [-3, -4]
     assert [lease.connection.number for lease in mirror.in_use.values()] == [3, 4]
 

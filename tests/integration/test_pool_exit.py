@@ -12,7 +12,9 @@ import gc
 import logging
 import sys
 import threading
+import time
 import weakref
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -215,6 +217,16 @@ def test_the_handler_does_not_wait_for_ever(
             ending()
         until(lambda: gate.standing == 1)
         gate.open()
+
+
+@pytest.mark.parametrize(("later", "least", "most"), [(-5.0, 0.0, 0.0), (900.0, 1.0, 900.0)])
+def test_the_handler_waits_for_what_is_left(later: float, least: float, most: float) -> None:
+    left: list[float] = []
+    runtime: Any = SimpleNamespace(
+        sync=None, onlookers=SimpleNamespace(wait=lambda sync, holds, seconds: left.append(seconds))
+    )
+    exits._await_closes(runtime, time.monotonic() + later)
+    assert least <= left[0] <= most
 
 
 def test_the_handler_goes_on_to_the_other_pools(

@@ -81,7 +81,7 @@ def fill(pool: Scripted, size: int) -> list[Connection]:
 def test_max_size(opener: str) -> None:
     """Never more than so many connections, whoever wants them."""
     with scripted(3, opener=opener, max_opening=None) as pool:
-        calls = [Call(lambda: [turn(pool) for _ in range(50)]) for _ in range(12)]
+        calls = [Call(lambda: [turn(pool) for _ in range(20)]) for _ in range(12)]
         for call in calls:
             call.result()
         assert len(pool.driver.opened) <= 3

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import sys
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from pool import Acquire, Limits, Opened, PoolTimeout, initial, step
 from pool.shared.journal import CONNECT_FAILED, QUIET, UNREACHED, Burst, Journal, Leak, Outage
 from pool.shared.journal import _is_for_holders as is_for_holders
+from pool.shared.journal import _runs_a_loop as runs_a_loop
 from tests.integration.drivers import FOR_EVER, Call, until, waiting
 from tests.integration.pools import scripted
 
@@ -218,6 +220,24 @@ def test_on_one_line_each_kind_is_told(
         "pool 'shop': connection 3 was lost after 1.0 s, and is closed: thread 'MainThread' took "
         "it (taken at helper.py:7), and nothing refers to its lease any more"
     )
+
+
+def test_each_line_that_waits_on_a_loop_is_told(
+    journal: Journal, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wait() -> None:
+        for line in ("one.py:7", "other.py:8", "one.py:7"):
+            monkeypatch.setattr("pool.shared.journal.line_here", lambda line=line: line)
+            journal.waits(initial(Limits(max_size=1)), 1)
+
+    asyncio.run(wait())
+    assert len(texts(caplog)) == 2
+
+
+def test_without_asyncio_there_is_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that never imports it is not made to."""
+    monkeypatch.delitem(sys.modules, "asyncio")
+    assert runs_a_loop() is False
 
 
 def test_losses_of_owners_without_a_line_are_one_burst(

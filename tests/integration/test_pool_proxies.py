@@ -88,6 +88,14 @@ class Several:
         self.inner = inner
 
 
+class Beside(Around):
+    """What it says it wraps is no connection: what else it keeps is looked at, too."""
+
+    def __init__(self, inner: Any) -> None:
+        self.__wrapped__ = object()
+        super().__init__(inner)
+
+
 class OddNames(Around):
     def __init__(self, inner: Any) -> None:
         self.__dict__[7] = "no name"  # type: ignore[index]
@@ -103,6 +111,7 @@ WAYS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "a slot beside a dictionary": (Slot, ("inner",)),
     "slots of the base": (SlotsOfTheBase, ("inner",)),
     "behind what leads nowhere": (Several, ("inner",)),
+    "behind what is wrapped and leads nowhere": (Beside, ("inner",)),
     "names that are no names": (OddNames, ("inner",)),
     "two": (lambda raw: Wrapped(ByMethod(raw)), ("__wrapped__", "commit", "__self__")),
     "kept behind a proxy": (lambda raw: Wrapped(Around(raw)), ("__wrapped__", "inner")),

@@ -48,7 +48,7 @@ EXPLAINED = Path(__file__).with_name("survivors.txt")
 
 FILES = [
     *(f"pool/{name}.py" for name in ("lease", "api", "face", "meant")),
-    *(f"pool/core/{name}.py" for name in ("outlook", "text")),
+    *(f"pool/core/{name}.py" for name in ("outlook", "text", "maps")),
     *(f"pool/shared/{name}.py" for name in ("causes", "forks", "handles", "journal", "log")),
     *(f"pool/threads/{name}.py" for name in ("runtime", "helpers", "onlookers", "exits")),
     *(f"pool/tasks/{name}.py" for name in ("runtime", "exits")),
@@ -65,7 +65,7 @@ FILES = [
 
 TESTS = [
     "tests/integration",
-    *(f"tests/model/test_{name}.py" for name in ("outlook", "runtime_machine", "text")),
+    *(f"tests/model/test_{name}.py" for name in ("outlook", "runtime_machine", "text", "maps")),
 ]
 
 LEFT_OUT = [
