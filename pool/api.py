@@ -214,7 +214,7 @@ class Pool(Face[Connection]):
         runtime.apply(Tick(runtime.clock()))  # after a fork nobody else may have begun
         if runtime.is_within() and not self._is_filled():
             raise PoolReentered(WITHIN)
-        ready = runtime.onlookers.wait(runtime.sync, self._is_filled, timeout)
+        ready = runtime.wait_until(self._is_filled, timeout)
         state = runtime.state
         if ready and state.phase != "closed":
             return
@@ -257,7 +257,7 @@ class Pool(Face[Connection]):
             return False  # it takes effect when this thread leaves the lock
         runtime.take_over()
         alone = functools.partial(runtime.is_at_rest, lambda lease: is_mine(lease.owner))
-        return runtime.onlookers.wait(runtime.sync, alone, timeout) and runtime.is_at_rest()
+        return runtime.wait_until(alone, timeout) and runtime.is_at_rest()
 
     def _look(self) -> None:
         """Without helpers, the one who uses the pool looks after it."""

@@ -23,8 +23,8 @@ from pool.shared.errors import PoolClosed, PoolError, describe, error_of
 from pool.shared.holders import Holding, holdings
 from pool.shared.journal import Journal
 from pool.shared.listeners import Kind, Listener, Listeners
+from pool.shared.store import Made
 from pool.statistics import Statistics, statistics_of
-from pool.threads.runtime import Made
 
 Connection = TypeVar("Connection")
 

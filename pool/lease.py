@@ -39,6 +39,8 @@ class Lease(Handle, Generic[Connection]):
 
     __slots__ = ()
 
+    runtime: Runtime
+
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.ended = True  # until it has been given to an acquire, which sets the rest
@@ -57,9 +59,9 @@ class Lease(Handle, Generic[Connection]):
         False if there was nothing to give back: it was given back before, or it belongs to the
         parent of this process."""
         runtime = self.runtime
-        driver: Any = runtime.driver
-        if self.ended or self.ticket < driver.first_ticket:
+        if self.ended or self.monitor is not runtime.monitor:
             return self._forget()
+        driver: Any = runtime.driver
         if driver.watches_returns:
             driver.returned(self)
         released = runtime.release(self)
@@ -69,7 +71,7 @@ class Lease(Handle, Generic[Connection]):
     def discard(self) -> bool:
         """Have the connection closed instead of lent again. False as with `release`."""
         driver: Any = self.runtime.driver
-        if self.ended or self.ticket < driver.first_ticket:
+        if self.ended or self.monitor is not self.runtime.monitor:
             return self._forget()
         discarded = self.runtime.discard(self)
         self.held = None
@@ -134,10 +136,11 @@ class Borrowing(Lease[Connection]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        driver: Any = self.runtime.driver
+        runtime = self.runtime
         if error is not None:
             super().__exit__(kind, error, traceback)
-        elif not self.ended and self.ticket >= driver.first_ticket:
+        elif not self.ended and self.monitor is runtime.monitor:
+            driver: Any = runtime.driver
             connection = self.held
             try:
                 clean = driver.commit(connection)
@@ -147,7 +150,7 @@ class Borrowing(Lease[Connection]):
             # As `release`, written out, for this is one half of every block.
             if driver.watches_returns:
                 clean = driver.returned(self) and clean  # who was told may have used it
-            self.runtime.release(self, clean)
+            runtime.release(self, clean)
             self.held = None
         else:
             self._forget()

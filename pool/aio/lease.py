@@ -35,7 +35,7 @@ class Lease(Handle, Generic[Connection]):
 
     __slots__ = ()
 
-    runtime: Runtime  # type: ignore[assignment]  # in the place of that for threads
+    runtime: Runtime
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
@@ -72,8 +72,7 @@ class Lease(Handle, Generic[Connection]):
         return discarded
 
     def _is_held(self) -> bool:
-        driver: Any = self.runtime.driver
-        return not self.ended and self.ticket >= driver.first_ticket
+        return not self.ended and self.monitor is self.runtime.monitor
 
     def _give_back(self, clean: bool) -> bool | asyncio.Future[bool]:
         driver: Any = self.runtime.driver

@@ -74,8 +74,6 @@ class Callables:
         """By the machine's key: leases that were reported, and have not ended yet."""
         self.watches_returns = False
         """Whether somebody wants to know of what is given back."""
-        self.first_ticket = 0
-        """Leases with a lower ticket are those of the process that this one was forked from."""
         self.last_error: BaseException | None = None
         self._words: dict[int, str] = {}
         """What went wrong when an error was raised, by the `id` of the error."""
@@ -96,8 +94,6 @@ class Callables:
 
     def after_fork(self) -> None:
         """In a child process."""
-        runtime = self._runtime()
-        self.first_ticket = runtime.state.next_ticket if runtime else 0
         self.last_error = None
         self.recipes = {}  # of connections that are the parent's
         self._words = {}

@@ -166,7 +166,7 @@ class Adapter:
 
     def patience(self) -> float | None:
         """How many seconds a caller may wait now: 0 not at all, None for ever."""
-        if self.is_lock_known and self.runtime.lock._is_owned():
+        if self.is_lock_known and self.runtime.monitor.lock._is_owned():
             return 0  # who holds `_pool_lock` cannot wait: nobody could return anything
         return settings.patience(self.wait_timeout)
 
@@ -290,13 +290,14 @@ class Adapter:
             mirror, fields = self._mirror, runtime.fields
             if mirror is not None and mirror.fields is fields:
                 return mirror
+            lock = runtime.monitor.lock
             fresh = Mirror(fields, self.database.conn_key)
-            try_lock = functools.partial(runtime.lock.acquire, True, LOCK_WITHIN)
+            try_lock = functools.partial(lock.acquire, True, LOCK_WITHIN)
             for _ in iter(try_lock, False):
                 try:
                     self._show(mirror, fresh)
                 finally:
-                    runtime.lock.release()
+                    lock.release()
                 break
             else:  # somebody holds `_pool_lock` for long: nothing happens meanwhile
                 self._show(mirror, fresh)
@@ -336,7 +337,7 @@ class Adapter:
         """The pool's own lock, which is re-entrant: while a thread holds it, its own calls pass and
         all others wait."""
         self.is_lock_known = True
-        return self.replaced.get("lock", self.runtime.lock)
+        return self.replaced.get("lock", self.runtime.monitor.lock)
 
     def available(self) -> threading.Condition:
         """A condition over it."""

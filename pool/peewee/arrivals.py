@@ -116,11 +116,11 @@ class Arrivals:
                     return database._connect()
                 except MaxConnectionsExceeded as error:
                     raise MaxConnectionsExceeded(f"{EXCEEDED}: {WITHIN}") from error
-            runtime.callers.add(me)
+            runtime.monitor.callers.add(me)
             return self._connect_in_turn(arrival, patience)
         finally:
             if not within:
-                runtime.callers.discard(me)
+                runtime.monitor.callers.discard(me)
             if outer is None:
                 self.by_thread.pop(me, None)
             else:
@@ -164,16 +164,17 @@ class Arrivals:
         place = Place(self._adapter.handle(arrival.leases))
         handle, cell = place.handle, place.cell
         owner = self._adapter.owner(handle)
+        handle.monitor = monitor = runtime.monitor
         handle.ticket, handle.key, handle.ended = 0, 0, False
 
         def ask(_: State) -> Event:
             # Drawn under the lock, so that tickets grow from event to event.
-            handle.ticket = cell.ticket = next(runtime._tickets)
+            handle.ticket = cell.ticket = next(monitor.tickets)
             return Acquire(runtime.clock(), cell.ticket, True, owner)
 
         arrival.place = place  # first: what it is answered must find its way back
         try:
-            runtime.apply(ask, cell)
+            runtime._apply(monitor, ask, cell)
         except BaseException:
             arrival.place = None
             runtime.lose(handle)
@@ -211,7 +212,7 @@ class Arrivals:
                 raise MaxConnectionsExceeded(f"{TIMED_OUT}.")
             pause = min(pause, left)
         looks = iter((False,))
-        runtime.onlookers.wait(runtime.sync, lambda: next(looks, True), pause)
+        runtime.wait_until(lambda: next(looks, True), pause)
 
     # ------------------------------------------------------------ within `_connect`
 
@@ -235,20 +236,22 @@ class Arrivals:
             if runtime.is_reentered():  # nothing that is done here would be answered
                 arrival.place = place
                 raise MaxConnectionsExceeded(f"{EXCEEDED}: {WITHIN}")
-            while True:
+            while handle.monitor is runtime.monitor:
                 answer = cell.answer
                 if type(answer) is Open:
-                    runtime._connect(cell.ticket)
+                    runtime._connect(handle.monitor, cell.ticket)
                 elif type(answer) is Grant:
                     _, handle.key, handle.held, rested = answer
-                    if rested is None or self._is_alive(handle):
+                    alive = rested is None or self._is_alive(handle)
+                    if handle.monitor is not runtime.monitor:
+                        continue
+                    if alive:
                         arrival.leases.arriving = handle
                         return handle
                     handle.held = None
                     cell = Cell(handle.ticket)
-                    effects: tuple[Effect, ...] = runtime.apply(
-                        Dead(runtime.clock(), handle.ticket, handle.key, False), cell
-                    )
+                    death = Dead(runtime.clock(), handle.ticket, handle.key, False)
+                    effects: tuple[Effect, ...] = runtime._apply(handle.monitor, death, cell)
                     if effects and type(effects[-1]) is Ignored:  # closed while we looked
                         runtime.lose(handle)  # nobody waits at that cell
                         return None
@@ -256,6 +259,7 @@ class Arrivals:
                 else:
                     assert type(answer) is Refuse
                     raise error_for(answer, runtime.state, 0, runtime.clock())
+            return None  # a child process, which came back to its parent's call
         except BaseException:
             if place is not None and arrival.place is not place:
                 runtime.lose(place.handle)
@@ -263,7 +267,8 @@ class Arrivals:
 
     def _is_alive(self, handle: Handle) -> bool:
         try:
-            return self._runtime.driver.is_alive(handle.held)
+            is_ours = handle.monitor is self._runtime.monitor
+            return is_ours and self._runtime.driver.is_alive(handle.held)
         except Exception:
             logger.debug("connection %s is dead", handle.key, exc_info=True)
             return False

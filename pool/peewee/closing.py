@@ -208,9 +208,11 @@ class Closing:
         database, runtime, state = own.database, own.runtime, own.database._state
         connection = None if state.closed else state.conn
         doom, outer = Doom(None, stays_lent=True), self._all.get(me)
-        outermost = me not in runtime.callers
+        outermost = me not in runtime.monitor.callers
         try:
-            runtime.callers.add(me)  # a connect within this must not wait for what stays lent
+            runtime.monitor.callers.add(
+                me
+            )  # a connect within this must not wait for what stays lent
             if connection is not None:
                 self.doomed[id(connection)] = doom
             database.close()
@@ -227,7 +229,7 @@ class Closing:
             raise
         finally:
             if outermost:
-                runtime.callers.discard(me)
+                runtime.monitor.callers.discard(me)
             if outer is None:
                 self._all.pop(me, None)
             else:

@@ -136,7 +136,7 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
             plain = session.plain
             if not plain or state.ctx or state.transactions or state.commit_callbacks:
                 state.reset()
-            if plain and own.runtime._current[0][2]:  # something is idle: no need to queue
+            if plain and own.runtime.monitor.current[0][2]:  # something is idle: no need to queue
                 try:
                     if type(self)._connect is _CONNECT and not own.patched:
                         connection = own.lend(leases)

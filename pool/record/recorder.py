@@ -36,7 +36,8 @@ from pool.core.state import State
 from pool.core.transition import step as plain_step
 from pool.core.waiters import Link, Queue
 from pool.shared.errors import WITHIN, PoolReentered
-from pool.threads.runtime import Runtime, Step
+from pool.shared.store import Step
+from pool.threads.runtime import Runtime
 
 Record = tuple[Event, tuple[Effect, ...]]
 
@@ -102,7 +103,8 @@ class Recorder:
         self._plain: Step = getattr(holder, name)
         setattr(holder, name, self._record)
         # A state that later ones can be compared with: the runtime may have had its fields only.
-        runtime._current = (runtime.state, runtime._current[1])
+        monitor = runtime.monitor
+        monitor.current = (runtime.state, monitor.current[1])
         return _named_state(runtime.state)
 
     def stop(self) -> None:
@@ -128,18 +130,18 @@ class Recorder:
         """Do this between two transitions."""
         if runtime.is_reentered():
             raise PoolReentered(WITHIN)
-        done: Any = None
+        done, monitor = None, runtime.monitor
         try:
-            for _ in runtime.turnstile:  # not `with`: from 3.14 on one struck in it keeps the lock
+            for _ in monitor.turnstile:  # not `with`: from 3.14 on one struck in it keeps the lock
                 try:
                     done = do(runtime)
                 finally:
-                    runtime.lock.release()
+                    monitor.lock.release()
                 break
             return done
         finally:
-            if runtime.jobs or runtime._inbox:  # a finalizer may have met our lock
-                runtime._leave(())
+            if monitor.jobs or monitor.inbox:  # a finalizer may have met our lock
+                runtime._leave(monitor, ())
 
     def __enter__(self) -> Recorder:
         return self

@@ -7,19 +7,24 @@ the other, for the runtime must not keep a handle alive; a ticket is all they sh
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from pool.core import waiters
-from pool.core.effects import Grant, Open, Refuse
-from pool.core.state import State
 from pool.core.text import kind_of
+from pool.shared.store import Answer
 
-if TYPE_CHECKING:
-    from pool.threads.runtime import Runtime
 
-Answer = Grant | Refuse | Open
+class Lender(Protocol):
+    """What a handle needs to know of the runtime that lends."""
+
+    driver: Any
+    monitor: Any
+    """Its store, which is another one after a fork."""
+    number_of: Callable[[int, Any], int]
+
+    def lose(self, handle: Any) -> None: ...
 
 
 class Cell:
@@ -32,6 +37,11 @@ class Cell:
         self.answer: Answer | None = None
         self.parker: Any = None
 
+    def wake(self) -> None:
+        """Its answer is there."""
+        with contextlib.suppress(RuntimeError):  # released before, by one interrupted
+            self.parker.release()
+
 
 class Handle:
     """A caller's claim: a place in the queue, then a lease. Belongs to one thread at a time.
@@ -41,10 +51,13 @@ class Handle:
     """
 
     # Slots, as a turn makes and fills one handle: on CPython 3.12 a sixth less for the whole turn.
-    __slots__ = ("__weakref__", "ended", "held", "key", "runtime", "ticket")
+    __slots__ = ("__weakref__", "ended", "held", "key", "monitor", "runtime", "ticket")
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
+    def __init__(self, runtime: Lender) -> None:
+        self.runtime: Any = runtime
+        self.monitor: Any = runtime.monitor
+        """Where its claim is known. If that is not its runtime's any more, it is a claim of the
+        process from which this one was forked."""
         self.ticket = 0
         self.key = 0
         """Known once the connection may have been touched."""
@@ -72,12 +85,5 @@ class Handle:
         # Where the interpreter ends, modules may be gone before this (those of a free-threaded
         # build are), and nobody is left for whom its place would be free.
         if lost and not is_finalizing():
-            self.runtime.collected.add(self.key)
+            self.monitor.collected.add(self.key)
             self.runtime.lose(self)
-
-
-def claims_of(owner: Any, state: State) -> list[tuple[int, int]]:
-    """Ticket and key of whatever is this owner's."""
-    claims = [(lease.ticket, key) for key, lease in state.in_use.items() if lease.owner is owner]
-    waiting = [*waiters.items(state.waiters), *state.opening_tickets.items()]
-    return claims + [(ticket, 0) for ticket, another in waiting if another is owner]

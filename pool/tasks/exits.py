@@ -11,17 +11,22 @@ from __future__ import annotations
 import atexit
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pool.shared.log import logger
 
-if TYPE_CHECKING:
-    from pool.tasks.runtime import Runtime
 
-_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
+class Droppable(Protocol):
+    """What is needed of a runtime whose connections are to be dropped."""
+
+    def is_running(self) -> bool: ...
+    def abandon_loop(self) -> None: ...
 
 
-def expect(runtime: Runtime) -> None:
+_runtimes: weakref.WeakSet[Droppable] = weakref.WeakSet()
+
+
+def expect(runtime: Droppable) -> None:
     """What this one keeps is dropped when the program ends."""
     _runtimes.add(runtime)
 

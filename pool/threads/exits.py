@@ -14,28 +14,42 @@ from __future__ import annotations
 import atexit
 import time
 import weakref
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import attrs
 
-from pool.core.events import CloseIdle, Configure
+from pool.core.events import CloseIdle, Configure, Event
+from pool.core.state import State
 from pool.shared.log import logger
 from pool.threads.driver import Sync
-
-if TYPE_CHECKING:
-    from pool.threads.runtime import Runtime
+from pool.threads.monitor import Monitor
 
 PATIENCE = 1.0
 
-_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
+
+class Closable(Protocol):
+    """What is needed of a runtime whose idle connections are to be closed."""
+
+    sync: Any
+    clock: Callable[[], float]
+    monitor: Monitor
+
+    @property
+    def state(self) -> State: ...
+    def apply(self, event: Event) -> object: ...
+    def wait_until(self, holds: Callable[[], bool], timeout: float | None) -> bool: ...
 
 
-def expect(runtime: Runtime) -> None:
+_runtimes: weakref.WeakSet[Closable] = weakref.WeakSet()
+
+
+def expect(runtime: Closable) -> None:
     """What this one keeps idle is closed when the program ends."""
     _runtimes.add(runtime)
 
 
-def _close_idle(runtime: Runtime) -> None:
+def _close_idle(runtime: Closable) -> None:
     limits = runtime.state.limits
     if limits.min_idle:  # or others would be opened in their place
         runtime.apply(Configure(runtime.clock(), attrs.evolve(limits, min_idle=0)))
@@ -57,6 +71,7 @@ def close_what_is_idle() -> None:
 atexit.register(close_what_is_idle)
 
 
-def _await_closes(runtime: Runtime, deadline: float) -> None:
+def _await_closes(runtime: Closable, deadline: float) -> None:
     left = max(0.0, deadline - time.monotonic())
-    runtime.onlookers.wait(runtime.sync, lambda: not (runtime.jobs or runtime.closing), left)
+    monitor = runtime.monitor
+    runtime.wait_until(lambda: not (monitor.jobs or monitor.closing), left)

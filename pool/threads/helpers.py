@@ -14,23 +14,21 @@ What it refuses to know: why anything is opened or closed.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
-from pool.core.effects import Close
-from pool.core.events import Cancel, Discard, Tick
+from pool.core.effects import Close, Effect
+from pool.core.events import Cancel, Discard, Event, Tick
 from pool.core.outlook import Outlook, walk
+from pool.core.state import State
 from pool.core.transition import wake_at
+from pool.shared.handles import Handle
 from pool.shared.log import logger
-from pool.threads.driver import is_ending
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pool.core.effects import Effect
-    from pool.shared.handles import Handle
-    from pool.threads.runtime import Runtime
+from pool.threads.driver import Driver, is_ending
+from pool.threads.monitor import Monitor
 
 RETRY_AFTER = 1.0
 """Seconds until the watch tries again after the system refused it a thread."""
@@ -45,10 +43,29 @@ CLOSES_WITHOUT_LIMIT = 8
 """Closes at once for a pool without `max_size`."""
 
 
+class Helped(Protocol):
+    """What helpers need of the runtime they help."""
+
+    driver: Driver
+    sync: Any
+    check_timeout: float | None
+    clock: Callable[[], float]
+    monitor: Monitor
+    label: str
+    number_of: Callable[[int, Any], int]
+
+    @property
+    def helpers(self) -> Any: ...
+    @property
+    def state(self) -> State: ...
+    def apply(self, event: Event) -> tuple[Effect, ...]: ...
+    def perform(self, effect: Effect) -> None: ...
+
+
 class Helpers:
     """The helper threads of one runtime. Thread-safe."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Helped) -> None:
         self._sync = runtime.sync
         self._signal = runtime.sync.lock()  # free: the watch is asked to look
         self._runtime = weakref.ref(runtime, lambda _: self.nudge())
@@ -59,6 +76,8 @@ class Helpers:
         self._outlook: Outlook | None = None
         self.closing = 0
         """Threads that close something, or are about to: those that `max_size` bounds."""
+        self.is_abandoned = False
+        """They are threads of the process that this one was forked from."""
 
     # ------------------------------------------------------------ for the runtime
 
@@ -72,7 +91,7 @@ class Helpers:
     def wake(self) -> None:
         """As `nudge`, and start the watch if there is none."""
         self.nudge()
-        if not self._watching:
+        if not self._watching and not self.is_abandoned:
             try:
                 _start(self._sync, self._keep_watch, "watch")
             except RuntimeError:
@@ -112,7 +131,7 @@ class Helpers:
         handle.ticket = handle.key = 0
         self.wake()
 
-    def _look_after_left(self, runtime: Runtime) -> float | None:
+    def _look_after_left(self, runtime: Helped) -> float | None:
         """Connections whose callers did not wait for the answer: those that live go to the
         next, the others are closed. The seconds until the next of them is to be given up."""
         now = runtime.sync.monotonic()
@@ -127,6 +146,16 @@ class Helpers:
     def checked_by(self, ident: Any) -> set[int]:
         """Keys of the connections that this thread is asking."""
         return {key for key, question in list(self._asked.items()) if question.asker == ident}
+
+    def abandon(self) -> None:
+        """In a child, which has none of these threads: who waits for what they find out may come
+        back to that."""
+        self.is_abandoned = True
+        for question in list(self._asked.values()):
+            question.answer = False
+            question.withdraw()
+            with contextlib.suppress(RuntimeError):  # it has just been answered
+                question.done.release()
 
     # ------------------------------------------------------------ the watch
 
@@ -143,7 +172,7 @@ class Helpers:
                 except Exception:  # nobody else would notice, and nobody be served
                     logger.error("%sthe watch failed; it goes on", runtime.label, exc_info=True)
                     pause = RETRY_AFTER
-                if pause is None and runtime.state.phase == "closed" and not runtime.jobs:
+                if pause is None and runtime.state.phase == "closed" and not runtime.monitor.jobs:
                     break
                 del runtime  # so that a pool nobody uses can be collected meanwhile
                 if self._sync.is_waited_for():  # then the end waits for this thread
@@ -153,13 +182,15 @@ class Helpers:
                 self._signal.acquire(True, _pause(pause))
         finally:
             self._watching = False
-        if runtime is not None and runtime.jobs:  # of somebody who saw this watch still there
+        if (
+            runtime is not None and runtime.monitor.jobs
+        ):  # of somebody who saw this watch still there
             self.wake()
 
-    def _look(self, runtime: Runtime) -> float | None:
+    def _look(self, runtime: Helped) -> float | None:
         """Start what is to be done, tick if that is due; the seconds until the next look."""
         try:
-            for effect in list(runtime.jobs.values()):
+            for effect in list(runtime.monitor.jobs.values()):
                 self._begin(runtime, effect)
         except RuntimeError:  # the system has no thread for us
             logger.warning("%scannot start a helper thread", runtime.label, exc_info=True)
@@ -171,17 +202,17 @@ class Helpers:
         return _least(left, self._outlook.pause(runtime.state, now))
 
     @staticmethod
-    def _walk(runtime: Runtime) -> Outlook:
+    def _walk(runtime: Helped) -> Outlook:
         now = runtime.clock()
         due = wake_at(runtime.state)
         if due is not None and now >= due:
             runtime.apply(Tick(now))
         # In this order: a connect that is not under way any more is seen in the state, and one
         # that is not yet under way begins after now.
-        under_way = [began for _, began in list(runtime.connecting.values())]
+        under_way = [began for _, began in list(runtime.monitor.connecting.values())]
         return walk(runtime.state, now, min([now, *under_way]))
 
-    def _begin(self, runtime: Runtime, effect: Effect) -> None:
+    def _begin(self, runtime: Helped, effect: Effect) -> None:
         if type(effect) is not Close:
             _have_done(self._sync, lambda: self._perform(runtime, effect), "connect")
             return
@@ -197,7 +228,7 @@ class Helpers:
                 self.closing -= 1
             raise
 
-    def _perform(self, runtime: Runtime, effect: Effect) -> None:
+    def _perform(self, runtime: Helped, effect: Effect) -> None:
         try:
             runtime.perform(effect)
         except BaseException:  # there is nobody on this thread to whom it could go
@@ -205,7 +236,7 @@ class Helpers:
         finally:
             self.nudge()
 
-    def _close(self, runtime: Runtime, effect: Close) -> None:
+    def _close(self, runtime: Helped, effect: Close) -> None:
         try:
             runtime.perform(effect)
         except BaseException:  # as above
@@ -219,7 +250,7 @@ class Helpers:
 class _Question:
     """Is this connection alive? As long as it is asked, the connection is not closed."""
 
-    def __init__(self, helpers: Helpers, runtime: Runtime, key: int, connection: Any) -> None:
+    def __init__(self, helpers: Helpers, runtime: Helped, key: int, connection: Any) -> None:
         self.helpers = helpers
         self.driver = runtime.driver
         self.names = (runtime.label, runtime.number_of(key, connection))
@@ -243,7 +274,8 @@ class _Question:
         answer = False
         self.asker = self.ident()
         try:
-            answer = bool(self.driver.is_alive(self.connection))
+            if not self.helpers.is_abandoned:
+                answer = bool(self.driver.is_alive(self.connection))
         except BaseException:  # whatever it is: there is nobody else on this thread
             logger.debug("%sconnection %s is dead", *self.names, exc_info=True)
         finally:

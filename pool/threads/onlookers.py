@@ -23,18 +23,28 @@ class Onlookers(list[Any]):
             with contextlib.suppress(RuntimeError):  # it was told already
                 parker.release()
 
-    def wait(self, sync: Any, holds: Callable[[], bool], timeout: float | None) -> bool:
-        """Until this holds, or the timeout in seconds has passed (None: for ever); whether it
-        holds."""
-        deadline = None if timeout is None else sync.monotonic() + timeout
-        parker = sync.lock()
-        self.append(parker)
-        try:
-            while not holds():
-                left = -1.0 if deadline is None else deadline - sync.monotonic()
-                if deadline is not None and left <= 0:
-                    return False
-                parker.acquire(True, min(left, threading.TIMEOUT_MAX))
-            return True
-        finally:
-            self.remove(parker)
+
+def wait(
+    onlookers: Callable[[], Onlookers],
+    sync: Any,
+    holds: Callable[[], bool],
+    timeout: float | None,
+) -> bool:
+    """Until this holds, or the timeout in seconds has passed (None: for ever); whether it holds.
+    `onlookers` gives those of the pool: others in a child process, which may come back to this."""
+    deadline = None if timeout is None else sync.monotonic() + timeout
+    parker, among = sync.lock(), Onlookers()
+    try:
+        while True:
+            if among is not (now := onlookers()):
+                among = now
+                among.append(parker)
+            if holds():
+                return True
+            left = -1.0 if deadline is None else deadline - sync.monotonic()
+            if deadline is not None and left <= 0:
+                return False
+            parker.acquire(True, min(left, threading.TIMEOUT_MAX))
+    finally:
+        if parker in among:
+            among.remove(parker)

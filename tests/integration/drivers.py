@@ -236,7 +236,7 @@ def settle(pool: Any) -> None:
         runtime.apply(Tick(runtime.clock()))
         if runtime.helpers is not None and runtime.state.opening:
             return False  # theirs, and nobody's: it ends by itself
-        return not (runtime.jobs or runtime._inbox)
+        return not (runtime.monitor.jobs or runtime.monitor.inbox)
 
     until(is_settled)
 
@@ -249,9 +249,9 @@ def assert_sound(pool: Any) -> None:
     assert [name for name, holds in INVARIANTS.items() if not holds(state)] == []
     assert waiting(pool) == 0
     assert state.opening == 0
-    assert not runtime.jobs
-    assert not runtime._inbox
-    assert not runtime._cells
+    assert not runtime.monitor.jobs
+    assert not runtime.monitor.inbox
+    assert not runtime.monitor.cells
 
 
 def raise_in(thread: threading.Thread, error: type[BaseException]) -> None:

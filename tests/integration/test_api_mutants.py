@@ -25,7 +25,9 @@ from pool import (
     step,
 )
 from pool.core.events import Tick
+from pool.core.state import initial
 from pool.drivers.callables import Callables
+from pool.shared.store import Store
 from tests.integration.drivers import FOR_EVER, Connection, idle, lent, raising
 from tests.integration.pools import Scripted, scripted
 
@@ -236,24 +238,13 @@ def test_a_lease_that_has_ended_holds_nothing(pool: Any, end: str) -> None:
 
 
 @pytest.mark.parametrize("end", ["release", "discard"])
-def test_the_first_lease_of_this_process_is_its_own(pool: Any, end: str) -> None:
-    lease = pool.acquire()
-    pool._driver.first_ticket = lease.ticket
-    assert getattr(lease, end)() is True
-    assert lent(pool) == []
-    with pool.connection():
-        pool._driver.first_ticket = pool._runtime.state.next_ticket - 1
-    assert lent(pool) == []
-
-
-@pytest.mark.parametrize("end", ["release", "discard"])
 def test_a_lease_of_the_parents_is_only_forgotten(pool: Any, end: str) -> None:
     lease = pool.acquire()
-    mine, pool._driver.first_ticket = pool._driver.first_ticket, lease.ticket + 1
+    lease.monitor = Store(initial(Limits()))
     connection = lease.connection
     assert getattr(lease, end)() is False
     assert (lease.ended, lease.held, lent(pool), connection.closed) == (True, None, [connection], 0)
-    pool._driver.first_ticket = mine
+    lease.monitor = pool.runtime.monitor
     lease.ended = False
     lease.discard()
 

@@ -23,24 +23,18 @@ from tests.integration.pools import scripted
 
 def test_a_child_begins_with_nothing_of_the_parents() -> None:
     with scripted(2, opener="caller") as pool:
-        lease = pool.acquire()
         driver: Any = pool._driver
         assert driver.last_error is None
         driver.last_error = OSError("the parent's")
         driver._words = {1: "the parent's"}
         driver._leaks = {1: "the parent's"}
         driver.after_fork()
-        assert driver.first_ticket == pool.runtime.state.next_ticket == lease.ticket + 1
         assert (driver.last_error, driver._words, driver._leaks, driver.recipes) == (
             None,
             {},
             {},
             {},
         )
-        assert lease.release() is False, "it is the parent's"
-        driver.first_ticket = 0
-        lease.ended = False
-        lease.discard()
 
 
 def test_configure_is_given_the_new_connection() -> None:

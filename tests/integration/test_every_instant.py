@@ -85,7 +85,7 @@ class Subject:
 
     def check(self) -> None:
         runtime = self.runtime
-        assert not runtime.lock._is_owned()
+        assert not runtime.monitor.lock._is_owned()
         self.driver.on_connect = nothing
         self.held.clear()
         until(lambda: (settle(runtime), not lent(runtime) and not runtime.state.opening)[1])
@@ -257,7 +257,7 @@ def test_pool(opener: str, leak_after: float | None, work: Callable[[Scripted], 
 
     def check() -> None:
         (pool,) = made
-        assert not pool.runtime.lock._is_owned()
+        assert not pool.runtime.monitor.lock._is_owned()
         pool.resume()
         pool.resize(SIZE)
         until(lambda: not lent(pool))
@@ -379,7 +379,7 @@ def test_a_helper_that_is_to_be_started(monkeypatch: pytest.MonkeyPatch) -> None
 def test_it_counts_where_functions_begin_and_calls_return() -> None:
     def prepare() -> Callable[[], Any]:
         runtime = Runtime(ScriptedDriver(), Limits())
-        return lambda: (heap.size(None), runtime.set_lock(runtime.lock))
+        return lambda: (heap.size(None), runtime.monitor.set_lock(runtime.monitor.lock))
 
     # Two functions, one of which calls `iter`; and a jump forward, which 3.10 looks at too.
     assert every_instant(prepare, lambda: None) == (3 if sys.version_info >= (3, 11) else 4)
@@ -486,5 +486,5 @@ def test_a_careless_pool_is_found() -> None:
         settle(made[0])
         assert lent(made[0]) == []
 
-    with pytest.raises(AssertionError, match=r"at instant \d+, runtime.py:\d+"):
+    with pytest.raises(AssertionError, match=r"at instant \d+, (runtime|store).py:\d+"):
         every_instant(prepare, check)

@@ -313,7 +313,7 @@ def one_by_one(idle: int, method: Method, work: Method, way: Any, counted: list[
         state = database._purepool
         assert state.doomed == {}
         assert state.by_thread == {}
-        assert not state.runtime.callers
+        assert not state.runtime.monitor.callers
         assert set(lent(database)) <= {others}, lent(database)
         database.close_all()
         database._wait_timeout = None

@@ -278,10 +278,10 @@ def test_at_the_end_of_the_program_who_wakes_the_watch_looks_itself(
     runtime, helpers, sync = played()
     monkeypatch.setattr("pool.threads.helpers.is_ending", lambda: True)
     close = Close(1, Connection(1), "lifetime")
-    runtime.jobs[id(close)] = close
+    runtime.monitor.jobs[id(close)] = close
     sync.refuses = True
     helpers.wake()
-    assert (close.connection.closed, runtime.jobs, helpers.closing) == (1, {}, 0)
+    assert (close.connection.closed, runtime.monitor.jobs, helpers.closing) == (1, {}, 0)
 
 
 def watching(helpers: Any, sync: Played, looks: list[Any], until: int) -> list[float]:
@@ -330,13 +330,13 @@ def test_the_watch_of_a_closed_pool_ends_when_all_is_done() -> None:
     runtime, helpers, sync = played()
     runtime.apply(Shutdown(sync.now))
     close = Close(1, Connection(1), "lifetime")
-    runtime.jobs[id(close)] = close
+    runtime.monitor.jobs[id(close)] = close
     looked: list[Any] = []
 
     def look(_: Any) -> None:
-        looked.append(len(runtime.jobs))
+        looked.append(len(runtime.monitor.jobs))
         if len(looked) == 2:
-            runtime.jobs.clear()
+            runtime.monitor.jobs.clear()
 
     helpers._look = look
     helpers._keep_watch()
@@ -347,7 +347,7 @@ def test_the_watch_of_a_closed_pool_ends_when_all_is_done() -> None:
 def test_a_thread_that_is_refused_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     runtime, helpers, sync = played()
     close = Close(1, Connection(1), "lifetime")
-    runtime.jobs[id(close)] = close
+    runtime.monitor.jobs[id(close)] = close
     sync.refuses = True
     assert helpers._look(runtime) == RETRY_AFTER
     assert said(caplog) == [("WARNING", "shop: cannot start a helper thread", True)]

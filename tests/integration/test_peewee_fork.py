@@ -264,7 +264,7 @@ def test_the_lock_of_the_runtime_that_another_thread_holds(database: Any) -> Non
     hold = Gate()
 
     def work() -> None:
-        with database._purepool.runtime.lock:
+        with database._purepool.runtime.monitor.lock:
             hold()
 
     call = Call(work)

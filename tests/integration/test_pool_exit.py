@@ -198,7 +198,7 @@ def test_the_handler_waits_for_what_is_being_closed(
         handler = threading.Thread(target=ending, daemon=True)
         handler.start()
         until(lambda: gate.standing == 1)
-        until(lambda: len(pool.runtime.onlookers) == 1)
+        until(lambda: len(pool.runtime.monitor.onlookers) == 1)
         assert handler.is_alive()
         gate.open()
         with soon():

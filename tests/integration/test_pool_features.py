@@ -17,7 +17,7 @@ import pytest
 
 from pool import Notice, PoolClosed, PoolError, PoolSuspended, PoolTimeout, TooManyWaiting
 from pool.core import heap
-from pool.threads.runtime import Runtime
+from pool.threads.monitor import Monitor
 from tests.integration.drivers import (
     FOR_EVER,
     PATIENCE,
@@ -568,7 +568,7 @@ def test_graceful_shutdown() -> None:
             pool.acquire()
         busy.release()
         closing = Call(pool.close, PATIENCE)
-        until(lambda: len(pool.runtime.onlookers) == 1)
+        until(lambda: len(pool.runtime.monitor.onlookers) == 1)
         assert closing.is_alive()
         assert lease.connection.closed == 0
         lease.release()
@@ -645,7 +645,7 @@ def test_a_close_under_way_is_waited_for(opener: Any) -> None:
         assert (pool.statistics().closing, pool.statistics().closes_waiting) == (1, 0)
         assert pool.close(0) is False
         closing = Call(pool.close, PATIENCE)
-        until(lambda: len(pool.runtime.onlookers) == 1)
+        until(lambda: len(pool.runtime.monitor.onlookers) == 1)
         gate.open()
         assert closing.result() is True
         assert returning.result() is True
@@ -677,20 +677,20 @@ def test_a_struck_close_is_told_to_those_who_wait(monkeypatch: pytest.MonkeyPatc
         except Strike:  # which has the frame
             gate()
 
-    honest = Runtime._closed
+    honest = Monitor.closed
 
-    def closed(self: Runtime, mark: Any) -> None:
+    def closed(self: Monitor, mark: Any) -> None:
         if strikes:
             raise strikes.pop()
         honest(self, mark)
 
     with scripted(1, opener="caller") as pool:
         lease = pool.acquire()
-        monkeypatch.setattr(Runtime, "_closed", closed)
+        monkeypatch.setattr(Monitor, "closed", closed)
         discarding = Call(discard)
         until(lambda: gate.standing == 1)
         closing = Call(pool.close, PATIENCE)
-        until(lambda: len(pool.runtime.onlookers) == 1)
+        until(lambda: len(pool.runtime.monitor.onlookers) == 1)
         assert closing.is_alive()
         gate.open()
         discarding.result()

@@ -26,13 +26,20 @@ HERE = Path(package.__file__).parent
 LEVELS = {"debug", "info", "warning", "error"}
 
 
+def in_order(node: ast.AST) -> Iterator[ast.AST]:
+    """As they are written: a name means what it was given last."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from in_order(child)
+
+
 def texts_of_code() -> Iterator[tuple[str, str]]:
     """Level and first line of each text that the pool logs."""
     for path in HERE.rglob("*.py"):
         if path.parts[len(HERE.parts)] in ("check", "peewee"):
             continue
         names: dict[str, str] = {}
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in in_order(ast.parse(path.read_text())):
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
                 names[ast.unparse(node.targets[0])] = str(node.value.value)
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):

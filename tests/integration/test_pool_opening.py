@@ -126,7 +126,7 @@ class Played:
 
     def connect(self) -> None:
         """The first of those that are to be made."""
-        self.runtime.perform(next(iter(self.runtime.jobs.values())))
+        self.runtime.perform(next(iter(self.runtime.monitor.jobs.values())))
 
     def idle(self) -> list[float]:
         """When what is idle was made."""
@@ -166,6 +166,6 @@ def test_a_connect_that_hung_brings_what_ends_first() -> None:
 def test_the_first_tick_comes_at_once() -> None:
     """With `min_idle` it asks for the connects; that these are under way changes nothing."""
     pool = Played(max_size=2, min_idle=2, max_lifetime=60.0)
-    assert pool.runtime.jobs == {}
+    assert pool.runtime.monitor.jobs == {}
     assert pool.look() is None
-    assert len(pool.runtime.jobs) == 2
+    assert len(pool.runtime.monitor.jobs) == 2

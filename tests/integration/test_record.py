@@ -254,11 +254,11 @@ def test_an_event_that_never_took_effect_is_taken_back(database: Any) -> None:
     runtime = database._purepool.runtime
     with Recorder(runtime) as recorder:
         turns(database, 1, 1)
-        with runtime.lock:
+        with runtime.monitor.lock:
             runtime.step(runtime.state, CloseIdle(1.0))
             runtime.step(runtime.state, Acquire(1.0, 9))
         turns(database, 1, 1)
-        with runtime.lock:
+        with runtime.monitor.lock:
             runtime.step(runtime.state, Acquire(1.0, 9))
     assert kinds(recorder) == ["Acquire", "Opened", "Release", "Acquire", "Release"]
     assert recorder.check() == []
@@ -269,7 +269,7 @@ def test_a_change_of_the_mirror_that_never_took_effect_is_taken_back(database: A
     with Recorder(runtime) as recorder:
         turns(database, 1, 1)
         database._connections.clear()
-        with runtime.lock:
+        with runtime.monitor.lock:
             runtime.step(runtime.state, Tick(1.0))
             runtime.step(runtime.state, Tick(1.0))
         turns(database, 1, 1)
@@ -440,9 +440,9 @@ def test_a_state_changed_behind_its_back_is_found(database: Any) -> None:
     runtime = database._purepool.runtime
     with Recorder(runtime) as recorder:
         turns(database, 1, 1)
-        with runtime.lock:
+        with runtime.monitor.lock:
             settled = runtime.state
-            runtime._current = (settled._replace(idle=heap.build([])), ())
+            runtime.monitor.current = (settled._replace(idle=heap.build([])), ())
     assert [found.invariant for found in recorder.check()] == ["State"]
-    with runtime.lock:
-        runtime._current = (settled, ())
+    with runtime.monitor.lock:
+        runtime.monitor.current = (settled, ())

@@ -126,7 +126,7 @@ def test_so_many_closes_at_once(make: Make) -> None:
         runtime.discard(runtime.acquire(FOR_EVER))
     until(lambda: gate.standing == 3)
     handles = [runtime.acquire(FOR_EVER) for _ in range(3)]
-    assert (gate.arrived, runtime.helpers.closing, len(runtime.jobs)) == (3, 3, 5)
+    assert (gate.arrived, runtime.helpers.closing, len(runtime.monitor.jobs)) == (3, 3, 5)
     gate.open()
     until(lambda: gate.arrived == 8)
     for handle in handles:

@@ -22,7 +22,7 @@ from pool.core.state import Failure, State
 from pool.shared.errors import error_of
 from pool.threads.driver import Sync
 from pool.threads.helpers import CLOSES_WITHOUT_LIMIT, RETRY_AFTER
-from pool.threads.onlookers import Onlookers
+from pool.threads.onlookers import Onlookers, wait
 from pool.threads.runtime import Runtime
 from tests.integration.drivers import (
     FOR_EVER,
@@ -64,8 +64,8 @@ def test_who_looks_on_is_told_of_every_end(opener: Any, end: Callable[..., None]
     runtime.release(runtime.acquire(FOR_EVER))
     handle = runtime.acquire(FOR_EVER)
     # It is told by whatever ends the lease, or never: nothing else happens meanwhile.
-    looking = Call(runtime.onlookers.wait, Sync, lambda: not runtime.state.in_use, None)
-    until(lambda: runtime.onlookers and runtime.onlookers[0].locked())
+    looking = Call(runtime.wait_until, lambda: not runtime.state.in_use, None)
+    until(lambda: runtime.monitor.onlookers and runtime.monitor.onlookers[0].locked())
     end(runtime, handle)
     assert looking.result() is True
     runtime.apply(Shutdown(runtime.clock()))
@@ -73,12 +73,12 @@ def test_who_looks_on_is_told_of_every_end(opener: Any, end: Callable[..., None]
 
 def test_a_wait_may_be_longer_than_a_lock_allows() -> None:
     onlookers, told = Onlookers(), threading.Event()
-    looking = Call(onlookers.wait, Sync, told.is_set, 1e300)
+    looking = Call(wait, lambda: onlookers, Sync, told.is_set, 1e300)
     until(lambda: onlookers or not looking.is_alive())
     told.set()
     onlookers.notify()
     assert looking.result() is True
-    assert Call(onlookers.wait, Sync, lambda: False, 0).result() is False
+    assert Call(wait, lambda: onlookers, Sync, lambda: False, 0).result() is False
     assert onlookers == []
 
 
@@ -233,10 +233,10 @@ def without_threads(**limits: Any) -> tuple[Any, Any, NoThreads]:
 def test_a_watch_that_gets_no_thread_looks_again() -> None:
     runtime, helpers, sync = without_threads(max_size=2)
     helpers._look(runtime)  # its tick asks for a connect
-    assert runtime.jobs
+    assert runtime.monitor.jobs
     sync.refuses = True
     assert helpers._look(runtime) == RETRY_AFTER
-    assert runtime.jobs, "it is still to be done"
+    assert runtime.monitor.jobs, "it is still to be done"
     sync.refuses = False
     sync.started.clear()
     assert helpers._look(runtime) != RETRY_AFTER
@@ -246,7 +246,7 @@ def test_a_watch_that_gets_no_thread_looks_again() -> None:
 def test_a_close_that_gets_no_thread_does_not_count() -> None:
     runtime, helpers, sync = without_threads(max_size=1)
     close = Close(1, Connection(1), "lifetime")
-    runtime.jobs[id(close)] = close
+    runtime.monitor.jobs[id(close)] = close
     sync.refuses = True
     assert [helpers._look(runtime) for _ in range(3)] == [RETRY_AFTER] * 3
     assert helpers.closing == 0
@@ -269,7 +269,7 @@ def test_a_watch_that_ends_leaves_no_job_behind() -> None:
     """Somebody saw it still there, and started no other."""
     runtime, helpers, sync = without_threads(max_size=1)
     runtime.apply(Shutdown(runtime.clock()))
-    runtime.jobs.clear()
+    runtime.monitor.jobs.clear()
     close = Close(1, Connection(1), "lifetime")
 
     class Late(type(helpers)):  # type: ignore[misc]
@@ -283,14 +283,14 @@ def test_a_watch_that_ends_leaves_no_job_behind() -> None:
         def _watching(self, value: bool) -> None:
             self.__dict__["is_watching"] = value
             if not value:
-                runtime.jobs[id(close)] = close
+                runtime.monitor.jobs[id(close)] = close
 
     helpers.__dict__.pop("_watching")
     helpers.__class__ = Late
     sync.started.clear()
     helpers._keep_watch()
     assert sync.names() == ["purepool watch"]
-    runtime.jobs.clear()
+    runtime.monitor.jobs.clear()
 
 
 def test_two_watches_are_one() -> None:
@@ -339,7 +339,7 @@ def test_a_close_that_another_performs_is_waited_for() -> None:
     discarding = Call(lease.discard)
     until(lambda: gate.standing)
     closing = Call(pool.close, None)
-    until(lambda: pool.runtime.onlookers)
+    until(lambda: pool.runtime.monitor.onlookers)
     gate.open()
     assert discarding.result() is True
     assert closing.result() is True

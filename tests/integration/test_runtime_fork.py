@@ -73,7 +73,7 @@ def look_around(runtime: Any) -> str:
         setattr(runtime.driver, hook, nothing)
     state = runtime.state
     assert (idle(runtime), lent(runtime), waiting(runtime), state.opening) == ([], [], 0, 0)
-    assert not runtime.jobs
+    assert not runtime.monitor.jobs
     assert threading.active_count() == 1
     handles = [runtime.acquire(FOR_EVER) for _ in range(2)]
     assert not {handle.connection for handle in handles} & set(inherited)

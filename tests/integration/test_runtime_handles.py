@@ -246,7 +246,7 @@ def test_a_cell_is_forgotten_with_its_caller(runtime: Runtime) -> None:
         with pytest.raises(PoolTimeout):
             runtime.acquire(0.001)
     assert waiting(runtime) == 0
-    assert runtime._cells == {}
+    assert runtime.monitor.cells == {}
     for handle in handles:
         runtime.release(handle)
 

@@ -23,7 +23,8 @@ from pool.core.events import CloseAll, OpenFailed, Release, Shutdown, Suspend, T
 from pool.core.state import Failure
 from pool.shared.handles import Cell, Handle
 from pool.threads.driver import Sync
-from pool.threads.onlookers import Onlookers
+from pool.threads.monitor import Monitor
+from pool.threads.onlookers import Onlookers, wait
 from pool.threads.runtime import Runtime
 from tests.integration.drivers import (
     FOR_EVER,
@@ -54,7 +55,7 @@ def by_every_event(runtime: Any) -> None:
 
 def ended(runtime: Any) -> None:
     runtime.apply(Shutdown(runtime.clock()))
-    until(lambda: not runtime.jobs)
+    until(lambda: not runtime.monitor.jobs)
 
 
 # ---------------------------------------------------------------- what is logged
@@ -105,14 +106,14 @@ def test_a_close_is_logged(shop: Any, caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_failed_connect_is_logged(shop: Any, caplog: pytest.LogCaptureFixture) -> None:
     shop.driver.on_connect = raising(OSError("gone"))
-    shop._connect(None)  # nobody's: of a caller's own it is the caller that is told
+    shop._connect(shop.monitor, None)  # nobody's: of a caller's own it is the caller that is told
     assert logged(caplog) == [("INFO", "shop: connect failed: OSError: gone", False)]
 
 
 def test_a_report_that_fails_is_logged(shop: Any, caplog: pytest.LogCaptureFixture) -> None:
     shop.on_leak = raising(OSError("gone"))
     leak = Leaked(1, 1, "somebody", 3.0)
-    shop.jobs[id(leak)] = leak
+    shop.monitor.jobs[id(leak)] = leak
     shop.perform(leak)
     assert logged(caplog) == [("WARNING", "shop: reporting a leak failed", True)]
 
@@ -127,7 +128,7 @@ def test_without_a_name_a_message_begins_with_its_text(caplog: pytest.LogCapture
     caplog.set_level(logging.DEBUG, "pool")
     runtime = running()
     runtime.driver.on_connect = raising(OSError("gone"))
-    runtime._connect(None)
+    runtime._connect(runtime.monitor, None)
     assert [one.getMessage() for one in caplog.records] == ["connect failed: OSError: gone"]
 
 
@@ -152,7 +153,7 @@ def test_who_waits_is_within_a_call() -> None:
     runtime.release(holder)
     runtime.release(waiter.result())
     assert seen == [True, True]
-    assert runtime.callers == set()
+    assert runtime.monitor.callers == set()
     ended(runtime)
 
 
@@ -168,7 +169,7 @@ def test_another_thread_in_the_middle_is_no_reason_to_refuse() -> None:
     runtime.step = stand
     ticking = Call(runtime.apply, Tick(runtime.clock()))
     until(lambda: gate.standing)
-    assert runtime.applying
+    assert runtime.monitor.applying
     assert not runtime.is_reentered()
     calls = [Call(runtime.acquire, None), Call(runtime.release, first)]
     calls[1].join(0.1)
@@ -258,11 +259,11 @@ def test_nobody_enters_while_the_inbox_is_emptied() -> None:
         return step(state, event)
 
     runtime.step = interrupted
-    runtime._inbox.append((Tick(runtime.clock()),))
-    runtime._drain()
+    runtime.monitor.inbox.append((Tick(runtime.clock()),))
+    runtime.monitor.drain(runtime.clock)
     assert said == ["refused"]
-    assert not runtime.applying
-    assert not runtime._inbox
+    assert not runtime.monitor.applying
+    assert not runtime.monitor.inbox
 
 
 class Parker:
@@ -276,8 +277,8 @@ def undelivered(runtime: Any, at_delivery: Callable[[], Any]) -> Cell:
     """What one left behind who was struck between a decision and its delivery."""
     cell = Cell(5)
     cell.parker = Parker(at_delivery)
-    runtime._cells[5] = cell
-    runtime._current = (runtime._current[0], (Refuse(5, "closed", None),))
+    runtime.monitor.cells[5] = cell
+    runtime.monitor.current = (runtime.monitor.current[0], (Refuse(5, "closed", None),))
     return cell
 
 
@@ -287,24 +288,24 @@ def test_an_interrupted_call_delivers_what_was_decided() -> None:
 
     def at_delivery() -> None:
         said.append(refused(runtime))
-        runtime._abort()  # another one, of a finalizer that is struck, too
-        said.append(runtime.applying)
+        runtime._abort(runtime.monitor)  # another one, of a finalizer that is struck, too
+        said.append(runtime.monitor.applying)
 
     cell = undelivered(runtime, at_delivery)
-    runtime._abort()
+    runtime._abort(runtime.monitor)
     assert type(cell.answer) is Refuse
     assert said == ["refused", True]
-    assert not runtime.applying
-    assert (runtime._cells, runtime._current[1]) == ({}, ())
-    assert not runtime.lock._is_owned()
+    assert not runtime.monitor.applying
+    assert (runtime.monitor.cells, runtime.monitor.current[1]) == ({}, ())
+    assert not runtime.monitor.lock._is_owned()
 
 
 def test_an_interrupted_call_looks_at_the_inbox_after_the_delivery() -> None:
     runtime = running()
     undelivered(runtime, nothing)
-    runtime._inbox.append((7, 0))
-    runtime._abort()
-    assert (runtime._cells, list(runtime._inbox)) == ({}, [])
+    runtime.monitor.inbox.append((7, 0))
+    runtime._abort(runtime.monitor)
+    assert (runtime.monitor.cells, list(runtime.monitor.inbox)) == ({}, [])
 
 
 def test_what_a_state_does_not_allow_is_no_error_of_whoever_empties_the_inbox() -> None:
@@ -314,9 +315,9 @@ def test_what_a_state_does_not_allow_is_no_error_of_whoever_empties_the_inbox() 
         states.append(state)
         raise ValueError("not of this state")
 
-    runtime._inbox.append((made,))
-    runtime._drain()
-    assert (states, list(runtime._inbox)) == ([runtime.state], [])
+    runtime.monitor.inbox.append((made,))
+    runtime.monitor.drain(runtime.clock)
+    assert (states, list(runtime.monitor.inbox)) == ([runtime.state], [])
 
 
 def test_what_is_discarded_too_late_is_said() -> None:
@@ -330,15 +331,15 @@ def test_who_is_struck_before_it_has_a_ticket_takes_nothing_from_others() -> Non
     runtime = running(max_size=2)
     first = runtime.acquire(None)
     assert (first.ticket, first.key) == (1, 1)
-    free = runtime.turnstile
+    free = runtime.monitor.turnstile
 
     def struck() -> Any:
         raise KeyboardInterrupt
 
-    runtime.turnstile = iter(struck, None)
+    runtime.monitor.turnstile = iter(struck, None)
     with pytest.raises(KeyboardInterrupt):
         runtime.acquire(None)
-    runtime.turnstile = free
+    runtime.monitor.turnstile = free
     assert lent(runtime) == [first.connection]
     assert runtime.release(first) is True
 
@@ -351,7 +352,7 @@ def test_a_connect_under_way_is_no_rest() -> None:
     gate = runtime.driver.on_connect = Gate()
     waiter = park(runtime, runtime.acquire, FOR_EVER)
     until(lambda: gate.standing)
-    assert (runtime.state.opening, lent(runtime), runtime.jobs) == (1, [], {})
+    assert (runtime.state.opening, lent(runtime), runtime.monitor.jobs) == (1, [], {})
     assert not runtime.is_at_rest()
     gate.open()
     runtime.release(waiter.result())
@@ -363,7 +364,7 @@ def test_what_is_decided_and_not_delivered_is_no_rest() -> None:
     runtime = running()
     assert runtime.is_at_rest()
     close = Close(1, Connection(1), "lifetime")
-    runtime._current = (runtime._current[0], (close,))
+    runtime.monitor.current = (runtime.monitor.current[0], (close,))
     assert not runtime.is_at_rest()
     runtime.take_over()
 
@@ -371,19 +372,19 @@ def test_what_is_decided_and_not_delivered_is_no_rest() -> None:
 def test_jobs_of_one_who_was_interrupted_are_taken_over() -> None:
     runtime = running()
     close = Close(1, Connection(1), "lifetime")
-    runtime.jobs[id(close)] = close
+    runtime.monitor.jobs[id(close)] = close
     runtime.take_over()
-    assert (close.connection.closed, runtime.jobs) == (1, {})
+    assert (close.connection.closed, runtime.monitor.jobs) == (1, {})
 
 
 def test_who_acquires_does_what_others_left_undone() -> None:
     runtime = running(check_after=math.inf)
     runtime.release(runtime.acquire(None))
     close = Close(9, Connection(9), "lifetime")
-    runtime.jobs[id(close)] = close
-    runtime._orphans = True
+    runtime.monitor.jobs[id(close)] = close
+    runtime.monitor.orphans = True
     handle = runtime.acquire(0)  # of what is idle: nobody else is concerned
-    assert (close.connection.closed, runtime.jobs) == (1, {})
+    assert (close.connection.closed, runtime.monitor.jobs) == (1, {})
     assert handle.connection is runtime.driver.opened[0]
 
 
@@ -436,7 +437,7 @@ def test_who_begins_anew_waits_if_it_must() -> None:
     (lease,) = runtime.state.in_use.values()
     assert lease.owner == "the owner"
     assert made[0].connection.number == 2
-    assert runtime.callers == set()
+    assert runtime.monitor.callers == set()
 
 
 def test_who_begins_anew_keeps_its_handle() -> None:
@@ -496,26 +497,26 @@ def test_a_note_that_comes_while_the_lock_is_left_is_looked_at() -> None:
         def notify(self) -> None:
             told.append(None)
             if len(told) == 1:
-                runtime._inbox.append((9, 0))
+                runtime.monitor.inbox.append((9, 0))
 
-    runtime.onlookers = Late()
-    runtime._inbox.append((8, 0))
-    runtime._drain()
-    assert (len(told), list(runtime._inbox)) == (2, [])
+    runtime.monitor.onlookers = Late()
+    runtime.monitor.inbox.append((8, 0))
+    runtime.monitor.drain(runtime.clock)
+    assert (len(told), list(runtime.monitor.inbox)) == (2, [])
 
 
 def test_a_job_that_another_has_is_not_done_twice() -> None:
     runtime = running()
     close = Close(1, Connection(1), "lifetime")
     runtime.perform(close)
-    assert (close.connection.closed, runtime.closing) == (0, {})
+    assert (close.connection.closed, runtime.monitor.closing) == (0, {})
 
 
 def test_a_close_among_losses_of_others() -> None:
     runtime, _, lost = losing()
-    runtime._lost[99] = ("another", 1.0)
+    runtime.monitor.losses[99] = ("another", 1.0)
     runtime.discard(runtime.acquire(None))
-    assert (runtime.driver.opened[0].closed, lost, list(runtime._lost)) == (1, [], [99])
+    assert (runtime.driver.opened[0].closed, lost, list(runtime.monitor.losses)) == (1, [], [99])
 
 
 def test_a_mark_that_was_never_noted_is_no_error() -> None:
@@ -525,35 +526,36 @@ def test_a_mark_that_was_never_noted_is_no_error() -> None:
     mark = weakref.ref(runtime.driver.__class__())
     with pytest.raises(TypeError):
         hash(mark)
-    others = runtime.closing, runtime.connecting = {"another": 1}, {"another": (1, 0.0)}
-    runtime._closed(mark)
-    runtime._connected(mark)
-    assert (
-        (runtime.closing, runtime.connecting) == others == ({"another": 1}, {"another": (1, 0.0)})
-    )
+    monitor = runtime.monitor
+    others = monitor.closing, monitor.connecting = {"another": 1}, {"another": (1, 0.0)}
+    runtime.monitor.closed(mark)
+    runtime.monitor.connected(mark)
+    assert (monitor.closing, monitor.connecting) == others
+    assert others == ({"another": 1}, {"another": (1, 0.0)})
 
 
 def test_no_mark_is_left_of_a_connect() -> None:
     runtime, during = running(), list[Any]()
-    runtime.driver.on_connect = lambda: during.append(list(runtime.connecting.values()))
+    runtime.driver.on_connect = lambda: during.append(list(runtime.monitor.connecting.values()))
     runtime.release(runtime.acquire(None))
     ((me, began),) = during[0]
     assert (me, type(began)) == (runtime.sync.ident(), float)
-    assert (runtime.connecting, runtime.callers) == ({}, set())
+    assert (runtime.monitor.connecting, runtime.monitor.callers) == ({}, set())
 
 
-@pytest.mark.parametrize("name", ["_connected", "_closed"])
+@pytest.mark.parametrize("name", ["connected", "closed"])
 def test_a_mark_goes_with_its_call_if_its_end_is_interrupted(name: str) -> None:
     struck = list[Any]()
 
-    def interrupted(runtime: Any, mark: Any) -> None:
+    def interrupted(monitor: Any, mark: Any) -> None:
         if not struck:
             struck.append(None)
             raise KeyboardInterrupt
-        getattr(Runtime, name)(runtime, mark)
+        getattr(Monitor, name)(monitor, mark)
 
-    kind: Any = type("Interrupted", (Runtime,), {name: interrupted})
-    runtime = kind(ScriptedDriver(), Limits(max_size=1, opener="caller"))
+    kind: Any = type("Interrupted", (Monitor,), {name: interrupted})
+    runtime = running()
+    runtime._begin_with(kind(runtime.fields, runtime.sync))
 
     def use() -> None:
         with suppress(KeyboardInterrupt):
@@ -561,7 +563,7 @@ def test_a_mark_goes_with_its_call_if_its_end_is_interrupted(name: str) -> None:
 
     use()
     gc.collect()
-    assert (len(struck), runtime.connecting, runtime.closing) == (1, {}, {})
+    assert (len(struck), runtime.monitor.connecting, runtime.monitor.closing) == (1, {}, {})
 
 
 class Unspeakable(Exception):
@@ -612,7 +614,7 @@ def test_a_loss_is_told_with_its_owner_and_how_long_it_was_held() -> None:
     del handles[1]
     runtime.take_over()
     assert lost == [(2, "two", 5.0)]
-    assert runtime.collected == set()
+    assert runtime.monitor.collected == set()
     assert runtime.driver.opened[1].closed == 1
     runtime.discard(handles[0])
     assert len(lost) == 1, "what is given back is no loss"
@@ -625,7 +627,7 @@ def test_what_was_given_back_is_not_lost_when_it_is_collected() -> None:
         handle.__reduce__()
     runtime.release(handle)
     del handle
-    assert (runtime.collected, list(runtime._inbox), lost) == (set(), [], [])
+    assert (runtime.monitor.collected, list(runtime.monitor.inbox), lost) == (set(), [], [])
 
 
 def test_what_is_given_up_is_no_loss() -> None:
@@ -642,7 +644,7 @@ def test_what_is_given_up_is_no_loss() -> None:
     runtime.lose(handle)
     assert [(type(one).__name__, one.now) for one in events] == [("Discard", 4.0), ("Cancel", 4.0)]
     runtime.take_over()
-    assert (lost, runtime._lost) == ([], {})
+    assert (lost, runtime.monitor.losses) == ([], {})
     assert runtime.driver.opened[0].closed == 1
 
 
@@ -666,7 +668,7 @@ def test_a_loss_that_was_no_lease_any_more_is_none() -> None:
     runtime.apply(CloseAll(runtime.clock()))
     del handle
     runtime.take_over()
-    assert (lost, runtime._lost) == ([], {})
+    assert (lost, runtime.monitor.losses) == ([], {})
 
 
 def test_what_was_discarded_is_given_back() -> None:
@@ -710,7 +712,7 @@ class Parking(Clock):
 )
 def test_who_looks_on_parks_for_as_long_as_it_may(timeout: Any, parked: list[float]) -> None:
     sync, onlookers, looks = Parking(), Onlookers(), iter([False, timeout is None, False])
-    assert onlookers.wait(sync, lambda: next(looks), timeout) is (timeout is None)
+    assert wait(lambda: onlookers, sync, lambda: next(looks), timeout) is (timeout is None)
     assert sync.parked == parked
     assert onlookers == []
 

@@ -191,7 +191,7 @@ def test_nothing_of_the_drivers_runs_under_the_lock(make: Make) -> None:
 
     def look(name: str) -> Callable[..., None]:
         def script(*_: Any) -> None:
-            assert Call(take_and_give_back, runtime.lock).result() is True
+            assert Call(take_and_give_back, runtime.monitor.lock).result() is True
             turn_of_another = Call(lambda: runtime.state)
             turn_of_another.result()
             seen.append(name)
@@ -254,7 +254,7 @@ def test_what_one_leaves_undone_another_does(make: Make, monkeypatch: pytest.Mon
     handle = runtime.acquire(0)
     connection = handle.connection
 
-    def interrupted(self: Any, effects: Any) -> None:
+    def interrupted(self: Any, monitor: Any, effects: Any) -> None:
         monkeypatch.undo()
         raise Broken
 

@@ -17,8 +17,10 @@ from pool import face
 from pool.core.effects import Close, Grant, Ignored, Leaked, Open, Refuse
 from pool.core.events import Cancel, CloseIdle, Discard, Release
 from pool.shared.errors import PoolTimeout, error_for
-from pool.shared.handles import Cell, Handle, claims_of
+from pool.shared.handles import Cell, Handle
+from pool.shared.store import Clock, Store, claims_of
 from pool.threads import runtime
+from pool.threads.monitor import Monitor
 from pool.threads.runtime import Runtime
 
 Fault = Callable[[pytest.MonkeyPatch], None]
@@ -32,7 +34,7 @@ def trusts_the_wait(patch: pytest.MonkeyPatch) -> None:
     ) -> Any:
         while not isinstance(cell.answer, Grant):
             if isinstance(cell.answer, Open):
-                self._connect(cell.ticket)
+                self._connect(self.monitor, cell.ticket)
             elif isinstance(cell.answer, Refuse):
                 raise error_for(cell.answer, self.state, timeout, self.clock())
             elif deadline is None:
@@ -48,9 +50,9 @@ def release_without_deliver(patch: pytest.MonkeyPatch) -> None:
     """Who returns a connection leaves it to others to say whose it is now."""
 
     def release(self: Runtime, handle: Handle) -> bool:
-        with self.lock:
+        with self.monitor.lock:
             event = Release(self.clock(), handle.ticket, handle.key, True)
-            self._current = self.step(self._current[0], event)
+            self.monitor.current = self.step(self.monitor.current[0], event)
         handle.ended = True
         return True
 
@@ -61,10 +63,10 @@ def delivers_too_late(patch: pytest.MonkeyPatch) -> None:
     """Who returns a connection says whose it is now when it has left the lock."""
 
     def release(self: Runtime, handle: Handle) -> bool:
-        with self.lock:
+        with self.monitor.lock:
             event = Release(self.clock(), handle.ticket, handle.key, True)
-            self._current = self.step(self._current[0], event)
-        self._deliver()
+            self.monitor.current = self.step(self.monitor.current[0], event)
+        self.monitor.deliver()
         handle.ended = True
         return True
 
@@ -76,10 +78,10 @@ def leaves_the_inbox(patch: pytest.MonkeyPatch) -> None:
 
     plain = Runtime._leave
 
-    def leave(self: Runtime, effects: tuple[Any, ...]) -> None:
+    def leave(self: Runtime, monitor: Monitor, effects: tuple[Any, ...]) -> None:
         with patch.context() as inner:
-            inner.setattr(Runtime, "_drain", lambda self: None)
-            plain(self, effects)
+            inner.setattr(Monitor, "drain", lambda self, clock: None)
+            plain(self, monitor, effects)
 
     patch.setattr(Runtime, "_leave", leave)
 
@@ -87,47 +89,46 @@ def leaves_the_inbox(patch: pytest.MonkeyPatch) -> None:
 def wakes_before_it_answers(patch: pytest.MonkeyPatch) -> None:
     """The caller is woken first, and finds nothing."""
 
-    def hand_out(self: Runtime) -> None:
-        state, effects = self._current
+    def hand_out(self: Store) -> None:
+        state, effects = self.current
         for effect in effects:
             if isinstance(effect, (Close, Leaked)):
                 self.jobs[id(effect)] = effect
             elif not isinstance(effect, Ignored):
                 assert isinstance(effect, (Grant, Refuse, Open))
                 assert effect.ticket is not None
-                cell = self._cells.get(effect.ticket)
+                cell = self.cells.get(effect.ticket)
                 if cell is not None:
-                    with contextlib.suppress(RuntimeError):
-                        cell.parker.release()
+                    cell.wake()
                     cell.answer = effect
                     if not isinstance(effect, Open):
-                        self._cells.pop(effect.ticket, None)
-        self._current = (state, ())
+                        self.cells.pop(effect.ticket, None)
+        self.current = (state, ())
 
-    patch.setattr(Runtime, "_hand_out", hand_out)
+    patch.setattr(Store, "hand_out", hand_out)
 
 
 def loses_a_delivery(patch: pytest.MonkeyPatch) -> None:
     """Who is interrupted while it hands out answers does not go on with it."""
-    patch.setattr(Runtime, "_deliver", Runtime._hand_out)
+    patch.setattr(Store, "deliver", Store.hand_out)
 
-    def abort(self: Runtime) -> None:
-        self._orphans = True
-        self._drain()
+    def abort(self: Monitor, clock: Clock) -> None:
+        self.orphans = True
+        self.drain(clock)
 
-    patch.setattr(Runtime, "_abort", abort)
+    patch.setattr(Monitor, "abort", abort)
 
 
 def aborts_without_the_inbox(patch: pytest.MonkeyPatch) -> None:
     """Who is interrupted as it leaves the lock does not look for those who could not get it."""
 
-    def abort(self: Runtime) -> None:
-        self._orphans = True
-        if self._current[1]:
+    def abort(self: Monitor, clock: Clock) -> None:
+        self.orphans = True
+        if self.current[1]:
             with self.lock:
-                self._deliver()
+                self.deliver()
 
-    patch.setattr(Runtime, "_abort", abort)
+    patch.setattr(Monitor, "abort", abort)
 
 
 def a_finalizer_gives_up(patch: pytest.MonkeyPatch) -> None:
@@ -135,9 +136,9 @@ def a_finalizer_gives_up(patch: pytest.MonkeyPatch) -> None:
 
     def lose(self: Runtime, handle: Handle) -> None:
         if handle.ticket:
-            self._inbox.append((handle.ticket, handle.key))
+            self.monitor.inbox.append((handle.ticket, handle.key))
         handle.ended = True
-        self._drain()
+        self.monitor.drain(self.clock)
 
     patch.setattr(Runtime, "lose", lose)
 
@@ -147,7 +148,7 @@ def changes_without_the_lock(patch: pytest.MonkeyPatch) -> None:
 
     def discard(self: Runtime, handle: Handle) -> bool:
         event = Discard(self.clock(), handle.ticket, handle.key)
-        self._current = self.step(self._current[0], event)
+        self.monitor.current = self.step(self.monitor.current[0], event)
         handle.ended = True
         return True
 
@@ -209,7 +210,7 @@ def closes_twice(patch: pytest.MonkeyPatch) -> None:
     plain = Runtime.perform
 
     def perform(self: Runtime, effect: Any) -> None:
-        listed = id(effect) in self.jobs
+        listed = id(effect) in self.monitor.jobs
         plain(self, effect)
         if listed and isinstance(effect, Close):
             self.driver.close(effect.connection)
@@ -255,26 +256,24 @@ def counts_wrong(patch: pytest.MonkeyPatch) -> None:
 def lends_what_was_lost(patch: pytest.MonkeyPatch) -> None:
     """A lost handle is a release: nobody reset its connection."""
 
-    def empty_inbox(self: Runtime) -> None:
-        while self._inbox:
-            note = self._inbox.popleft()
-            for ticket, key in [note] if type(note) is tuple else claims_of(note, self.state):
-                self._cells.pop(ticket, None)
-                now = self.clock()
-                if key:
-                    self._commit(Release(now, ticket, key))
-                self._commit(Cancel(now, ticket))
+    def take(self: Monitor, note: Any, clock: Clock) -> None:
+        for ticket, key in [note] if type(note) is tuple else claims_of(note, self.state):
+            self.cells.pop(ticket, None)
+            now = clock()
+            if key:
+                self.commit(Release(now, ticket, key))
+            self.commit(Cancel(now, ticket))
 
-    patch.setattr(Runtime, "_empty_inbox", empty_inbox)
+    patch.setattr(Monitor, "take", take)
 
 
 def connects_twice(patch: pytest.MonkeyPatch) -> None:
     """The first connection is dropped."""
     plain = Runtime._connect
 
-    def connect(self: Runtime, ticket: int | None) -> None:
+    def connect(self: Runtime, monitor: Monitor, ticket: int | None) -> None:
         with contextlib.suppress(Exception):
             self.driver.connect()
-        plain(self, ticket)
+        plain(self, monitor, ticket)
 
     patch.setattr(Runtime, "_connect", connect)

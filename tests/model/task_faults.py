@@ -16,7 +16,9 @@ from pool.core.effects import Close
 from pool.core.events import Release
 from pool.shared.errors import PoolTimeout
 from pool.shared.handles import Handle
-from pool.tasks.runtime import Cell, Runtime, _Check
+from pool.tasks.monitor import Cell
+from pool.tasks.performer import Check
+from pool.tasks.runtime import Runtime
 
 Fault = Callable[[pytest.MonkeyPatch], None]
 
@@ -26,7 +28,7 @@ def loses_a_grant(patch: pytest.MonkeyPatch) -> None:
     give_up = Runtime.give_up
 
     def faulty(self: Runtime, handle: Handle) -> None:
-        if handle.ticket in self._cells or handle.key:
+        if handle.ticket in self.monitor.cells or handle.key:
             give_up(self, handle)
 
     patch.setattr(Runtime, "give_up", faulty)
@@ -53,7 +55,7 @@ def keeps_no_task(patch: pytest.MonkeyPatch) -> None:
 
     def faulty(self: Runtime, *rest: Any) -> Any:
         task = start(self, *rest)
-        self._tasks.discard(task)
+        self.monitor.tasks.discard(task)
         return task
 
     patch.setattr(Runtime, "_start", faulty)
@@ -83,7 +85,7 @@ def resets_in_the_callers_task(patch: pytest.MonkeyPatch) -> None:
 def leaves_a_check_to_nobody(patch: pytest.MonkeyPatch) -> None:
     """Who does not wait for an answer leaves the connection lent."""
 
-    def faulty(self: Runtime, check: _Check, handle: Handle) -> None:
+    def faulty(self: Runtime, check: Check, handle: Handle) -> None:
         handle.ticket = handle.key = 0
 
     patch.setattr(Runtime, "_leave_to", faulty)
@@ -93,9 +95,9 @@ def lends_in_secret(patch: pytest.MonkeyPatch) -> None:
     """Who returns a connection does not say whose it is now."""
 
     def faulty(self: Runtime, ticket: int, key: int, reusable: bool) -> bool:
-        self.applying = True
-        self._current = self.step(self.state, Release(self.clock(), ticket, key, reusable))
-        self.applying = False
+        self.monitor.applying = True
+        self.monitor.current = self.step(self.state, Release(self.clock(), ticket, key, reusable))
+        self.monitor.applying = False
         return True
 
     patch.setattr(Runtime, "_release", faulty)
@@ -141,7 +143,7 @@ def keeps_no_handle(patch: pytest.MonkeyPatch) -> None:
     give_back = Runtime.give_back
 
     def faulty(self: Runtime, handle: Handle, clean: bool = False) -> Any:
-        copy = Handle(self)  # type: ignore[arg-type]
+        copy = Handle(self)
         copy.ticket, copy.key, copy.held = handle.ticket, handle.key, handle.held
         handle.ended = True
         return give_back(self, copy, clean)

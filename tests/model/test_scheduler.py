@@ -51,21 +51,21 @@ COUNTS: dict[str, tuple[int, int]] = {
     "two-connections": (270, 7),
     "deadlines": (374, 4),
     "endings": (117, 6),
-    "failed-connects": (2507, 4),
-    "dead": (269, 2),
-    "interrupted-waiter": (423, 7),
+    "failed-connects": (2499, 4),
+    "dead": (283, 2),
+    "interrupted-waiter": (415, 7),
     "interrupted-holder": (169, 10),
-    "interrupted-loss": (402, 6),
+    "interrupted-loss": (337, 6),
     "shutdown": (40, 4),
     "close-all": (112, 5),
     "resize": (44, 3),
-    "handover-fine": (1596, 1),
-    "deadline-fine": (130, 2),
-    "loss-fine": (4511, 2),
-    "interrupted-fine": (1393, 5),
-    "interrupted-loss-fine": (575, 2),
-    "interrupted-holder-fine": (4195, 11),
-    "interrupted-close-fine": (461, 4),
+    "handover-fine": (1512, 1),
+    "deadline-fine": (114, 2),
+    "loss-fine": (1290, 2),
+    "interrupted-fine": (1346, 5),
+    "interrupted-loss-fine": (266, 2),
+    "interrupted-holder-fine": (4050, 11),
+    "interrupted-close-fine": (396, 4),
     "helpers": (1379, 1),
     "helpers-discard": (49, 1),
     "helpers-deadline": (1022, 2),
@@ -310,11 +310,11 @@ FAULTS: list[tuple[Fault, str, str, int]] = [
     (trusts_the_wait, "deadlines", "Answered", 2),
     (release_without_deliver, "handover", "Delivered", 2),
     (delivers_too_late, "handover", "Guard", 1),
-    (leaves_the_inbox, "loss-fine", "Drained", 146),
+    (leaves_the_inbox, "loss-fine", "Drained", 107),
     (wakes_before_it_answers, "handover-fine", "Deadlock", 14),
     (loses_a_delivery, "interrupted-close-fine", "Delivered", 4),
     (aborts_without_the_inbox, "interrupted-loss-fine", "Drained", 42),
-    (a_finalizer_gives_up, "interrupted-loss", "Drained", 206),
+    (a_finalizer_gives_up, "interrupted-loss", "Drained", 161),
     (changes_without_the_lock, "endings", "Guard", 1),
     (forgets_who_is_gone, "interrupted-waiter", "Deadlock", 5),
     (keeps_the_cell, "close-all", "Woken", 3),
@@ -361,7 +361,7 @@ def test_the_result_tells_the_order_that_breaks_a_promise(monkeypatch: pytest.Mo
     result = suite.schedules_task(PROGRAMS["handover"]).run()
     assert not result.passed
     title, first, *_ = result.message.splitlines()
-    assert title == "Guard: _current was changed without the lock in handover, in this order:"
+    assert title == "Guard: current was changed without the lock in handover, in this order:"
     assert first == "  thread 0: acquire a lock, free"
 
 

@@ -50,8 +50,10 @@ FILES = [
     *(f"pool/{name}.py" for name in ("lease", "api", "face", "meant")),
     *(f"pool/core/{name}.py" for name in ("outlook", "text", "maps")),
     *(f"pool/shared/{name}.py" for name in ("causes", "forks", "handles", "journal", "log")),
-    *(f"pool/threads/{name}.py" for name in ("runtime", "helpers", "onlookers", "exits")),
-    *(f"pool/tasks/{name}.py" for name in ("runtime", "exits")),
+    *(f"pool/shared/{name}.py" for name in ("store", "running")),
+    *(f"pool/threads/{name}.py" for name in ("monitor", "performer", "runtime")),
+    *(f"pool/threads/{name}.py" for name in ("helpers", "onlookers", "exits")),
+    *(f"pool/tasks/{name}.py" for name in ("monitor", "performer", "runtime", "exits")),
     *(f"pool/drivers/{name}.py" for name in ("callables", "recipes", "proxies")),
     *(f"pool/drivers/async_{name}.py" for name in ("callables", "recipes")),
     *(

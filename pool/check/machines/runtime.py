@@ -65,7 +65,8 @@ from pool.shared.errors import (
     PoolTimeout,
     TooManyWaiting,
 )
-from pool.shared.handles import claims_of
+from pool.shared.store import claims_of
+from pool.threads.monitor import Monitor
 
 TOLD: dict[str, type[PoolError]] = {
     "timeout": PoolTimeout,
@@ -211,9 +212,9 @@ class RuntimeMachine(RuleBasedStateMachine):
         runtime = self.runtime = self.pool._runtime
         runtime.sync, runtime.clock, runtime._monotonic = world, world.monotonic, world.monotonic
         runtime.jitter = lambda: 0.0
-        runtime.set_lock(world.rlock())
+        runtime._begin_with(Monitor(runtime.fields, world, runtime.monitor.tickets))
         runtime.step = self.step
-        runtime._shortcuts = SeenShortcuts(self.step)
+        runtime.monitor.shortcuts = SeenShortcuts(self.step)
         self.twin.state = runtime.state  # from here on the same object
 
     # ------------------------------------------------------------ the driver
@@ -419,9 +420,11 @@ class RuntimeMachine(RuleBasedStateMachine):
         if self.twin is None or self.twin.broken or self.going():
             return
         model, runtime = self.model, self.runtime
-        self.expect("Tidy", not self.runtime.lock.is_held, "the lock is held")
+        self.expect("Tidy", not runtime.monitor.lock.is_held, "the lock is held")
         # A weak reference writes its note after the finalizer has said the same: it claims nothing.
-        notes = [n for n in runtime._inbox if type(n) is tuple or claims_of(n, runtime.state)]
+        notes = [
+            n for n in runtime.monitor.inbox if type(n) is tuple or claims_of(n, runtime.state)
+        ]
         self.expect("Tidy", not notes, notes)
         waiting = {ticket for ticket, _ in model["waiters"]}
         parked = {call.ticket for call in self.parked()}
@@ -430,7 +433,9 @@ class RuntimeMachine(RuleBasedStateMachine):
         connecting = {call.ticket for call in self.standing("connect")}
         gone = {t for t in connecting - opening if isinstance(self.answers.get(t), Refuse)}
         self.expect("Connecting", connecting - gone == opening, f"{connecting}, model: {opening}")
-        self.expect("Tidy", set(runtime._cells) == waiting | opening, list(runtime._cells))
+        self.expect(
+            "Tidy", set(runtime.monitor.cells) == waiting | opening, list(runtime.monitor.cells)
+        )
         held = {lease.ticket: lease.connection for lease in self.leases}
         for call in self.standing("check"):
             answer = self.answers[call.ticket]
@@ -440,7 +445,7 @@ class RuntimeMachine(RuleBasedStateMachine):
         fenced = {t: c for t, c in held.items() if t not in in_use and c in self.to_close}
         kept = {t: c for t, c in held.items() if t not in fenced}
         self.expect("Holding", kept == in_use, f"{kept}, the model: {in_use}")
-        jobs = [job.connection for job in runtime.jobs.values() if isinstance(job, Close)]
+        jobs = [job.connection for job in runtime.monitor.jobs.values() if isinstance(job, Close)]
         closed = Counter({c: c.closed for c in self.made if c.closed})
         wanted = Counter(self.to_close)
         wanted.subtract(jobs)

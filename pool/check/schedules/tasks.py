@@ -1,6 +1,6 @@
 """One run of a small program of the runtime for asyncio, and what must hold in it.
 
-Theory.  As `threads.py` for threads: `orders.py` tries every order, at each transition the
+Theory.  As `schedules.py` for threads: `orders.py` tries every order, at each transition the
 promises of the specification are checked; when nothing can happen but by time, that whoever waits
 does so because the state says so; at the end, that nothing is left over and that the whole pool can
 be had again.  One promise more: a cancellation is delivered, always (RUN-12).
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from types import MappingProxyType
 from typing import Any
 
@@ -25,18 +25,47 @@ from pool.core.events import CloseAll, Configure, Discard, Event, Shutdown
 from pool.core.limits import Limits
 from pool.core.state import Fields, State
 from pool.shared.errors import PoolError, PoolTimeout
-from pool.shared.handles import Handle, claims_of
-from pool.tasks.runtime import Cell, Runtime, _Check, _Reset
+from pool.shared.handles import Handle
+from pool.shared.store import claims_of
+from pool.tasks.monitor import Cell, Monitor
+from pool.tasks.performer import Check, Reset
+from pool.tasks.runtime import Runtime
 
 TWO = Limits(max_size=2, opener="background")
 
 
+class WatchedMonitor(Monitor):
+    """A monitor in a world: each transition is told of, and none begins within another."""
+
+    def __init__(self, world: LoopWorld, fields: Fields) -> None:
+        self.world = world
+        self.committed: Callable[[], None] = lambda: None
+        super().__init__(fields)
+
+    def check_held(self, what: str) -> None:
+        if not self.applying and self.loop is not None:
+            self.world.fail("Guard", f"{what} was changed outside a transition")
+
+    @property
+    def current(self) -> tuple[Fields, tuple[Effect, ...]]:
+        pair: tuple[Fields, tuple[Effect, ...]] = self.__dict__["current"]
+        return pair
+
+    @current.setter
+    def current(self, pair: tuple[Fields, tuple[Effect, ...]]) -> None:
+        if "current" in self.__dict__:
+            self.check_held("current")
+        self.__dict__["current"] = pair
+        self.committed()
+
+
 class WatchedRuntime(Runtime):
-    """A runtime in a world: each transition is told of, and none begins within another."""
+    """A runtime in a world."""
+
+    monitor: WatchedMonitor
 
     def __init__(self, world: LoopWorld, driver: Driver, setting: Tasks) -> None:
         self.world = world
-        self.committed: Callable[[], None] = lambda: None
         super().__init__(
             driver,
             setting.limits,
@@ -46,20 +75,8 @@ class WatchedRuntime(Runtime):
             jitter=lambda: 0.0,
         )
 
-    def check_held(self, what: str) -> None:
-        if not self.applying and self._loop is not None:
-            self.world.fail("Guard", f"{what} was changed outside a transition")
-
-    @property
-    def _current(self) -> tuple[Fields, tuple[Effect, ...]]:
-        pair: tuple[Fields, tuple[Effect, ...]] = self.__dict__["_current"]
-        return pair
-
-    @_current.setter
-    def _current(self, pair: tuple[Fields, tuple[Effect, ...]]) -> None:
-        self.check_held("_current")
-        self.__dict__["_current"] = pair
-        self.committed()
+    def _make_monitor(self, fields: Fields, tickets: Iterator[int] | None = None) -> Monitor:
+        return WatchedMonitor(self.world, fields)
 
 
 class Owner(weakref.ref[Any]):
@@ -191,8 +208,8 @@ class TaskPlay(Play):
         self.runtime = runtime = WatchedRuntime(world, self.driver, setting)
         self._keep_books(len(setting.tasks))
         runtime.step = self._step
-        runtime._shortcuts = SeenShortcuts(self._step)
-        runtime.committed = self._committed
+        runtime.monitor.shortcuts = SeenShortcuts(self._step)
+        runtime.monitor.committed = self._committed
         world.spawn(self._fill_up(), "before", cancellable=False)
         world.settle()
         world.lives.clear()
@@ -228,7 +245,7 @@ class TaskPlay(Play):
 
     async def take(self, timeout: float | None) -> Handle | None:
         """A handle; None if there was none to be had. A cancellation goes on."""
-        handle = Handle(self.runtime)  # type: ignore[arg-type]
+        handle = Handle(self.runtime)
         owner = Owner(handle, self.runtime.lost)
         owner.number = self.number
         try:
@@ -248,7 +265,9 @@ class TaskPlay(Play):
         ticket = self.asked[self.number]
         held = [lease for lease in self.runtime.state.in_use.values() if lease.ticket == ticket]
         if not (
-            isinstance(error, PoolTimeout) and held and held[0].entry.key in self.runtime._busy
+            isinstance(error, PoolTimeout)
+            and held
+            and held[0].entry.key in self.runtime.monitor.busy
         ):
             super()._refused(error)
 
@@ -258,13 +277,13 @@ class TaskPlay(Play):
         runtime, driver = self.runtime, self.driver
         return (
             self.world.key(freeze),
-            repr(runtime._current),
-            tuple((ticket, freeze(cell)) for ticket, cell in runtime._cells.items()),
-            tuple(note for note in runtime._inbox if type(note) is tuple),
-            tuple(runtime.jobs.values()),
-            tuple(runtime.closing.items()),
-            tuple(runtime._busy),
-            len(runtime._onlookers),
+            repr(runtime.monitor.current),
+            tuple((ticket, freeze(cell)) for ticket, cell in runtime.monitor.cells.items()),
+            tuple(note for note in runtime.monitor.inbox if type(note) is tuple),
+            tuple(runtime.monitor.jobs.values()),
+            tuple(runtime.monitor.closing.items()),
+            tuple(runtime.monitor.busy),
+            len(runtime.monitor.onlookers),
             tuple(self.answers.items()),
             tuple(map(tuple, self.said)),
             frozenset(self.lent.items()),
@@ -279,12 +298,14 @@ class TaskPlay(Play):
                 raise Violated("Raised", f"{live.name}: {live.error!r}")
             if live.done and live.is_cancelled and not live.task.cancelled():
                 raise Violated("Swallowed", f"{live.name} was cancelled, and went on to its end")
-        noted = [note for note in runtime._inbox if type(note) is tuple or claims_of(note, state)]
-        for what, left in {"Delivered": runtime._current[1], "Drained": noted}.items():
+        noted = [
+            note for note in runtime.monitor.inbox if type(note) is tuple or claims_of(note, state)
+        ]
+        for what, left in {"Delivered": runtime.monitor.current[1], "Drained": noted}.items():
             if left:
                 raise Violated(what, f"left when nobody goes on: {left}")
         waiting = {ticket for ticket, _ in waiters.items(state.waiters)}
-        parked = set(runtime._cells)
+        parked = set(runtime.monitor.cells)
         if waiting != parked:
             raise Violated("Woken", f"waiting in the state: {waiting}, at their cells: {parked}")
 
@@ -296,9 +317,9 @@ class TaskPlay(Play):
         for what, left in {
             "Lent": state.in_use or self.lent,
             "Answered": [t for t, said in self.answers.items() if said in PENDING],
-            "Cells": runtime._cells,
-            "Ended": runtime._tasks | set(runtime._onlookers),
-            "Timers": [timer for timer in world.timers if timer is not runtime._alarm],
+            "Cells": runtime.monitor.cells,
+            "Ended": runtime.monitor.tasks | set(runtime.monitor.onlookers),
+            "Timers": [timer for timer in world.timers if timer is not runtime.monitor.alarm],
         }.items():
             if left:
                 raise Violated(what, f"left at the end: {left}")
@@ -313,8 +334,10 @@ class TaskPlay(Play):
         if not live.done:
             raise Violated("Capacity", f"cannot be had: {state.limits.max_size} of {state}")
         self.quiet()
-        if runtime.jobs or runtime.closing or runtime._tasks:
-            raise Violated("Performed", f"left at the end: {runtime.jobs} {runtime._tasks}")
+        if runtime.monitor.jobs or runtime.monitor.closing or runtime.monitor.tasks:
+            raise Violated(
+                "Performed", f"left at the end: {runtime.monitor.jobs} {runtime.monitor.tasks}"
+            )
         if driver.closed != dict.fromkeys(self.told, 1):
             raise Violated("ClosedOnce", f"closed: {driver.closed}, opened: {self.told}")
         if driver.made != len(self.told):
@@ -337,8 +360,8 @@ class TaskPlay(Play):
 _KNOWN: dict[type, Callable[[Any], Hashable]] = {
     Cell: lambda cell: ("cell", cell.ticket, cell.answer, cell.is_late),
     Handle: lambda handle: ("handle", handle.ticket, handle.key, handle.ended),
-    _Check: lambda check: ("check", check.key, check.answer, check.claim),
-    _Reset: lambda reset: ("reset", reset.ticket, reset.key),
+    Check: lambda check: ("check", check.key, check.answer, check.claim),
+    Reset: lambda reset: ("reset", reset.ticket, reset.key),
     **dict.fromkeys((Grant, Refuse, Open, Close, Leaked, Ignored, State), lambda value: value),
 }
 

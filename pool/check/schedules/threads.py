@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -32,33 +32,35 @@ from pool.core.state import Fields, State
 from pool.core.transition import step
 from pool.shared.errors import OpenError, PoolClosed, PoolError, PoolTimeout
 from pool.shared.handles import Cell, Handle
+from pool.shared.store import Step
 from pool.threads.helpers import Helpers
-from pool.threads.runtime import Runtime, Step
+from pool.threads.monitor import Monitor
+from pool.threads.runtime import Runtime
 
 
 class Guarded(dict[int, Any]):
     """The cells: changed by whoever holds the lock, and by nobody else."""
 
-    runtime: GuardedRuntime
+    monitor: GuardedMonitor
 
     def __setitem__(self, ticket: int, cell: Any) -> None:
-        self.runtime.check_held("_cells")
+        self.monitor.check_held("cells")
         super().__setitem__(ticket, cell)
 
     def pop(self, *arguments: Any) -> Any:
-        self.runtime.check_held("_cells")
+        self.monitor.check_held("cells")
         return super().pop(*arguments)
 
 
-class GuardedRuntime(Runtime):
-    """A runtime in a world, whose state is changed under the lock only."""
+class GuardedMonitor(Monitor):
+    """A monitor in a world, which is changed under the lock only."""
 
-    def __init__(self, world: World, driver: Driver, limits: Limits) -> None:
+    def __init__(self, world: World, fields: Fields) -> None:
         self.world = world
         self.committed: Callable[[], None] = lambda: None
-        super().__init__(driver, limits, clock=world.monotonic, sync=world, jitter=lambda: 0.0)
-        self._cells = Guarded()
-        self._cells.runtime = self
+        super().__init__(fields, world)
+        self.cells = Guarded()
+        self.cells.monitor = self
 
     def check_held(self, what: str) -> None:
         lock: Lock = self.lock
@@ -66,15 +68,15 @@ class GuardedRuntime(Runtime):
             self.world.fail("Guard", f"{what} was changed without the lock")
 
     @property
-    def _current(self) -> tuple[Fields, tuple[Effect, ...]]:
-        pair: tuple[Fields, tuple[Effect, ...]] = self.__dict__["_current"]
+    def current(self) -> tuple[Fields, tuple[Effect, ...]]:
+        pair: tuple[Fields, tuple[Effect, ...]] = self.__dict__["current"]
         return pair
 
-    @_current.setter
-    def _current(self, pair: tuple[Fields, tuple[Effect, ...]]) -> None:
-        self.check_held("_current")
+    @current.setter
+    def current(self, pair: tuple[Fields, tuple[Effect, ...]]) -> None:
+        self.check_held("current")
         self._strike()
-        self.__dict__["_current"] = pair
+        self.__dict__["current"] = pair
         self.committed()
         self._strike()
 
@@ -82,6 +84,19 @@ class GuardedRuntime(Runtime):
         """Here, too, an exception may come: the old state is there, or the new one."""
         if self.world.fine and self.world.interrupts:
             self.world.pause()
+
+
+class GuardedRuntime(Runtime):
+    """A runtime in a world."""
+
+    monitor: GuardedMonitor
+
+    def __init__(self, world: World, driver: Driver, limits: Limits) -> None:
+        self.world = world
+        super().__init__(driver, limits, clock=world.monotonic, sync=world, jitter=lambda: 0.0)
+
+    def _make_monitor(self, fields: Fields, tickets: Iterator[int] | None = None) -> Monitor:
+        return GuardedMonitor(self.world, fields)
 
 
 class SeenShortcuts:
@@ -202,8 +217,8 @@ class Play:
         self.runtime = runtime = GuardedRuntime(world, self.driver, setting.limits)
         self._keep_books(len(setting.threads))
         runtime.step = self._step
-        runtime._shortcuts = SeenShortcuts(self._step)
-        runtime.committed = self._committed
+        runtime.monitor.shortcuts = SeenShortcuts(self._step)
+        runtime.monitor.committed = self._committed
         world.spawn(self._fill, "before")
         world.settle()
         if setting.is_dead:
@@ -307,7 +322,7 @@ class Play:
     # ------------------------------------------------------------ what must hold
 
     def _step(self, state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
-        self.runtime.check_held("the state")
+        self.runtime.monitor.check_held("the state")
         self.decided = None
         try:
             after, effects = _judged(state, event)
@@ -353,13 +368,13 @@ class Play:
         runtime, driver = self.runtime, self.driver
         return (
             self.world.key(freeze),
-            runtime._current,
-            runtime._orphans,
-            runtime.lock.is_held,
-            tuple((ticket, freeze(cell)) for ticket, cell in runtime._cells.items()),
-            tuple(runtime._inbox),
-            tuple(runtime.jobs.values()),
-            freeze(list(runtime.onlookers)),
+            runtime.monitor.current,
+            runtime.monitor.orphans,
+            runtime.monitor.lock.is_held,
+            tuple((ticket, freeze(cell)) for ticket, cell in runtime.monitor.cells.items()),
+            tuple(runtime.monitor.inbox),
+            tuple(runtime.monitor.jobs.values()),
+            freeze(list(runtime.monitor.onlookers)),
             freeze(runtime.helpers),
             tuple(self.answers.items()),
             tuple(map(tuple, self.said)),
@@ -374,14 +389,14 @@ class Play:
             if thread.error is not None:
                 raise Violated("Raised", f"{thread.name}: {thread.error!r}")
         for what, left in {
-            "Unlocked": runtime.lock.is_held,
-            "Delivered": runtime._current[1],
-            "Drained": runtime._inbox,
+            "Unlocked": runtime.monitor.lock.is_held,
+            "Delivered": runtime.monitor.current[1],
+            "Drained": runtime.monitor.inbox,
         }.items():
             if left:
                 raise Violated(what, f"left when nobody goes on: {left}")
         waiting = {ticket for ticket, _ in waiters.items(state.waiters)}
-        parked = {ticket for ticket, cell in runtime._cells.items() if cell.answer is None}
+        parked = {ticket for ticket, cell in runtime.monitor.cells.items() if cell.answer is None}
         if waiting != parked:
             raise Violated("Woken", f"waiting in the state: {waiting}, at their locks: {parked}")
 
@@ -396,7 +411,7 @@ class Play:
         for what, left in {
             "Lent": state.in_use or self.lent,
             "Answered": [t for t, said in self.answers.items() if said in PENDING],
-            "Cells": runtime._cells,
+            "Cells": runtime.monitor.cells,
         }.items():
             if left:
                 raise Violated(what, f"left at the end: {left}")
@@ -406,8 +421,8 @@ class Play:
         if not after.done:
             raise Violated("Capacity", f"cannot be had: {state.limits.max_size} of {state}")
         self.quiet()
-        if runtime.jobs:
-            raise Violated("Performed", f"left at the end: {runtime.jobs}")
+        if runtime.monitor.jobs:
+            raise Violated("Performed", f"left at the end: {runtime.monitor.jobs}")
         if driver.closed != dict.fromkeys(self.told, 1):
             raise Violated("ClosedOnce", f"closed: {dict(driver.closed)}, opened: {self.told}")
         # One who is interrupted between the driver and the pool lets go of what it made.
