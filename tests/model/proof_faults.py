@@ -1,6 +1,6 @@
 """Faults that are planted in the relation of the proof, and what has to name them.
 
-Theory. A proof that cannot fail proves nothing. Each fault is a line of `relation.py` and another
+Theory. A proof that cannot fail proves nothing. Each fault is a line of the relation and another
 in its place, the event and the promises that a solver must then find broken. A few are faults of
 the rules that break no promise; these are for the binding, for `step` does something else.
 """

@@ -29,11 +29,12 @@ from pool.check.explore.configurations import CONFIGURATIONS
 from pool.check.explore.explorer import Violation, Wishes, explore
 from pool.check.explore.mutants import machine, mutants
 from pool.check.machines.step import PoolMachine
-from pool.check.proof import binding, obligations, promises, relation, solvers, terms
-from pool.check.proof.binding import Binding, Seen
+from pool.check.proof import binding, obligations, promises, relation, solvers, terms, verbs
+from pool.check.proof.binding import Binding
 from pool.check.proof.command import ask, proof_task
 from pool.check.proof.obligations import ANY, INITIAL, NEVER, ways
 from pool.check.proof.picture import COUNTS, FOLLOWED, KEY, LIMITS, STATE, Picture, of, variable
+from pool.check.proof.real import Seen
 from pool.check.proof.relation import RELATION
 from pool.check.proof.witness import realize
 from pool.core import heap, waiters
@@ -137,12 +138,19 @@ def test_what_never_happens_is_said_of_rules_that_are_there() -> None:
 
 def changed(fault: Fault) -> types.ModuleType:
     """The relation with this fault."""
-    path = Path(relation.__file__)
-    source = path.read_text(encoding="utf-8")
-    assert source.count(fault.old) == 1, f"{fault.about}: its lines are not in {path.name} once"
-    module = types.ModuleType("faulty")
-    exec(compile(source.replace(fault.old, fault.new), str(path), "exec"), module.__dict__)
-    return module
+    paths = [Path(str(module.__file__)) for module in (verbs, relation)]
+    texts = [path.read_text(encoding="utf-8") for path in paths]
+    once = sum(text.count(fault.old) for text in texts) == 1
+    assert once, f"{fault.about}: its lines are not there once"
+    made = [types.ModuleType(path.stem) for path in paths]
+    sys.modules[verbs.__name__] = made[0]
+    try:
+        for module, path, text in zip(made, paths, texts, strict=True):
+            source = text.replace(fault.old, fault.new)
+            exec(compile(source, str(path), "exec"), module.__dict__)
+    finally:
+        sys.modules[verbs.__name__] = verbs
+    return made[1]
 
 
 @needs_solvers

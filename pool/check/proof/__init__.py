@@ -13,11 +13,13 @@ solver has to guess.
 |---|---|
 | `terms` | formulas: given to solvers as text, and to Python as code |
 | `picture` | what is kept of a state: counts, one key, two tickets |
+| `verbs` | what the rules are written in: grant, refuse, settle, serve |
 | `relation` | the rules of the specification, each once, as formulas over pictures |
 | `promises` | the invariants, likewise |
 | `ranking` | why nobody waits for ever |
 | `obligations` | what has to be shown, and by which solver it is |
-| `binding` | the pictures of a real step of `step`: does the relation say the same? |
+| `real` | the pictures of a real step |
+| `binding` | does the relation say the same of it as `step` does? |
 | `witness` | a real state and event of which something is the picture |
 | `command` | `purepool prove` |
 

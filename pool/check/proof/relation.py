@@ -1,10 +1,8 @@
-"""What each event does, rule by rule, as formulas over pictures (`spec/README.md`, 4 to
-6.
+"""What each event does, rule by rule, as formulas over pictures (`spec/README.md`, section 6).
 
 Theory. A function below is an event, a `with` in it a rule of the specification, with the rule's
 id. It is written from the prose and shares nothing with `pool/core/transition.py`; that the two
-agree is what the binding shows. Where the prose has a loop, here is what it comes to: how many are
-lent, how many connect. So a step of any size is one formula without a loop.
+agree is what the binding shows.
 
 The result is a function, not a mere relation: before, event and choices say exactly what is
 after. A choice is what a picture leaves out. `assume` says which choices there are; no more than
@@ -29,278 +27,37 @@ from pool.check.proof.picture import (
     Draft,
     Picture,
     above,
-    at_most,
-    reaches,
     valid,
 )
 from pool.check.proof.terms import (
     FALSE,
     TRUE,
     Term,
-    as_number,
     as_term,
-    choice,
-    every,
     implies,
-    least,
 )
-
-# ---------------------------------------------------------------- effects
-
-
-def close(d: Draft, key: Term) -> None:
-    """Close one connection, which is nowhere any more."""
-    d.closed += 1
-    d.closes += 1
-    with d.when(d.key == key):
-        d.key_closed += 1
-        d.key_closes += 1
-
-
-def refuse(d: Draft, ticket: Term) -> None:
-    """A ticket that is nowhere any more gets nothing."""
-    d.refused += 1
-    d.refusals += 1
-    for which, its in d.each():
-        with d.when(which == ticket):
-            its.answered += 1
-            its.refusals += 1
-
-
-def grant(d: Draft, ticket: Term, key: Term) -> None:
-    """A grant makes a lease."""
-    d.in_use += 1
-    d.granted += 1
-    d.grants += 1
-    with d.when(d.key == key):
-        d.key_in_use += 1
-        d.key_ticket = ticket
-        d.key_grants += 1
-    for which, its in d.each():
-        with d.when(which == ticket):
-            its.leases += 1
-            its.answered += 1
-            its.grants += 1
-
-
-# ---------------------------------------------------------------- the queue
-
-
-def join(d: Draft, ticket: Term) -> None:
-    """The ticket waits, in its place in ticket order."""
-    d.waiting += 1
-    for which, its in d.each():
-        with d.when(which == ticket):
-            its.waits += 1
-        with d.when(which > ticket):
-            its.older += 1
-
-
-def leave(d: Draft, ticket: Term) -> None:
-    """The ticket waits no more."""
-    d.waiting -= 1
-    for which, its in d.each():
-        with d.when(which == ticket):
-            its.waits -= 1
-        with d.when(which > ticket):
-            its.older -= 1
-
-
-def send_away(d: Draft, ticket: Term) -> None:
-    """AWY-1: it leaves the queue and is refused. (For which reason is not in a picture.)"""
-    d.cite("AWY-1")
-    leave(d, ticket)
-    refuse(d, ticket)
-
-
-def refuse_everybody(d: Draft) -> None:
-    """Every ticket that waits or is opening is refused, and is neither any more."""
-    everybody = d.waiting + d.opening_tickets
-    d.refused += everybody
-    d.refusals += everybody
-    for _, its in d.each():
-        pending = its.waits + its.opens
-        its.answered += pending
-        its.refusals += pending
-        its.waits, its.opens, its.older = 0, 0, 0
-    d.waiting, d.opening_tickets = 0, 0
-
-
-# ---------------------------------------------------------------- some of the idle, of the leases
-
-
-def some_idle(d: Draft, count: Term, is_key: Term) -> None:
-    """So many of the idle, the followed key among them or not, are so many of the idle."""
-    d.assume(
-        (count >= 0) & (count <= d.idle),
-        implies(is_key, (d.key_idle >= 1) & (count >= 1)),
-        implies(~is_key, count <= d.idle - d.key_idle),
-    )
-
-
-def close_some_idle(d: Draft, count: Term, is_key: Term) -> None:
-    """So many of the idle are closed."""
-    some_idle(d, count, is_key)
-    d.idle -= count
-    d.closed += count
-    d.closes += count
-    with d.when(is_key):
-        d.key_idle -= 1
-        d.key_closed += 1
-        d.key_closes += 1
-
-
-def end_some_leases(d: Draft, what: str, count: Term, is_key: Term) -> None:
-    """So many leases end, of whatever tickets."""
-    is_in_use = d.key_in_use > 0
-    d.assume(
-        (count >= 0) & (count <= d.in_use),
-        implies(is_key, is_in_use & (count >= 1)),
-        implies(~is_key, count <= d.in_use - d.key_in_use),
-    )
-    ended: list[tuple[Term, Term]] = []
-    for which, its in d.each():
-        mine = d.between(f"{its._name}_{what}", 0, least(its.leases, count))
-        is_mine = is_in_use & (d.key_ticket == which)
-        d.assume(
-            its.leases - mine <= d.in_use - count,
-            implies(is_key & is_mine, mine >= 1),
-            implies(is_key & ~is_mine, mine <= count - 1),
-            implies(~is_key & is_mine, mine <= its.leases - 1),
-            implies(~is_key & is_in_use & ~is_mine, its.leases - mine <= d.in_use - count - 1),
-            *(implies(which == other, mine == theirs) for other, theirs in ended),
-            *(implies(which != other, mine + theirs <= count) for other, theirs in ended),
-        )
-        ended.append((which, mine))
-    for (_, its), (_, mine) in zip(d.each(), ended, strict=True):
-        its.leases -= mine
-    d.in_use -= count
-    with d.when(is_key):
-        d.key_in_use -= 1
-
-
-def end_lease(d: Draft, ticket: Term, key: Term) -> None:
-    """One lease ends."""
-    d.in_use -= 1
-    with d.when(d.key == key):
-        d.key_in_use -= 1
-    for which, its in d.each():
-        with d.when(which == ticket):
-            its.leases -= 1
-
-
-def is_held(d: Draft) -> Term:
-    """Whether key `q` is in use by the event's ticket."""
-    held = d.choose("is_held")
-    is_mine = (d.key_in_use > 0) & (d.key_ticket == d.t)
-    q = d.choose("q")
-    d.assume(
-        implies(held, (d.in_use >= 1) & (d.t_leases >= 1)),
-        implies(d.key == q, held == is_mine),
-        implies(held & (d.key != q), d.in_use >= d.key_in_use + 1),
-        implies(held & (d.key != q) & is_mine, d.t_leases >= 2),
-    )
-    return held
-
-
-# ---------------------------------------------------------------- what all transitions share
-
-
-def serve(d: Draft, fresh: Term | int = 0, is_key_fresh: Term = FALSE) -> None:
-    """Nobody waits for what is there or could be opened. So many of the idle, and perhaps the
-    followed key, are known not to have expired."""
-    with d.when(d.phase != OPEN, "SRV-1"):
-        pass
-    with d.when(d.phase == OPEN):
-        lend(d, as_term(fresh), is_key_fresh)
-        with d.when(~d.background & (d.waiting > 0), "SRV-3"):
-            tell_to_open(d, room(d, d.waiting))
-        with d.when(d.background, "SRV-4"), d.when(~(d.backing_off & d.choose("is_early"))):
-            d.backing_off = FALSE
-            demand = d.waiting + above(d.min_idle - d.idle)
-            more = room(d, above(demand - d.opening_background))
-            d.opening_background += more
-            d.opens_background += more
-
-
-def lend(d: Draft, fresh: Term, is_key_fresh: Term) -> None:
-    """SRV-2: those lent first go to the oldest waiters, but what has expired is closed."""
-    met, is_key_met, is_key_lent = map(d.choose, ("met", "is_key_met", "is_key_lent"))
-    lends = (d.waiting > 0) & (d.idle > 0)
-    with d.when(~lends):
-        d.assume((met == 0) & ~is_key_met & ~is_key_lent)
-    with d.when(lends, "SRV-2"):
-        d.assume(met <= d.idle - fresh, implies(is_key_met, ~is_key_fresh))
-        close_some_idle(d, met, is_key_met)
-        lent = least(d.waiting, d.idle)
-        some_idle(d, lent, is_key_lent)
-        d.idle -= lent
-        d.in_use += lent
-        d.granted += lent
-        d.grants += lent
-        with d.when(is_key_lent):
-            d.assume((d.taker_waits == 1) & (d.taker_older < lent))
-            d.key_idle -= 1
-            d.key_in_use += 1
-            d.key_ticket = d.taker
-            d.key_grants += 1
-        for _, its in d.each():
-            with d.when((its.waits > 0) & (its.older < lent)):
-                its.leases += 1
-                its.answered += 1
-                its.grants += 1
-        leave_first(d, lent)
-
-
-def leave_first(d: Draft, count: Term) -> None:
-    """So many of the oldest leave the queue."""
-    d.waiting -= count
-    for _, its in d.each():
-        with d.when(its.older < count):
-            its.waits = 0
-        its.older = above(its.older - count)
-
-
-def tell_to_open(d: Draft, count: Term) -> None:
-    """So many of the oldest leave the queue to connect."""
-    for _, its in d.each():
-        with d.when((its.waits > 0) & (its.older < count)):
-            its.opens += 1
-            its.opens_now += 1
-    d.opening_tickets += count
-    d.opens += count
-    leave_first(d, count)
-
-
-def is_full(d: Draft) -> Term:
-    """As many as `max_size` allows."""
-    return reaches(d, d.size, "max_size")
-
-
-def room(d: Draft, wanted: Term) -> Term:
-    """SRV-5: how many of the wanted connects there is room for."""
-    d.cite("SRV-5")
-    some_are_there = d.idle + d.in_use > 0
-    count = at_most(d, wanted, "max_size", d.size)
-    count = at_most(d, count, "max_connecting", d.opening)
-    count = choice(some_are_there, at_most(d, count, "max_opening", d.opening), count)
-    return above(count)
-
-
-def settle(d: Draft, key: Term) -> tuple[Term, Term]:
-    """SET-1: a connection that comes back. Whether it is idle now, as a number, and whether it is
-    the followed key that is."""
-    d.cite("SET-1")
-    stays = every(d.phase != CLOSED, ~d.choose("is_expired"), ~is_full(d))
-    with d.when(~stays):
-        close(d, key)
-    with d.when(stays):
-        d.idle += 1
-        d.next_seq += 1
-        with d.when(d.key == key):
-            d.key_idle += 1
-    return as_number(every(d.condition, stays)), every(d.condition, stays, d.key == key)
-
+from pool.check.proof.verbs import (
+    close,
+    close_all_idle,
+    close_some_idle,
+    end_lease,
+    end_some_leases,
+    forget_leases,
+    grant,
+    grant_to_the_oldest,
+    is_full,
+    is_held,
+    join,
+    leave,
+    refuse,
+    refuse_everybody,
+    send_away,
+    serve,
+    settle,
+    some_idle,
+    sweep,
+    trim,
+)
 
 # ---------------------------------------------------------------- events
 
@@ -357,24 +114,6 @@ def opened(d: Draft) -> None:
         with d.when(first):
             grant_to_the_oldest(d, key)
     serve(d, fresh, is_key_fresh)
-
-
-def grant_to_the_oldest(d: Draft, key: Term) -> None:
-    """The oldest waiter is granted a new connection."""
-    d.in_use += 1
-    d.granted += 1
-    d.grants += 1
-    with d.when(d.key == key):
-        d.assume((d.taker_waits == 1) & (d.taker_older == 0))
-        d.key_in_use += 1
-        d.key_ticket = d.taker
-        d.key_grants += 1
-    for _, its in d.each():
-        with d.when((its.waits > 0) & (its.older == 0)):
-            its.leases += 1
-            its.answered += 1
-            its.grants += 1
-    leave_first(d, as_term(1))
 
 
 def open_failed(d: Draft) -> None:
@@ -487,15 +226,6 @@ def close_idle(d: Draft) -> None:
     serve(d)
 
 
-def close_all_idle(d: Draft) -> None:
-    """Every idle connection is closed."""
-    d.closed += d.idle
-    d.closes += d.idle
-    d.key_closed += d.key_idle
-    d.key_closes += d.key_idle
-    d.idle, d.key_idle = 0, 0
-
-
 def close_stale(d: Draft) -> None:
     d.cite("CST-1")
     stale, is_key_stale = d.choose("stale"), d.choose("is_key_stale")
@@ -520,23 +250,11 @@ def close_all(d: Draft) -> None:
     serve(d)
 
 
-def forget_leases(d: Draft) -> None:
-    """No lease is there any more."""
-    d.in_use, d.key_in_use = 0, 0
-    for _, its in d.each():
-        its.leases = 0
-
-
 def retire(d: Draft) -> None:
     d.ignore_unless(d.phase != CLOSED, "RET-1")
     d.cite("RET-2", "RET-3")
     sweep(d)
     serve(d, d.idle, TRUE)
-
-
-def sweep(d: Draft) -> None:
-    """Every idle connection that has expired is closed."""
-    close_some_idle(d, d.choose("swept"), d.choose("is_key_swept"))
 
 
 def tick(d: Draft) -> None:
@@ -559,13 +277,6 @@ def configure(d: Draft) -> None:
         setattr(d, name, limit)
     trim(d)
     serve(d)
-
-
-def trim(d: Draft) -> None:
-    """CFG-4: the idle above `max_size` are closed, those lent last first."""
-    d.cite("CFG-4")
-    surplus = choice(d.no_max_size, 0, least(d.idle, above(d.size - d.max_size)))
-    close_some_idle(d, surplus, d.choose("is_key_trimmed"))
 
 
 def suspend(d: Draft) -> None:

@@ -22,9 +22,10 @@ import attrs
 
 from pool.check.explore.configurations import EVENTS
 from pool.check.explore.notation import write
-from pool.check.proof.binding import Seen, Told, pictured_step, relation
+from pool.check.proof.binding import relation
 from pool.check.proof.obligations import Model, Solver, Way, example
 from pool.check.proof.picture import BOUNDS, COUNTS, OUT, PHASES, STATE, variable
+from pool.check.proof.real import Seen, Told, pictured_step
 from pool.check.proof.terms import Value, compiled, some
 from pool.core import heap, waiters
 from pool.core.events import AdoptIdle, AdoptLease, Event

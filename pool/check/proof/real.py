@@ -1,0 +1,374 @@
+"""The pictures of a real step: what `binding` puts into the relation, and what has to come of it.
+
+Theory. What is before and after is read off the states, what the choices were off the event and
+the effects; never off the state after, but for one: whether a pause that has just been set is
+over.
+
+The books of a run (how often a key was closed, a ticket answered) are in no state. They begin as
+the promises say, and each step has to keep them as its effects say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pool.check.proof.picture import BOUNDS, OUT, PHASES, STATE
+from pool.check.proof.terms import Value
+from pool.core import heap
+from pool.core.effects import Close, Effect, Grant, Ignored, Open, Refuse
+from pool.core.events import Adopt
+from pool.core.limits import Limits
+from pool.core.state import State
+
+Values = dict[str, Value]
+
+AGED = ("lifetime", "retired")
+"""Reasons to close what has expired."""
+
+
+# ---------------------------------------------------------------- of a state
+
+
+class Seen:
+    """What there is to picture of a state. The limits of a state are looked at once."""
+
+    __slots__ = ("counts", "idle", "leases", "opening", "state", "waiting")
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.idle = [item[2][0] for item in heap.items(state.idle)]
+        self.leases = [(lease[0][0], lease[2]) for lease in state.in_use.values()]
+        self.waiting = state.waiters[0] if state.waiters else ()
+        self.opening = state.opening_tickets
+        opened, adopted, closed, forgotten, refused, cancelled, dead = state.counters
+        self.counts: Values = {
+            **limits_of(state.limits),
+            "phase": PHASES.index(state.phase),
+            "idle": len(self.idle),
+            "in_use": len(self.leases),
+            "waiting": len(self.waiting),
+            "opening_tickets": len(self.opening),
+            "opening_background": state.opening_background,
+            "backing_off": state.retry_at is not None,
+            "next_seq": state.next_seq,
+            "next_ticket": state.next_ticket,
+            "issued": state.issued,
+            "granted": state.granted,
+            "opened": opened,
+            "adopted": adopted,
+            "closed": closed,
+            "forgotten": forgotten,
+            "refused": refused,
+            "cancelled": cancelled,
+            "dead": dead,
+        }
+
+    def of_key(self, key: int) -> tuple[int, int, int]:
+        """How often it is idle, in use, and by which ticket."""
+        in_use = ticket = 0
+        for its, holder in self.leases:
+            if its == key:
+                in_use, ticket = in_use + 1, holder
+        return self.idle.count(key), in_use, ticket
+
+    def of_ticket(self, ticket: int) -> tuple[int, int, int, int]:
+        """Whether it waits and connects, how many leases are its own, how many before it wait."""
+        waiting = self.waiting
+        older = sum([1 for other in waiting if other < ticket]) if waiting else 0
+        leases = sum([1 for _, holder in self.leases if holder == ticket])
+        return int(ticket in waiting), int(ticket in self.opening), leases, older
+
+
+_limits: dict[int, tuple[Limits, Values]] = {}
+
+
+def limits_of(limits: Limits) -> Values:
+    """Limits as a picture has them: 1 stands for none, and is not looked at then."""
+    found = _limits.get(id(limits))
+    if found is None or found[0] is not limits:
+        if len(_limits) > 1000:
+            _limits.clear()
+        found = _limits[id(limits)] = limits, _limits_of(limits)
+    return found[1]
+
+
+def _limits_of(limits: Limits, new: str = "") -> Values:
+    values: Values = {
+        f"{new}min_idle": limits.min_idle,
+        f"{new}background": limits.opener == "background",
+    }
+    for name in BOUNDS:
+        bound = getattr(limits, name)
+        values[f"{new}no_{name}"] = bound is None
+        values[new + name] = 1 if bound is None else bound
+    return values
+
+
+# ---------------------------------------------------------------- of a step
+
+
+class Told:
+    """The effects of a step, sorted."""
+
+    __slots__ = ("closed", "granted", "ignored", "opens", "opens_background", "refused")
+
+    def __init__(self, effects: tuple[Effect, ...]) -> None:
+        self.granted: list[tuple[int, int, bool]] = []
+        self.refused: list[int] = []
+        self.closed: list[tuple[int, str]] = []
+        self.opens: list[int] = []
+        self.opens_background = 0
+        self.ignored = False
+        for effect in effects:
+            if isinstance(effect, Grant):
+                self.granted.append((effect.ticket, effect.key, effect.rested is not None))
+            elif isinstance(effect, Refuse):
+                self.refused.append(effect.ticket)
+            elif isinstance(effect, Close):
+                self.closed.append((effect.key, effect.reason))
+            elif isinstance(effect, Open):
+                if effect.ticket is None:
+                    self.opens_background += 1
+                else:
+                    self.opens.append(effect.ticket)
+            elif isinstance(effect, Ignored):
+                self.ignored = True
+
+
+Choices = Callable[[Seen, Any, Told, State, int, tuple[int, ...]], Values]
+
+
+def _ticket(seen: Seen, event: Any) -> Values:
+    ticket = event.ticket or 0
+    waits, opens, leases, older = seen.of_ticket(ticket)
+    return {"t": ticket, "t_waits": waits, "t_opens": opens, "t_leases": leases, "t_older": older}
+
+
+def _holder(seen: Seen, event: Any) -> Values:
+    held = (event.key, event.ticket) in seen.leases
+    return {**_ticket(seen, event), "q": event.key, "is_held": held}
+
+
+def _expired(told: Told, key: int) -> bool:
+    return any(one == key and reason in AGED for one, reason in told.closed)
+
+
+def _acquire(seen: Seen, event: Any, told: Told, *_: Any) -> Values:
+    return {**_ticket(seen, event), "is_wait": event.wait}
+
+
+def _opened(seen: Seen, event: Any, told: Told, *_: Any) -> Values:
+    return {
+        **_ticket(seen, event),
+        "is_nobody": event.ticket is None,
+        "is_expired": _expired(told, seen.state.next_seq),
+    }
+
+
+def _open_failed(seen: Seen, event: Any, told: Told, after: State, *_: Any) -> Values:
+    early = after.retry_at is not None
+    return {**_ticket(seen, event), "is_nobody": event.ticket is None, "is_early": early}
+
+
+def _dead(seen: Seen, event: Any, *_: Any) -> Values:
+    return {**_holder(seen, event), "is_wait": event.wait}
+
+
+def _release(seen: Seen, event: Any, told: Told, *_: Any) -> Values:
+    expired = _expired(told, event.key)
+    return {**_holder(seen, event), "is_reusable": event.reusable, "is_expired": expired}
+
+
+def _discard(seen: Seen, event: Any, *_: Any) -> Values:
+    return _holder(seen, event)
+
+
+def _expire(seen: Seen, event: Any, *_: Any) -> Values:
+    return _ticket(seen, event)
+
+
+def _cancel(seen: Seen, event: Any, told: Told, *_: Any) -> Values:
+    held = [key for key, ticket in seen.leases if ticket == event.ticket]
+    key = held[0] if held else 0
+    return {
+        **_ticket(seen, event),
+        "q": key,
+        "is_held": bool(held),
+        "is_expired": _expired(told, key),
+    }
+
+
+def _nothing(*_: Any) -> Values:
+    return {}
+
+
+def _close_stale(
+    seen: Seen, event: Any, told: Told, after: State, key: int, tickets: tuple[int, ...]
+) -> Values:
+    stale = [one for one, _ in told.closed]  # nothing is idle then that could be met
+    return _ended(seen, "stale", [one for one in seen.leases if one[0] in stale], tickets) | {
+        "stale": sum(reason == "stale" for _, reason in told.closed),
+        "is_key_stale": (key, "stale") in told.closed,
+    }
+
+
+def _ended(seen: Seen, what: str, ended: list[tuple[int, int]], tickets: tuple[int, ...]) -> Values:
+    return {
+        f"{name}_{what}": sum([1 for _, holder in ended if holder == ticket])
+        for name, ticket in zip(("a", "b", "taker"), tickets, strict=True)
+    }
+
+
+def _retire(seen: Seen, event: Any, told: Told, after: State, key: int, _: Any) -> Values:
+    swept = [one for one, reason in told.closed if reason in AGED]
+    return {"swept": len(swept), "is_key_swept": key in swept}
+
+
+def _tick(seen: Seen, event: Any, told: Told, after: State, key: int, _: Any) -> Values:
+    rested = [one for one, reason in told.closed if reason == "rested"]
+    values = _retire(seen, event, told, after, key, _)
+    return {**values, "rested": len(rested), "is_key_rested": key in rested}
+
+
+def _configure(seen: Seen, event: Any, told: Told, after: State, key: int, _: Any) -> Values:
+    trimmed = (key, "surplus") in told.closed
+    return {**_limits_of(event.limits, "new_"), "is_key_trimmed": trimmed}
+
+
+def _adopt(
+    seen: Seen, event: Adopt, told: Told, after: State, key: int, tickets: tuple[int, ...]
+) -> Values:
+    idle, in_use = set(seen.idle), {one for one, _ in seen.leases}
+    gone_idle, gone_in_use = idle & {*event.removed}, in_use & {*event.removed}
+    first = max(seen.state.next_seq, event.next_seq, *(item.seq + 1 for item in event.idle), 0)
+    put: list[int] = []
+    for known, items in ((idle - gone_idle, event.idle), (in_use - gone_in_use, event.in_use)):
+        new = 0
+        for item in items:
+            if item.key not in known:
+                known.add(first + sum(put) + new)
+                new += 1
+        put.append(new)
+    return _ended(seen, "gone", [one for one in seen.leases if one[0] in gone_in_use], tickets) | {
+        "gone_idle": len(gone_idle),
+        "gone_in_use": len(gone_in_use),
+        "is_key_gone_idle": key in gone_idle,
+        "is_key_gone_in_use": key in gone_in_use,
+        "jump": first - seen.state.next_seq,
+        "put_idle": put[0],
+        "put_in_use": put[1],
+        "is_key_trimmed": (key, "surplus") in told.closed,
+    }
+
+
+CHOICES: Mapping[str, Choices] = {
+    "Acquire": _acquire,
+    "Opened": _opened,
+    "OpenFailed": _open_failed,
+    "Dead": _dead,
+    "Release": _release,
+    "Discard": _discard,
+    "Expire": _expire,
+    "Cancel": _cancel,
+    "CloseStale": _close_stale,
+    "Retire": _retire,
+    "Tick": _tick,
+    "Configure": _configure,
+    "Adopt": _adopt,
+}
+"""What is a choice in each event, besides those of serve."""
+
+
+def pictured_step(
+    seen: Seen, event: Any, told: Told, after: State, followed: tuple[int, int, int]
+) -> Values:
+    """The values of every variable of the relation."""
+    key, a, b = followed
+    taker = next((ticket for ticket, one, _ in told.granted if one == key), 0)
+    its_idle, its_in_use, its_ticket = seen.of_key(key)
+    came = int(0 < key < seen.state.next_seq)
+    values: Values = {
+        **seen.counts,
+        "key": key,
+        "key_idle": its_idle,
+        "key_in_use": its_in_use,
+        "key_ticket": its_ticket,
+        "key_came": came,
+        "key_closed": max(0, came - its_idle - its_in_use),
+        "key_forgotten": 0,
+    }
+    for name, ticket in (("a", a), ("b", b), ("taker", taker)):
+        waits, opens, leases, older = seen.of_ticket(ticket)
+        asked = int(0 < ticket < seen.state.next_ticket)
+        values[name] = ticket
+        values[f"{name}_waits"], values[f"{name}_opens"] = waits, opens
+        values[f"{name}_leases"], values[f"{name}_older"] = leases, older
+        values[f"{name}_asked"] = asked
+        values[f"{name}_answered"] = max(0, asked - waits - opens)
+    retry_at = seen.state.retry_at
+    values["is_early"] = retry_at is not None and event.now < retry_at
+    kind = type(event).__name__
+    choices: Choices = CHOICES.get(kind, _nothing)
+    values.update(choices(seen, event, told, after, key, (a, b, taker)))
+    own = values.get("q", seen.state.next_seq if kind == "Opened" else 0)
+    sweeps = kind in ("Retire", "Tick")
+    met = [one for one, reason in told.closed if reason in AGED and one != own and not sweeps]
+    values["met"], values["is_key_met"] = len(met), key in met
+    values["is_key_lent"] = any(one == key and rested for _, one, rested in told.granted)
+    if "t" in values:
+        asked = int(0 < values["t"] < seen.state.next_ticket)
+        values["t_asked"] = asked
+        values["t_answered"] = max(0, asked - values["t_waits"] - values["t_opens"])
+    return values
+
+
+def outcome(
+    before: Values, seen: Seen, event: Any, told: Told, after: Seen, followed: tuple[int, int, int]
+) -> list[Value]:
+    """What really came of it: the values of `STATE` and `OUT`."""
+    key, a, b = followed
+    kind = type(event).__name__
+    done = not told.ignored
+    closes = sum([1 for one, _ in told.closed if one == key])
+    idle, in_use, ticket = after.of_key(key)
+    held = bool(before["key_idle"] or before["key_in_use"])
+    new = after.state.next_seq > key >= seen.state.next_seq
+    came = new and kind == "Opened" and key == seen.state.next_seq
+    if new and kind == "Adopt":
+        came = bool(idle or in_use or closes)
+    forgotten = held and done and (kind == "Forked" or (kind == "Adopt" and key in event.removed))
+    values: Values = {
+        **after.counts,
+        "key_idle": idle,
+        "key_in_use": in_use,
+        "key_ticket": ticket,
+        "key_came": before["key_came"] + came,
+        "key_closed": before["key_closed"] + closes,
+        "key_forgotten": int(forgotten),
+        "ignored": told.ignored,
+        "grants": len(told.granted),
+        "refusals": len(told.refused),
+        "closes": len(told.closed),
+        "opens": len(told.opens),
+        "opens_background": told.opens_background,
+        "key_grants": sum([1 for _, one, _ in told.granted if one == key]),
+        "key_closes": closes,
+    }
+    for name, which in (("a", a), ("b", b)):
+        waits, opens, leases, older = after.of_ticket(which)
+        granted = sum([1 for one, _, _ in told.granted if one == which])
+        refused = told.refused.count(which)
+        own = done and which == getattr(event, "ticket", None)
+        pending = before[f"{name}_waits"] or before[f"{name}_opens"]
+        gone = own and kind == "Cancel" and pending
+        taken_back = own and kind == "Dead"
+        values[f"{name}_waits"], values[f"{name}_opens"] = waits, opens
+        values[f"{name}_leases"], values[f"{name}_older"] = leases, older
+        values[f"{name}_asked"] = before[f"{name}_asked"] + (own and kind == "Acquire")
+        values[f"{name}_answered"] = (
+            before[f"{name}_answered"] + granted + refused + bool(gone) - taken_back
+        )
+        values[f"{name}_grants"], values[f"{name}_refusals"] = granted, refused
+        values[f"{name}_opens_now"] = told.opens.count(which)
+    return [values[name] for name in (*STATE, *OUT)]
