@@ -351,6 +351,17 @@ def test_a_loss_is_told_by_the_connections_number(caplog: pytest.LogCaptureFixtu
     caplog.clear()
 
 
+def test_losses_are_told_again_after_a_pause(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pool.shared.journal.QUIET", 0.0)
+    with scripted(1, opener="caller") as pool:
+        driver: Any = pool._driver
+        for _ in range(2):
+            driver.report_loss(Close(23, object(), "discarded"), "somebody", 2.0)
+    assert len(caplog.records) == 2
+
+
 # ---------------------------------------------------------------- what connect returns
 
 
