@@ -669,9 +669,10 @@ pool = Pool(Thing, timeout=20)
 with pool.connection() as thing: pass
 there = weakref.ref(thing)
 del pool, thing
-gc.collect()
 deadline = time.monotonic() + 60
-while (there() or threading.active_count() > 1) and time.monotonic() < deadline: time.sleep(0.001)
+while (there() or threading.active_count() > 1) and time.monotonic() < deadline:
+    gc.collect()  # again, for its helper looks at it now and then
+    time.sleep(0.001)
 print(there(), threading.active_count())
 """
     assert run_script(script).split() == ["None", "1"]
