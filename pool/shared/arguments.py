@@ -116,10 +116,10 @@ def _what_else(connection: Any) -> str | None:
 
 
 def _only_enters(manager: Any) -> bool:
-    """Whether it is a context manager and nothing else: one made by `contextlib`, a block or a
-    lease of a pool, or one without a method to be called. A lock can be more."""
+    """Whether it is a context manager and nothing else: one made by `contextlib`, a pool, a block
+    or a lease of one, or one without a method to be called. A lock can be more."""
     kind = type(manager)
-    if kind.__module__ in ("contextlib", "pool.lease"):
+    if kind.__module__ in ("contextlib", "pool.api", "pool.lease"):
         return True
     names = [name for name in dir(kind) if not name.startswith("_")]
     names += [name for name in _attribute(manager, "__dict__") or () if not name.startswith("_")]

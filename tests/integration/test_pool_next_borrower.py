@@ -381,6 +381,7 @@ class Asynchronous:
         lambda: False,
         Asynchronous,
         lambda: Pool(Committing, opener="caller").connection(),
+        lambda: Pool(Committing, opener="caller"),
         lambda: generator,
         lambda: (1, 2),
     ],
