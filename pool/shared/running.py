@@ -21,6 +21,9 @@ from pool.shared.handles import Handle
 from pool.shared.log import logger
 from pool.shared.store import Clock, Step, Store
 
+AT_ONCE = 0.1
+"""Seconds that a check may take for a caller that does not wait: far more than a round trip."""
+
 
 class Running:
     """What both runtimes have. Reading is possible from any thread."""

@@ -34,10 +34,10 @@ from pool.core.state import Fields, Lease, State, initial
 from pool.shared import forks
 from pool.shared.errors import WITHIN, PoolReentered, WrongLoop, error_for, unanswered
 from pool.shared.handles import Handle
+from pool.shared.running import AT_ONCE
 from pool.tasks import exits
 from pool.tasks.monitor import Cell, Monitor
 from pool.tasks.performer import NEVER, AsyncDriver, Check, Performer, Reset
-from pool.threads.helpers import AT_ONCE
 
 
 class Runtime(Performer):

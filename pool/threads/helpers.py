@@ -27,6 +27,7 @@ from pool.core.state import State
 from pool.core.transition import wake_at
 from pool.shared.handles import Handle
 from pool.shared.log import logger
+from pool.shared.running import AT_ONCE
 from pool.threads.driver import Driver, is_ending
 from pool.threads.monitor import Monitor
 
@@ -35,9 +36,6 @@ RETRY_AFTER = 1.0
 
 LOOK_FOR_THE_END = 0.5
 """Seconds between two looks whether the program ends, of a watch that is no daemon."""
-
-AT_ONCE = 0.1
-"""Seconds that a check may take for a caller that does not wait: far more than a round trip."""
 
 CLOSES_WITHOUT_LIMIT = 8
 """Closes at once for a pool without `max_size`."""

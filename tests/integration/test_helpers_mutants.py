@@ -18,8 +18,9 @@ from pool import Limits
 from pool.core.effects import Close
 from pool.core.events import Shutdown
 from pool.shared.handles import Handle
+from pool.shared.running import AT_ONCE
 from pool.threads.driver import Sync
-from pool.threads.helpers import AT_ONCE, LOOK_FOR_THE_END, RETRY_AFTER, _least, _pause
+from pool.threads.helpers import LOOK_FOR_THE_END, RETRY_AFTER, _least, _pause
 from pool.threads.runtime import Runtime
 from tests.integration.drivers import Connection, ScriptedDriver, raising
 

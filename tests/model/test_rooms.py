@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.model import rooms
 from tests.model.rules import ROOT
-
-pytest.importorskip("importlinter", reason="only on a free-threaded build, which has no `dev`")
 
 FOR_TYPES = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    "
 
@@ -58,6 +57,12 @@ def lint(place: Path, *arguments: str) -> tuple[int, str]:
 COMMAND = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def linter() -> None:
+    """Only a free-threaded build has none: for that not all of `dev` is installed."""
+    pytest.importorskip("importlinter")
+
+
 def test_every_import_points_down() -> None:
     status, said = lint(ROOT)
     assert status == 0, said
@@ -76,3 +81,35 @@ def test_a_contract_that_is_broken_says_where(
     assert status == 1, said
     assert "1 broken" in said
     assert f".{path.stem} -> " in said
+
+
+# ---------------------------------------------------------------- the picture
+
+PICTURE = ROOT / "docs" / "architecture.svg"
+
+
+def test_the_picture_is_up_to_date() -> None:
+    assert PICTURE.read_text("utf-8") == rooms.svg(), (
+        "draw it again: python -m tests.model.rooms > docs/architecture.svg"
+    )
+
+
+def test_every_arrow_points_down_and_every_file_is_in_a_room() -> None:
+    for one, other in rooms.arrows():
+        assert rooms.ROOMS[one].row < rooms.ROOMS[other].row, (one, other)
+    drawn = {name for room in rooms.ROOMS if room != "check" for name in rooms.files(room)}
+    assert drawn == {path.stem for path in rooms.PACKAGE.rglob("*.py")} - {"__init__"}
+
+
+def test_another_import_is_another_arrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(rooms.PACKAGE, tmp_path / "pool")
+    heap = tmp_path / "pool" / "core" / "heap.py"
+    heap.write_text(heap.read_text("utf-8") + "\nfrom pool.shared import log\n", "utf-8")
+    before = rooms.svg()
+    monkeypatch.setattr(rooms, "PACKAGE", tmp_path / "pool")
+    assert ("core", "shared") in rooms.arrows()
+    assert rooms.svg() != before
+
+
+def test_what_other_arrows_say_together_is_left_out() -> None:
+    assert rooms.reduced({("a", "b"), ("b", "c"), ("a", "c")}) == {("a", "b"), ("b", "c")}
