@@ -223,7 +223,7 @@ def test_the_handler_does_not_wait_for_ever(
 def test_the_handler_waits_for_what_is_left(later: float, least: float, most: float) -> None:
     left: list[float] = []
     runtime: Any = SimpleNamespace(
-        sync=None, onlookers=SimpleNamespace(wait=lambda sync, holds, seconds: left.append(seconds))
+        monitor=None, wait_until=lambda holds, seconds: left.append(seconds)
     )
     exits._await_closes(runtime, time.monotonic() + later)
     assert least <= left[0] <= most
