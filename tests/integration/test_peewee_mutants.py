@@ -125,7 +125,7 @@ def test_a_close_all_that_is_interrupted_takes_back_what_stayed_lent() -> None:
             database.close_all()
         assert lent(database) == []
         assert (closing.doomed, closing._all) == ({}, {})
-        assert database._purepool.runtime.callers == set()
+        assert database._purepool.runtime.monitor.callers == set()
         database.fails = False
     database.connect()
     assert database.connection() is not connection
@@ -138,13 +138,13 @@ def test_a_close_all_before_anything_was_connected_can_be_interrupted() -> None:
     database.fails = True
     with pytest.raises(Broken):
         database.close_all()
-    assert database._purepool.runtime.callers == set()
+    assert database._purepool.runtime.monitor.callers == set()
 
 
 def test_a_close_all_within_another_leaves_it_what_it_knows() -> None:
     """As from a signal's handler, or from what a subclass does to close one."""
     database = scripted(2, timeout=None)
-    closing, callers = database._purepool.closing, database._purepool.runtime.callers
+    closing, callers = database._purepool.closing, database._purepool.runtime.monitor.callers
     seen: list[Any] = []
     me = threading.get_ident()
 
