@@ -18,8 +18,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from pool.drivers.postgres import ACTIVE, IDLE, IN_ERROR, IN_TRANSACTION, Psycopg
 from pool.drivers.proxies import follow, get, has_method, path_to
-from pool.drivers.recipes import ACTIVE, IDLE, IN_ERROR, IN_TRANSACTION, Psycopg, Recipe
+from pool.drivers.recipe import Recipe
 
 PATIENCE = 5.0
 """Seconds that a cancelled query may take to end."""

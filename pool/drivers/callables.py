@@ -22,7 +22,8 @@ from pool.core import heap
 from pool.core.effects import Close, Leaked
 from pool.core.state import Entry, State
 from pool.core.text import kind_of, text_of
-from pool.drivers.recipes import Recipe, recipe_for
+from pool.drivers.recipe import Recipe
+from pool.drivers.recipes import recipe_for
 from pool.shared.arguments import check_answer, check_connect, check_hook, why_no_connection
 from pool.shared.causes import is_unreached
 from pool.shared.errors import NO_CONNECTION, OpenError, PoolError, failure_of

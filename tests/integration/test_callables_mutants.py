@@ -15,7 +15,7 @@ import pytest
 from pool import NO_RESET, Notice, OpenError, Pool, PoolClosed, PoolError
 from pool.core.effects import Close, Leaked
 from pool.drivers.callables import Callables
-from pool.drivers.recipes import Recipe
+from pool.drivers.recipe import Recipe
 from pool.shared.errors import NO_CONNECTION, failure_of
 from tests.integration.drivers import FOR_EVER, Connection, raising
 from tests.integration.pools import scripted

@@ -31,7 +31,7 @@ from pool import (
     PoolTimeout,
     TooManyWaiting,
 )
-from pool.drivers.recipes import Sqlite3
+from pool.drivers.sqlite import Sqlite3
 from tests.integration.drivers import (
     FREE_THREADED,
     PATIENCE,

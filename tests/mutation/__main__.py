@@ -54,7 +54,10 @@ FILES = [
     *(f"pool/threads/{name}.py" for name in ("monitor", "performer", "runtime")),
     *(f"pool/threads/{name}.py" for name in ("helpers", "onlookers", "exits")),
     *(f"pool/tasks/{name}.py" for name in ("monitor", "performer", "runtime", "exits")),
-    *(f"pool/drivers/{name}.py" for name in ("callables", "recipes", "proxies")),
+    *(
+        f"pool/drivers/{name}.py"
+        for name in ("callables", "proxies", "recipe", "recipes", "sqlite", "postgres", "mysql")
+    ),
     *(f"pool/drivers/async_{name}.py" for name in ("callables", "recipes")),
     *(
         f"pool/peewee/{name}.py"

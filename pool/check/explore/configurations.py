@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 
@@ -26,30 +26,7 @@ from pool.core import events
 from pool.core.limits import Limits
 
 EVENTS: Mapping[str, type[Any]] = MappingProxyType(
-    {
-        kind.__name__: kind
-        for kind in (
-            events.Acquire,
-            events.Opened,
-            events.OpenFailed,
-            events.Dead,
-            events.Release,
-            events.Discard,
-            events.Expire,
-            events.Cancel,
-            events.CloseIdle,
-            events.CloseStale,
-            events.CloseAll,
-            events.Retire,
-            events.Tick,
-            events.Configure,
-            events.Suspend,
-            events.Resume,
-            events.Shutdown,
-            events.Forked,
-            events.Adopt,
-        )
-    }
+    {kind.__name__: kind for kind in get_args(events.Event)}
 )
 """Every event by name, in the order of the specification."""
 
