@@ -27,7 +27,7 @@ from tests.integration.processes import SECONDS, process
 
 COMMANDS = Path(sys.executable).parent
 FAULT = """
-import pool.transition as machine
+import pool.core.transition as machine
 right = machine.discard
 def discard(state, event):
     after, effects = right(state, event)
