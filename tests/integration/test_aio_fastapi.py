@@ -72,6 +72,15 @@ def test_many_requests_at_once(app: Any) -> None:
         until(lambda: app.state.pool.statistics().in_use == 0)
 
 
+def test_who_is_answered_has_been_committed(app: Any) -> None:
+    """The end of the dependency, which commits, comes before the response, not behind it."""
+    with served(app) as address, httpx.Client(base_url=address, timeout=PATIENCE) as client:
+        for number in range(30):
+            assert client.post(f"/notes/{number}").status_code == 200
+            assert app.state.pool.statistics().in_use == 0
+            assert len(client.get("/notes").json()) == number + 1
+
+
 def test_clients_that_go_away(app: Any) -> None:
     held, ended = threading.Semaphore(0), threading.Semaphore(0)
 
