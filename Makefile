@@ -42,7 +42,7 @@ environment: $(VENV)/dev ## Make the environment for tests of this Python, and n
 run: $(VENV)/base ## Watch the pool at work beside playhouse.pool: throughput, waits, fairness; under a minute
 	@$(BIN)/python -m benchmarks.demo
 
-test: $(VENV)/dev ## Run everything, and say what became of each stage: about 15 minutes; 35 on a busy machine
+test: $(VENV)/dev ## Run everything, and say what became of each stage: about 20 minutes; 40 on a busy machine
 	@$(BIN)/python -m tests.stages "$(MAKE_COMMAND)" --no-print-directory PYTHON="$(PYTHON)"
 
 # The stages of `make test`, each of which may be given alone (tests/stages.py names them).

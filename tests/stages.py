@@ -46,7 +46,7 @@ STAGES = (
     Stage("test-databases", "real PostgreSQL and MariaDB"),
     Stage("check", "the function against its specification: purepool check"),
 )
-DURATION = "about 15 minutes on an idle machine with two cores, 35 on a busy one"
+DURATION = "about 20 minutes on an idle machine with two cores, 40 on a busy one"
 
 
 class Stages:
