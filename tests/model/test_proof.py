@@ -60,6 +60,7 @@ def test_the_solvers_are_there() -> None:
 # ---------------------------------------------------------------- it is a proof
 
 
+@pytest.mark.slow
 @needs_solvers
 @pytest.mark.parametrize("event", [INITIAL, *RELATION, ANY])
 def test_all_is_proved_by_both_solvers(event: str) -> None:
@@ -310,6 +311,7 @@ WAYS = {
 """How many combinations of rules can be at work together."""
 
 
+@pytest.mark.slow
 @needs_solvers
 @pytest.mark.parametrize("event", RELATION)
 def test_every_way_through_the_rules_is_one_that_the_function_goes(event: str) -> None:

@@ -95,6 +95,7 @@ def erlang_c(servers: int, busy: float) -> float:
     return all_busy / (none + all_busy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("servers", "part"), [(5, 0.5), (8, 0.7), (21, 0.8), (10, 0.9), (21, 0.95)]
 )
@@ -109,6 +110,7 @@ def test_average_waits_are_those_of_erlang(servers: int, part: float) -> None:
     assert waiting == pytest.approx(erlang_c(servers, busy), rel=0.1)
 
 
+@pytest.mark.slow
 def test_fixed_hold_times_halve_the_wait() -> None:
     """M/D/1 (Pollaczek and Khinchine): half of the wait of M/M/1."""
     load = poisson(16.0, 0.05, calls=60_000, shape=fixed, seed=1)
@@ -212,6 +214,7 @@ def test_a_load_says_what_it_is() -> None:
         attrs.evolve(load, connects=())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [exponential, fixed, lognormal(0.5), lognormal(3.0)])
 def test_the_average_of_a_load_is_the_one_that_was_asked_for(shape: Draw) -> None:
     load = poisson(400.0, 0.05, calls=50_000, shape=shape)
