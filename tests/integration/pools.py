@@ -70,7 +70,7 @@ def scripted(
     until(lambda: pool.statistics().opening == 0)
     assert_sound(pool)
     assert pool.broken == []
-    assert pool.driver.mistakes == []
+    assert pool.driver.mistakes == [], pool.driver.mistakes
     if stormy:
         assert all(connection.closed <= 1 for connection in pool.driver.opened)
     else:
