@@ -143,9 +143,25 @@ class Store:
 
     # ------------------------------------------------------------ answers
 
+    def ready(self) -> list[Effect]:
+        """The jobs that may be begun. What is just being handed out may not: who does that can be
+        interrupted, hands it out again, and would find that it is no longer there (RUN-4)."""
+        undelivered = self.current[1]
+        if not undelivered:
+            return list(self.jobs.values())
+        handed = set(map(id, undelivered))
+        return [job for number, job in list(self.jobs.items()) if number not in handed]
+
+    def claim(self, job: Effect) -> bool:
+        """Whether this job is to be done by whoever asks: it is ready, and nobody else has it."""
+        undelivered = self.current[1]
+        if undelivered and any(job is effect for effect in undelivered):
+            return False
+        return self.jobs.pop(id(job), None) is not None
+
     def deliver(self) -> None:
-        """Hand out what the last transition decided (RUN-2). Doing it twice does no harm, so one
-        who is interrupted does it again."""
+        """Hand out what the last transition decided (RUN-2). Doing it twice does no harm, for until
+        it is done nobody begins a job of it: so one who is interrupted does it again."""
         try:
             self.hand_out()
         except BaseException:

@@ -188,7 +188,7 @@ class Helpers:
     def _look(self, runtime: Helped) -> float | None:
         """Start what is to be done, tick if that is due; the seconds until the next look."""
         try:
-            for effect in list(runtime.monitor.jobs.values()):
+            for effect in runtime.monitor.ready():
                 self._begin(runtime, effect)
         except RuntimeError:  # the system has no thread for us
             logger.warning("%scannot start a helper thread", runtime.label, exc_info=True)

@@ -106,7 +106,7 @@ class Performer(Running):
             self.perform(effect)
         while monitor.orphans:
             monitor.orphans = False
-            for effect in list(monitor.jobs.values()):
+            for effect in monitor.ready():
                 self.perform(effect)
 
     def take_over(self) -> None:
@@ -160,7 +160,7 @@ class Performer(Running):
         monitor = self.monitor
         if type(effect) is Close:
             self._close(monitor, effect)
-        elif monitor.jobs.pop(id(effect), None) is None:
+        elif not monitor.claim(effect):
             return
         elif type(effect) is Leaked:
             try:
@@ -176,7 +176,7 @@ class Performer(Running):
         mark = weakref.ref(work, monitor.closed)
         monitor.closing[mark] = self.sync.ident()  # first: it is always on one of the two lists
         try:
-            if monitor.jobs.pop(id(effect), None) is None:
+            if not monitor.claim(effect):
                 return
             number = self.number_of(effect.key, effect.connection)
             logger.debug("%sclosing connection %s: %s", self.label, number, effect.reason)

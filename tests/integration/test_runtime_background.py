@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pool import Leaked, Limits, Shutdown
+from pool import Close, Leaked, Limits, Open, Shutdown
 from pool.shared.errors import OpenError, PoolTimeout
 from pool.threads.helpers import Helpers
 from pool.threads.runtime import Runtime
@@ -26,6 +26,7 @@ from tests.integration.drivers import (
     Call,
     Gate,
     ScriptedDriver,
+    Thrown,
     assert_sound,
     idle,
     lent,
@@ -68,6 +69,49 @@ def turn(runtime: Any, timeout: float = FOR_EVER) -> Any:
     connection = handle.connection
     runtime.release(handle)
     return connection
+
+
+# ---------------------------------------------------------------- who hands out is interrupted
+
+
+class Interrupting(dict[int, Any]):
+    """Jobs of which one that is handed out is at once begun by a helper, as far as that may be;
+    then whoever hands it out is interrupted, as by Ctrl-C."""
+
+    def __init__(self, runtime: Any, kind: type) -> None:
+        super().__init__(runtime.monitor.jobs)
+        self.runtime, self.kind, self.calm = runtime, kind, False
+
+    def __setitem__(self, number: int, job: Any) -> None:
+        super().__setitem__(number, job)
+        if type(job) is self.kind and not self.calm:
+            self.calm = True
+            helper = Call(self.runtime.perform, job)
+            helper.result()
+            raise Thrown
+
+
+def test_a_close_that_is_handed_out_twice_is_done_once(make: Make) -> None:
+    runtime = make(1, max_lifetime=FOR_EVER)
+    handle = runtime.acquire(FOR_EVER)
+    connection = handle.connection
+    runtime.monitor.jobs = Interrupting(runtime, Close)
+    with pytest.raises(Thrown):
+        runtime.discard(handle)
+    assert runtime.monitor.jobs.calm
+    until(lambda: connection.closed)
+    assert turn(runtime) is not connection  # and `mistakes` would tell of a second close
+
+
+def test_a_connect_that_is_handed_out_twice_is_done_once(make: Make) -> None:
+    runtime = make(1)
+    runtime.monitor.jobs = Interrupting(runtime, Open)
+    with pytest.raises(Thrown):
+        runtime.acquire(FOR_EVER)
+    assert runtime.monitor.jobs.calm
+    turn(runtime)
+    until(lambda: runtime.state.opening == 0 and not runtime.monitor.jobs)
+    assert len(runtime.driver.opened) == 1
 
 
 # ---------------------------------------------------------------- a database that hangs
