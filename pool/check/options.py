@@ -142,13 +142,24 @@ def _report(given: str) -> str:
     return given
 
 
-def _add_reports(parser: argparse._ActionsContainer) -> None:
+def _picture(given: str) -> str:
+    """A file to draw into: standard output is for text."""
+    if given == "-":
+        raise argparse.ArgumentTypeError("-: allowed is a file")
+    return _report(given)
+
+
+def _add_json(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--json",
         type=_report,
         metavar="FILE",
         help="write the results as JSON (-: to standard output, and all else to standard error)",
     )
+
+
+def _add_reports(parser: argparse._ActionsContainer) -> None:
+    _add_json(parser)
     parser.add_argument(
         "--junit", type=_report, metavar="FILE", help="write the results as JUnit XML (-: likewise)"
     )
@@ -399,13 +410,7 @@ def add_size(parser: argparse.ArgumentParser) -> None:
         help="at most this part of the calls is refused, as 0.1%% (default: 0)",
     )
     reports = parser.add_argument_group("reports")
-    add = reports.add_argument
-    add(
-        "--json",
-        type=_report,
-        metavar="FILE",
-        help="write the results as JSON (-: to standard output, and all else to standard error)",
-    )
-    add("--png", type=_report, metavar="FILE", help="draw waits over sizes")
-    add("--svg", type=_report, metavar="FILE", help="likewise")
+    _add_json(reports)
+    reports.add_argument("--png", type=_picture, metavar="FILE", help="draw waits over sizes")
+    reports.add_argument("--svg", type=_picture, metavar="FILE", help="likewise")
     parser.epilog = _exits("size")

@@ -204,6 +204,11 @@ def test_a_missing_package_is_named_before_anything_is_simulated(
     assert not out
 
 
+def test_a_picture_needs_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*SMALL, "--png", "-") == 2
+    assert "--png: -: allowed is a file" in capsys.readouterr().err
+
+
 def test_stopped_is_not_failed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

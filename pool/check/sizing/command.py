@@ -14,7 +14,6 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import attrs
 from rich.console import Console
@@ -22,6 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from pool.check import interrupts
+from pool.check.results import save
 from pool.check.sizing.given import spoken
 from pool.check.sizing.goal import Goal
 from pool.check.usage import UsageError
@@ -46,21 +46,18 @@ def run(arguments: argparse.Namespace) -> int:
     settings = limits_from(arguments, load)
     to_output = arguments.json == "-"
     console = Console(stderr=to_output, highlight=False)
-    results, stopped = simulate_all(settings, load, Console(stderr=True))
+    shown = Console(stderr=True)
+    results, stopped = simulate_all(settings, load, shown)
     best = next((result for result in results if goal.is_met(result)), None)
-    longer = None
+    longer, cut = None, stopped
     if best is not None and not stopped:
-        longer = simulate(best.limits, _held_longer(load))
+        if_longer, cut = simulate_all([best.limits], _held_longer(load), shown)
+        longer = if_longer[0] if if_longer else None
     show(console, load, goal, results, best, longer, stopped)
-    if arguments.json is not None:
-        text = json.dumps(as_json(load, goal, results, best, longer), indent=2)
-        if to_output:
-            print(text)
-        else:
-            Path(arguments.json).write_text(text + "\n", encoding="utf-8")
+    save(arguments.json, json.dumps(as_json(load, goal, results, best, longer), indent=2))
     if results and draw is not None:
         draw(pictures, load, goal, results, best)
-    if stopped:
+    if cut:
         return interrupts.status()
     return 0 if best is not None else 1
 
