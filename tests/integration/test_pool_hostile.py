@@ -279,8 +279,9 @@ def test_a_wait_is_served_when_connects_work_again(kind: Any, opener: str) -> No
         until(lambda: driver.calls["connect"] >= 4)
         driver.scripts.clear()
         assert {call.result() for call in calls} <= {"served", "OpenError", "HostileExit"}
-        statistics = pool.statistics()
-        assert statistics.opening == statistics.waiting == 0
+        assert pool.statistics().waiting == 0
+        # The last connect may outlive the callers: they were served by what others gave back.
+        until(lambda: pool.statistics().opening == 0)
 
 
 def _turn(pool: Pool[Any]) -> str:
