@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from pool import Acquire, Effect, Event, Failure, Grant, Ignored, Limits, Opened, State
-from pool.check.machines.step import Twin
+from pool.check.machines.twin import Twin
 
 REFUSED = Failure("OperationalError", "connection refused")
 AWAY = Failure("OSError", "no route to host")

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import Phase, settings
 
 from pool import Acquire, AdoptIdle, Discard, Limits, Opened, Release, Tick
-from pool.check.machines.step import Broken, PoolMachine, Twin, replay
+from pool.check.machines.step import PoolMachine
+from pool.check.machines.twin import Broken, Twin, replay
 from pool.core.effects import CloseReason, RefuseReason
 from pool.core.events import Event
 from tests.model.rounds import run

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from pool.check.machines.step import Broken, PoolMachine
+from pool.check.machines.step import PoolMachine
+from pool.check.machines.twin import Broken
 from pool.core import heap, shortcuts, transition, waiters
 from pool.core.draft import Draft
 from pool.core.maps import Map
@@ -203,7 +204,7 @@ def wake_at_forgets_leaks(patch: pytest.MonkeyPatch) -> None:
     """The next tick comes too late to report one."""
     honest = transition.wake_at
     patch.setattr(
-        "pool.check.machines.step.wake_at", lambda state: honest(state._replace(in_use=Map()))
+        "pool.check.machines.twin.wake_at", lambda state: honest(state._replace(in_use=Map()))
     )
 
 
@@ -234,7 +235,7 @@ def acquire_in_place(patch: pytest.MonkeyPatch) -> None:
 def background_never_retries(patch: pytest.MonkeyPatch) -> None:
     """After a failure nobody opens again."""
     patch.setattr(transition, "pause", lambda draft: float("inf"))
-    patch.setattr("pool.check.machines.step.wake_at", lambda state: None)
+    patch.setattr("pool.check.machines.twin.wake_at", lambda state: None)
 
 
 def background_forgets_min_idle(patch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ PLANTED = [
     ("rooms", "drivers/proxies.py", "def late():\n    from pool.api import Pool"),
     ("rooms", "face.py", "from pool.record import Recorder"),
     ("rooms", "record/recorder.py", "from pool.peewee import PooledDatabase"),
-    ("rooms", "peewee/settings.py", "from pool.check.machines.step import Twin"),
+    ("rooms", "peewee/settings.py", "from pool.check.machines.twin import Twin"),
     ("checks", "check/machines/reference.py", "from pool.check import cli"),
     ("checks", "check/explore/moves.py", "from pool.check.conformance.port import Port"),
     ("checks", "check/usage.py", FOR_TYPES + "from pool.check.task import Task"),

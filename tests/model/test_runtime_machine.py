@@ -12,7 +12,7 @@ import pytest
 from hypothesis import Phase, settings
 
 from pool.check.machines.runtime import TOLD, RuntimeMachine
-from pool.check.machines.step import Broken
+from pool.check.machines.twin import Broken
 from tests.model.faults import (
     Fault,
     believes_what_rested,

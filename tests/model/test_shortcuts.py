@@ -13,7 +13,8 @@ import attrs
 import pytest
 
 from pool import Acquire, Effect, Event, Grant, Limits, Release, State
-from pool.check.machines.step import PoolMachine, view
+from pool.check.machines.step import PoolMachine
+from pool.check.machines.twin import view
 from pool.core import shortcuts, transition
 from tests.model.notation import Run
 from tests.model.rounds import run

@@ -81,12 +81,12 @@ def cited_by_tests(folder: str) -> set[str]:
 
 def cited_by_the_model() -> set[str]:
     """Rules that the reference model cites, as calls of `cite` and `ignore`."""
-    tree = ast.parse(
-        (ROOT / "pool" / "check" / "machines" / "reference.py").read_text(encoding="utf-8")
-    )
+    folder = ROOT / "pool" / "check" / "machines"
+    files = [folder / f"{name}.py" for name in ("reference", "verbs")]
     return {
         str(node.args[0].value)
-        for node in ast.walk(tree)
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr in ("cite", "ignore")

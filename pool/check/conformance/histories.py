@@ -1,6 +1,6 @@
 """Random histories for a port: what the Hypothesis machine chooses, asked all at once.
 
-Theory.  `machine.PoolMachine` knows which histories are worth trying.  Here it chooses against the
+Theory.  `PoolMachine` knows which histories are worth trying.  Here it chooses against the
 state of `step` alone, without judging anything; what it has chosen is then asked of the port in
 one go.  Whatever the port does not know is not chosen.  Hypothesis only generates: a
 divergence is shrunk by `judgement.py`, which is quicker over a pipe and gives up in time.
@@ -22,8 +22,9 @@ from hypothesis.stateful import initialize, run_state_machine_as_test
 
 from pool.check.conformance.judgement import History
 from pool.check.conformance.port import Hello
-from pool.check.machines.step import PoolMachine, Twin, limits_strategy, view
-from pool.core import transition
+from pool.check.machines.drawn import limits_strategy
+from pool.check.machines.step import PoolMachine
+from pool.check.machines.twin import Run
 from pool.core.effects import Effect
 from pool.core.events import Event
 from pool.core.limits import Limits, Opener
@@ -40,26 +41,15 @@ class Enough(BaseException):
     """No more histories. Not an `Exception`: Hypothesis would look into it."""
 
 
-class Script(Twin):
-    """A twin that judges nothing: it notes the events and follows the state."""
+class Script(Run):
+    """What is told to a port that knows some events."""
 
     def __init__(self, limits: Limits, events: frozenset[str]) -> None:
-        super().__init__(limits, compare=False)
+        super().__init__(limits)
         self.known = events
 
     def send(self, event: Event) -> tuple[Effect, ...]:
-        if type(event).__name__ not in self.known:
-            return ()
-        self.history.append(event)
-        self.state, effects = transition.step(self.state, event)
-        self.view = view(self.state)
-        return effects
-
-    def check(self, name: str) -> None:
-        pass
-
-    def expect(self, promise: str, kept: bool, detail: str = "") -> None:
-        pass
+        return super().send(event) if type(event).__name__ in self.known else ()
 
 
 def histories(port: Hello, first_seed: int, seconds: float, ask: Callable[[History], None]) -> None:
@@ -77,7 +67,7 @@ def histories(port: Hello, first_seed: int, seconds: float, ask: Callable[[Histo
             self.ending = ending
 
         @classmethod
-        def collect(cls, twin: Twin) -> None:
+        def collect(cls, twin: Run) -> None:
             history = History(twin.limits, tuple(twin.history))
             ask(history)
             for _ in range(VARIATIONS):

@@ -3,8 +3,8 @@
 Theory.  Two programs written by different roads from one text seldom share a mistake.
 This one is read off the prose of `spec/README.md`, sentence by sentence, with plain lists
 and dicts that it changes in place, and searches all of them for everything: obvious, not
-fast.  Of the pool it knows the events, the effects, the limits and `Failure`, as data; it
-shares no code with what it judges.
+fast.  What all events share is in `verbs.py`.  Of the pool both know the events, the effects, the
+limits and `Failure`, as data; they share no code with what they judge.
 
 `cite` puts the id of a rule next to the line that keeps it, and counts how often the rule
 was met, so that a run can say which rules it has exercised.
@@ -13,108 +13,29 @@ was met, so that a run can say which rules it has exercised.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from pool.core.effects import (
-    Close,
-    CloseReason,
-    Effect,
-    Grant,
-    Ignored,
-    Leaked,
-    Open,
-    Refuse,
-    RefuseReason,
-)
-from pool.core.events import (
-    Acquire,
-    Adopt,
-    AdoptIdle,
-    AdoptLease,
-    Cancel,
-    CloseAll,
-    CloseIdle,
-    CloseStale,
-    Configure,
-    Dead,
-    Discard,
-    Event,
-    Expire,
-    Forked,
-    Opened,
-    OpenFailed,
-    Release,
-    Resume,
-    Retire,
-    Shutdown,
-    Suspend,
-    Tick,
-)
-from pool.core.limits import Limits
-from pool.core.state import Failure
-
-
-@dataclass(eq=False)
-class Connection:
-    """A connection, and what is to be known of it while it rests and while it is held."""
-
-    key: int
-    connection: Any
-    created: float
-    jitter: float
-    since: float = 0.0
-    seq: int = 0
-    checked_out: float = 0.0
-    ticket: int = 0
-    owner: Any = None
-    leaked: bool = False
+from pool.check.machines.verbs import Connection, Verbs
+from pool.core import events
+from pool.core.effects import Effect, Ignored, Leaked
 
 
 class NotAllowed(Exception):  # not an error: it is how a guard ends a handler
     """A guard failed; its rule and why."""
 
 
-class Reference:
+class Reference(Verbs):
     """The machine of `spec/README.md`, changed in place. Not thread-safe.
 
     `apply(event)` gives the effects; `view()` is everything there is to compare;
     `cited` counts the rules that were met.
     """
 
-    def __init__(self, limits: Limits) -> None:
-        self.cited: Counter[str] = Counter()
-        self.wakes: list[Effect] = []
-        self.io: list[Effect] = []
-        self.cite("INI-1")
-        self.limits = limits
-        self.phase = "open"
-        self.idle: list[Connection] = []
-        self.in_use: list[Connection] = []
-        self.waiters: list[tuple[int, Any]] = []
-        self.opening_tickets: dict[int, Any] = {}
-        self.opening_background = 0
-        self.failures = 0
-        self.retry_at: float | None = 0.0 if limits.min_idle > 0 else None
-        self.last_error: Failure | None = None
-        self.retire_before = 0.0
-        self.next_seq = 1
-        self.next_ticket = 1
-        self.issued = 0
-        self.granted = 0
-        self.count = dict.fromkeys(
-            ("opened", "adopted", "closed", "forgotten", "refused", "cancelled", "dead"), 0
-        )
-
-    def cite(self, rule: str) -> None:
-        self.cited[rule] += 1
-
     def ignore(self, rule: str, why: str) -> NoReturn:
         self.cite(rule)
         raise NotAllowed(f"{rule}: {why}")
 
-    def apply(self, event: Event) -> tuple[Effect, ...]:
+    def apply(self, event: events.Event) -> tuple[Effect, ...]:
         """Change the model as the event says; the effects, first the wakes, then the Io."""
         self.wakes, self.io = [], []
         name = re.sub(r"(?<!^)([A-Z])", r"_\1", type(event).__name__).lower()
@@ -126,168 +47,10 @@ class Reference:
             self.serve(event.now)
         return (*self.wakes, *self.io)
 
-    # ------------------------------------------------------------ section 3: derived
-
-    def opening(self) -> int:
-        return len(self.opening_tickets) + self.opening_background
-
-    def size(self) -> int:
-        return len(self.idle) + len(self.in_use) + self.opening()
-
-    def full(self) -> bool:
-        return self.limits.max_size is not None and self.size() >= self.limits.max_size
-
-    def order(self, one: Connection) -> float:
-        self.cite("ORD-1")
-        return {"oldest": one.created, "lifo": -one.seq, "fifo": one.seq}[self.limits.idle_order]
-
-    def as_lent(self) -> list[Connection]:
-        return sorted(self.idle, key=lambda one: (self.order(one), one.seq, one.key))
-
-    def expired(self, one: Connection, now: float) -> CloseReason | None:
-        self.cite("AGE-1")
-        if one.created < self.retire_before:
-            return "retired"
-        lifetime = self.limits.max_lifetime
-        if lifetime is not None and now >= one.created + lifetime * (1 - one.jitter):
-            return "lifetime"
-        return None
-
-    def new_seq(self) -> int:
-        self.next_seq += 1
-        return self.next_seq - 1
-
-    # ------------------------------------------------------------ section 4: effects
-
-    def grant(self, ticket: int, owner: Any, one: Connection, now: float, fresh: bool) -> None:
-        rested = None if fresh else now - one.since
-        one.checked_out, one.ticket, one.owner, one.leaked = now, ticket, owner, False
-        self.in_use.append(one)
-        self.granted += 1
-        self.wakes.append(Grant(ticket, one.key, one.connection, rested))
-
-    def refuse(self, ticket: int, reason: RefuseReason) -> None:
-        self.count["refused"] += 1
-        self.wakes.append(Refuse(ticket, reason, self.last_error))
-
-    def close(self, one: Connection, reason: CloseReason) -> None:
-        self.count["closed"] += 1
-        self.io.append(Close(one.key, one.connection, reason))
-
-    # ------------------------------------------------------------ section 5: shared
-
-    def serve(self, now: float) -> None:
-        if self.phase != "open":
-            self.cite("SRV-1")
-            return
-        while self.waiters and self.idle:
-            self.cite("SRV-2")
-            first = self.as_lent()[0]
-            self.idle.remove(first)
-            reason = self.expired(first, now)
-            if reason:
-                self.close(first, reason)
-            else:
-                ticket, owner = self.waiters.pop(0)
-                self.grant(ticket, owner, first, now, fresh=False)
-        if self.limits.opener == "caller":
-            while self.waiters and self.room_for_one():
-                self.cite("SRV-3")
-                ticket, owner = self.waiters.pop(0)
-                self.opening_tickets[ticket] = owner
-                self.wakes.append(Open(ticket))
-        else:
-            self.cite("SRV-4")
-            if self.retry_at is not None and now < self.retry_at:
-                return
-            self.retry_at = None
-            short = max(0, self.limits.min_idle - len(self.idle))
-            while self.opening_background < len(self.waiters) + short and self.room_for_one():
-                self.opening_background += 1
-                self.io.append(Open(None))
-
-    def room_for_one(self) -> bool:
-        self.cite("SRV-5")
-        if self.full():
-            return False
-        most = self.limits.max_connecting
-        if most is not None and self.opening() >= most:
-            return False
-        binds = self.limits.max_opening is not None and (self.idle or self.in_use)
-        return not binds or self.opening() < (self.limits.max_opening or 0)
-
-    def settle(self, one: Connection, now: float) -> None:
-        self.cite("SET-1")
-        if self.phase == "closed":
-            self.close(one, "closed")
-        elif reason := self.expired(one, now):
-            self.close(one, reason)
-        elif self.full():
-            self.close(one, "surplus")
-        else:
-            one.since = now
-            one.seq = self.new_seq()
-            self.idle.append(one)
-
-    def send_away(self, ticket: int, reason: RefuseReason) -> None:
-        self.cite("AWY-1")
-        self.stop_waiting(ticket)
-        if self.phase == "suspended" and reason in ("exhausted", "timeout"):
-            reason = "suspended"
-        self.refuse(ticket, reason)
-
-    # ------------------------------------------------------------ small words of section 6
-
-    def waits(self, ticket: int) -> bool:
-        return ticket in [one for one, _ in self.waiters]
-
-    def start_waiting(self, ticket: int, owner: Any) -> None:
-        self.waiters.append((ticket, owner))
-        self.waiters.sort(key=lambda one: one[0])
-
-    def stop_waiting(self, ticket: int) -> None:
-        self.waiters = [one for one in self.waiters if one[0] != ticket]
-
-    def lease(self, ticket: int, key: int) -> Connection | None:
-        """The connection of this key, if it is in use by this ticket."""
-        for one in self.in_use:
-            if one.key == key and one.ticket == ticket:
-                return one
-        return None
-
-    def leases(self) -> list[Connection]:
-        return sorted(self.in_use, key=lambda one: one.key)
-
-    def refuse_all(self, reason: RefuseReason) -> None:
-        for ticket in sorted([*(one for one, _ in self.waiters), *self.opening_tickets]):
-            self.refuse(ticket, reason)
-        self.waiters = []
-        self.opening_tickets = {}
-
-    def close_all_idle(self, reason: CloseReason) -> None:
-        for one in self.as_lent():
-            self.idle.remove(one)
-            self.close(one, reason)
-
-    def close_expired_idle(self, now: float) -> None:
-        self.cite("RET-3")
-        for one in self.as_lent():
-            reason = self.expired(one, now)
-            if reason:
-                self.idle.remove(one)
-                self.close(one, reason)
-
-    def trim(self) -> None:
-        self.cite("CFG-4")
-        while self.limits.max_size is not None and self.size() > self.limits.max_size and self.idle:
-            last = self.as_lent()[-1]
-            self.idle.remove(last)
-            self.close(last, "surplus")
-
     # ------------------------------------------------------------ section 6: events
     # A handler that gives True has served the queue already, or the rule says "that is all".
 
-    def acquire(self, event: Acquire) -> bool:
+    def acquire(self, event: events.Acquire) -> bool:
         ticket = event.ticket
         if ticket < self.next_ticket:
             self.ignore("ACQ-1", "used before")
@@ -309,7 +72,7 @@ class Reference:
             self.send_away(ticket, "too_many_waiting")
         return True
 
-    def opened(self, event: Opened) -> None:
+    def opened(self, event: events.Opened) -> None:
         self.count["opened"] += 1
         one = Connection(self.new_seq(), event.connection, event.created, event.jitter)
         if not self.asked_for(event):
@@ -331,12 +94,12 @@ class Reference:
                 self.cite("OPN-4")
                 self.settle(one, event.now)
 
-    def asked_for(self, event: Opened | OpenFailed) -> bool:
+    def asked_for(self, event: events.Opened | events.OpenFailed) -> bool:
         if event.ticket is None:
             return self.opening_background > 0
         return event.ticket in self.opening_tickets
 
-    def open_failed(self, event: OpenFailed) -> None:
+    def open_failed(self, event: events.OpenFailed) -> None:
         if not self.asked_for(event):
             self.ignore("OPF-1", "not asked for")
         self.last_error = event.error
@@ -359,7 +122,7 @@ class Reference:
                 self.refuse(ticket, "open_failed")
             self.waiters = []
 
-    def dead(self, event: Dead) -> bool:
+    def dead(self, event: events.Dead) -> bool:
         ticket = event.ticket
         one = self.lease(ticket, event.key)
         if one is None:
@@ -367,7 +130,6 @@ class Reference:
         if ticket == 0:
             self.ignore("DEA-2", "adopted")
         self.cite("DEA-3")
-        self.in_use.remove(one)
         self.close(one, "dead")
         self.count["dead"] += 1
         if self.phase == "closed":
@@ -382,11 +144,10 @@ class Reference:
             self.send_away(ticket, "exhausted")
         return True
 
-    def release(self, event: Release) -> None:
+    def release(self, event: events.Release) -> None:
         one = self.lease(event.ticket, event.key)
         if one is None:
             self.ignore("REL-1", "not held")
-        self.in_use.remove(one)
         if not event.reusable:
             self.cite("REL-2")
             self.close(one, "not_reusable")
@@ -394,21 +155,20 @@ class Reference:
             self.cite("REL-3")
             self.settle(one, event.now)
 
-    def discard(self, event: Discard) -> None:
+    def discard(self, event: events.Discard) -> None:
         one = self.lease(event.ticket, event.key)
         if one is None:
             self.ignore("DIS-1", "not held")
         self.cite("DIS-2")
-        self.in_use.remove(one)
         self.close(one, "discarded")
 
-    def expire(self, event: Expire) -> None:
+    def expire(self, event: events.Expire) -> None:
         if not self.waits(event.ticket):
             self.ignore("EXP-1", "does not wait")
         self.cite("EXP-2")
         self.send_away(event.ticket, "timeout")
 
-    def cancel(self, event: Cancel) -> None:
+    def cancel(self, event: events.Cancel) -> None:
         ticket = event.ticket
         own = [one for one in self.in_use if one.ticket == ticket and ticket != 0]
         if self.waits(ticket):
@@ -421,38 +181,35 @@ class Reference:
             self.count["cancelled"] += 1
         elif own:
             self.cite("CAN-4")
-            self.in_use.remove(own[0])
             self.settle(own[0], event.now)
         else:
             self.ignore("CAN-1", "neither waits, nor opens, nor holds")
 
-    def close_idle(self, event: CloseIdle) -> None:
+    def close_idle(self, event: events.CloseIdle) -> None:
         self.cite("CLI-1")
         self.close_all_idle("close_idle")
 
-    def close_stale(self, event: CloseStale) -> None:
+    def close_stale(self, event: events.CloseStale) -> None:
         self.cite("CST-1")
         for one in self.leases():
             if one.checked_out < event.before:
-                self.in_use.remove(one)
                 self.close(one, "stale")
 
-    def close_all(self, event: CloseAll) -> None:
+    def close_all(self, event: events.CloseAll) -> None:
         self.cite("CAL-1")
         self.close_all_idle("close_all")
         self.cite("CAL-2")
         for one in self.leases():
-            self.in_use.remove(one)
             self.close(one, "close_all")
 
-    def retire(self, event: Retire) -> None:
+    def retire(self, event: events.Retire) -> None:
         if self.phase == "closed":
             self.ignore("RET-1", "closed")
         self.cite("RET-2")
         self.retire_before = max(self.retire_before, event.now)
         self.close_expired_idle(event.now)
 
-    def tick(self, event: Tick) -> None:
+    def tick(self, event: events.Tick) -> None:
         now = event.now
         self.cite("TIC-1")
         self.close_expired_idle(now)
@@ -462,7 +219,6 @@ class Reference:
             longest = min(self.idle, key=lambda one: (one.since, one.seq, one.key))
             if now < longest.since + max_idle:
                 break
-            self.idle.remove(longest)
             self.close(longest, "rested")
         leak_after = self.limits.leak_after
         for one in self.leases() if leak_after is not None else []:
@@ -471,7 +227,7 @@ class Reference:
                 one.leaked = True
                 self.io.append(Leaked(one.ticket, one.key, one.owner, now - one.checked_out))
 
-    def configure(self, event: Configure) -> None:
+    def configure(self, event: events.Configure) -> None:
         if self.phase == "closed":
             self.ignore("CFG-1", "closed")
         if event.limits.opener != self.limits.opener:
@@ -480,19 +236,19 @@ class Reference:
         self.limits = event.limits  # `order` is computed where it is asked for
         self.trim()
 
-    def suspend(self, event: Suspend) -> None:
+    def suspend(self, event: events.Suspend) -> None:
         if self.phase != "open":
             self.ignore("SUS-1", "not open")
         self.cite("SUS-2")
         self.phase = "suspended"
 
-    def resume(self, event: Resume) -> None:
+    def resume(self, event: events.Resume) -> None:
         if self.phase != "suspended":
             self.ignore("RES-1", "not suspended")
         self.cite("RES-2")
         self.phase = "open"
 
-    def shutdown(self, event: Shutdown) -> None:
+    def shutdown(self, event: events.Shutdown) -> None:
         if self.phase == "closed":
             self.ignore("SHU-1", "closed")
         self.cite("SHU-2")
@@ -502,7 +258,7 @@ class Reference:
         self.cite("SHU-4")
         self.close_all_idle("closed")
 
-    def forked(self, event: Forked) -> None:
+    def forked(self, event: events.Forked) -> None:
         self.cite("FRK-1")
         self.refuse_all("forked")
         self.cite("FRK-2")
@@ -512,7 +268,7 @@ class Reference:
         self.retry_at = self.last_error = None
         self.retire_before = 0.0
 
-    def adopt(self, event: Adopt) -> None:
+    def adopt(self, event: events.Adopt) -> None:
         if self.phase == "closed":
             self.ignore("ADO-1", "closed")
         for key in event.removed:
@@ -534,7 +290,7 @@ class Reference:
         self.trim()
 
     def known_or_new(
-        self, place: list[Connection], put: AdoptIdle | AdoptLease, now: float
+        self, place: list[Connection], put: events.AdoptIdle | events.AdoptLease, now: float
     ) -> Connection:
         """The connection of that key in that place, changed; else a new one put there."""
         for one in place:

@@ -33,7 +33,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pool.api import Pool
-from pool.check.machines.step import LATER, PICK, Broken, Twin, View, chosen, limits_strategy
+from pool.check.machines.drawn import LATER, PICK, chosen, limits_strategy
+from pool.check.machines.twin import Broken, Twin, View
 from pool.check.schedules.scheduler import Collector, Interrupted, Thread, World, quiet_finalizers
 from pool.check.schedules.threads import SeenShortcuts
 from pool.core.effects import Close, Effect, Grant, Ignored, Refuse
