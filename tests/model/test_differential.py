@@ -24,13 +24,8 @@ import pool.peewee.database as drop_in
 from pool import Limits
 from pool.check.machines import amended
 from pool.check.machines.amended import DIFFERENCES
-from pool.check.machines.differential import (
-    OPERATIONS,
-    Different,
-    DifferentialMachine,
-    Pair,
-    replay,
-)
+from pool.check.machines.differential import DifferentialMachine
+from pool.check.machines.pair import OPERATIONS, Different, Pair, replay
 from pool.core import transition
 from pool.peewee import adapter, arrivals, closing, leases
 from pool.peewee.mirror import Mirror

@@ -2,7 +2,7 @@
 
 Theory.  `step.py` compares the pure function with a second pool (`reference.py`), `runtime.py` the
 threads with the same; a `Twin` judges both (`twin.py`).  `differential.py` compares the drop-in
-with playhouse's pool (`amended.py`).
+with playhouse's pool (`pair.py`, `amended.py`).
 `rounds.py` runs any of them for a while, and `purepool fuzz` (`fuzz.py`) for as long as one likes.
 """
 
