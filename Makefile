@@ -31,7 +31,7 @@ QUICK := tests/model tests/integration
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help environment run test test-model test-threads test-databases quick instants pythons check mutation mutation-runtime bench check-lint interpreter
+.PHONY: help environment run test test-model test-threads test-databases quick instants pythons check mutation mutation-runtime bench check-lint docs interpreter
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.x]     (now: $(or $(INTERPRETER),no such thing as $(PYTHON)))"
@@ -83,6 +83,12 @@ check-lint: $(VENV)/dev ## Check style, format, types, and which file may import
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo --no-cache
+
+# -E: a page that is not read again would not give its warnings again.
+docs: $(VENV)/dev ## Build the site into build/docs, with a search; a warning is an error; half a minute
+	@rm -rf build/docs
+	@$(BIN)/python -m sphinx -W --keep-going -q -E -d build/doctrees -c docs/site . build/docs
+	@echo "==> build/docs/index.html"
 
 interpreter: # What PYTHON stands for, for scripts; nothing when it doesn't run
 	@echo $(INTERPRETER)

@@ -48,10 +48,11 @@ class Pool(Face[Connection]):
       empty pool connects for all its waiters at once.
     * `max_connecting`: most connects at once, always, in an empty pool too; None for no limit. Who
       may not connect yet waits, which counts for `timeout` and `max_waiting`.
-    * `check`: function of a connection that rested for `check_after`, called before it is lent;
-      False or an exception: it is closed and the caller gets another. By default what the driver
-      offers. With `opener="background"` no answer within `check_timeout` (None: for ever) means
-      False.
+    * `check`: function of a connection, called before it is lent; False or an exception: it is
+      closed and the caller gets another. By default what the driver offers, for most a round trip.
+    * `check_after`: only a connection that was idle for so long is checked; 0: each time.
+    * `check_timeout`: with `opener="background"` no answer within it means False; None: wait for
+      ever.
     * `reset`: function of a returned connection, called after a rollback of what was open; False
       or an exception: it is closed. What the function leaves open is committed. `pool.NO_RESET`: do
       nothing on return, no rollback either, for a database without transactions.
@@ -139,17 +140,18 @@ class Pool(Face[Connection]):
         """A connection for a `with` block: `with pool.connection() as connection:`.
 
         The end of the block commits, or rolls back after an exception (neither if the connection
-        is in autocommit), and gives the connection back. Raises as `acquire`.
+        is in autocommit), and gives the connection back. `timeout` and what it raises: as
+        `acquire`.
         """
         return Borrowing(self, timeout)
 
     def acquire(self, timeout: float | None = DEFAULT) -> Lease[Connection]:
         """Borrow a connection until the lease is released, discarded or lost.
 
-        `timeout` in seconds: None waits for ever, 0 not at all. Raises `PoolTimeout` if there
-        was none in time (`PoolSuspended` while the pool is suspended), `TooManyWaiting`,
-        `PoolClosed`; `OpenError` if this caller's connect failed, or one while the pool has
-        never had a connection; `ValueError` for a timeout that is none.
+        `timeout` in seconds, by default the pool's own: None waits for ever, 0 not at all. Raises
+        `PoolTimeout` if there was none in time (`PoolSuspended` while the pool is suspended),
+        `TooManyWaiting`, `PoolClosed`; `OpenError` if this caller's connect failed, or one
+        while the pool has never had a connection; `ValueError` for a timeout that is none.
         """
         lease: Lease[Connection] = Lease(self._runtime)
         self._fill(lease, timeout)

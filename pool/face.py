@@ -102,8 +102,9 @@ class Face(Generic[Connection]):
         return [attrs.evolve(one, key=number_of(one.key, one.connection)) for one in found]
 
     def resize(self, max_size: int | None = DEFAULT, min_idle: int = DEFAULT) -> None:
-        """Change how many connections there may be. What is idle in surplus is closed now, what is
-        in use in surplus when it comes back. Raises `ValueError`, `PoolClosed`."""
+        """Change how many connections there may be: `max_size`, `min_idle` or both. What is idle
+        in surplus is closed now, what is in use in surplus when it comes back. Thread-safe. Raises
+        `ValueError`, `PoolClosed`."""
         given: dict[str, Any] = {"max_size": max_size, "min_idle": min_idle}
         changes = {field: value for field, value in given.items() if value is not DEFAULT}
         now = self._runtime.clock()
@@ -128,7 +129,8 @@ class Face(Generic[Connection]):
         self._apply(Resume(self._runtime.clock()))
 
     def listen(self, kind: Kind, function: Listener) -> None:
-        """Call `function` with a `Notice` whenever this happens: see `Notice.kind`."""
+        """Call `function` with a `Notice` whenever something of this `kind` happens: see
+        `Notice.kind`. Raises `ValueError` for another kind. Thread-safe."""
         self._listeners.add(kind, function)
         self._watch()
 

@@ -31,7 +31,8 @@ _IN_ORDER = (Exception, GeneratorExit, SystemExit)
 
 
 class Lease(Handle, Generic[Connection]):
-    """A borrowed connection. Made by `Pool.acquire`; belongs to one thread at a time.
+    """A borrowed connection. Made by `Pool.acquire`, which gives it the pool's `runtime`; belongs
+    to one thread at a time.
 
     As a context manager it is released at the end of the block, which rolls back what was not
     committed; it never commits. Keep a reference to it as long as the connection is in use.

@@ -24,10 +24,13 @@ class Statistics:
     """Numbers of one instant. Immutable; counts are those since the pool was made."""
 
     name: str
+    """Of the pool."""
     phase: Phase
     """`open`, `suspended` or `closed`."""
     max_size: int | None
+    """The limit; None: there is none."""
     min_idle: int
+    """Idle connections to keep ready."""
     idle: int
     """Connections at rest."""
     in_use: int

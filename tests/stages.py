@@ -41,6 +41,7 @@ class Stage:
 
 STAGES = (
     Stage("check-lint", "style, format and types"),
+    Stage("docs", "the site: every page, link and docstring"),
     Stage("test-model", "the pure half: models and properties"),
     Stage("test-threads", "threads and SQLite"),
     Stage("test-databases", "real PostgreSQL and MariaDB"),

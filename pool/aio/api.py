@@ -46,9 +46,10 @@ class Pool(Face[Connection]):
     * `max_opening`: most connects at once while anything is idle or in use; None for no limit. An
       empty pool connects for all its waiters at once.
     * `max_connecting`: most connects at once, always, in an empty pool too; None for no limit.
-    * `check`: function of a connection that rested for `check_after`, called before it is lent;
-      False, an exception, or no answer within `check_timeout` (None: wait for ever): it is closed
-      and the caller gets another. By default what the driver offers.
+    * `check`: function of a connection, called before it is lent; False or an exception: it is
+      closed and the caller gets another. By default what the driver offers, for most a round trip.
+    * `check_after`: only a connection that was idle for so long is checked; 0: each time.
+    * `check_timeout`: no answer of `check` within it means False; None: wait for ever.
     * `reset`: function of a returned connection, called after a rollback of what was open; False
       or an exception: it is closed. What the function leaves open is committed. `pool.NO_RESET`: do
       nothing on return, no rollback either.
@@ -132,19 +133,21 @@ class Pool(Face[Connection]):
         """A connection for a block: `async with pool.connection() as connection:`.
 
         The end of the block commits, or rolls back after an exception (neither if the connection
-        is in autocommit), and gives the connection back. Raises as `acquire`. A block that is
-        cancelled gives it back too, without waiting for that; in the middle of a query the
-        connection is closed, unless its driver knows that nothing is still to come.
+        is in autocommit), and gives the connection back. `timeout` and what it raises: as
+        `acquire`. A block that is cancelled gives it back too, without waiting for that; in the
+        middle of a query the connection is closed, unless its driver knows that nothing is still to
+        come.
         """
         return Borrowing(self, timeout)
 
     async def acquire(self, timeout: float | None = DEFAULT) -> Lease[Connection]:
         """Borrow a connection until the lease is released, discarded or lost.
 
-        `timeout` in seconds: None waits for ever, 0 not at all. Raises `PoolTimeout` if there
-        was none in time (`PoolSuspended` while the pool is suspended), `TooManyWaiting`,
-        `PoolClosed`; `OpenError` if a connect failed while the pool has never had a connection;
-        `ValueError` for a timeout that is none. A cancellation goes on, always, and costs nothing.
+        `timeout` in seconds, by default the pool's own: None waits for ever, 0 not at all. Raises
+        `PoolTimeout` if there was none in time (`PoolSuspended` while the pool is suspended),
+        `TooManyWaiting`, `PoolClosed`; `OpenError` if a connect failed while the pool has never had
+        a connection; `ValueError` for a timeout that is none. A cancellation goes on, always, and
+        costs nothing.
         """
         lease: Lease[Connection] = Lease(self._runtime)
         await self._fill(lease, timeout)

@@ -27,7 +27,8 @@ Connection = TypeVar("Connection")
 
 
 class Lease(Handle, Generic[Connection]):
-    """A borrowed connection. Made by `Pool.acquire`; belongs to one task at a time.
+    """A borrowed connection. Made by `Pool.acquire`, which gives it the pool's `runtime`; belongs
+    to one task at a time.
 
     As an asynchronous context manager it is released at the end of the block, which rolls back what
     was not committed; it never commits. Keep a reference to it as long as the connection is in use.

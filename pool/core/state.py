@@ -133,7 +133,7 @@ one too."""
 
 
 def initial(limits: Limits) -> State:
-    """The state of a new pool (rule INI-1).
+    """The state of a new pool with these `limits` (rule INI-1).
 
     A pool with `min_idle` is backing off until time 0, so that its first event, whatever
     that is, makes it open what it owes; `wake_at` tells the runtime to send a `Tick`.

@@ -52,7 +52,8 @@ from pool.core.state import Entry, Idle, Lease, State, expires_at
 
 
 def step(state: State, event: Event) -> Outcome:
-    """The next state, and what the runtime must do. Pure; never raises for a legal event.
+    """The state after `state` when this `event` happens, and what the runtime must do. Pure; never
+    raises for a legal event.
 
     Effects come wakes first, then Io with closes before opens. An event that is not
     allowed gives the same state object and one `Ignored`.
@@ -462,7 +463,8 @@ def adopt(state: State, event: Adopt) -> Outcome:
 
 
 def wake_at(state: State) -> float | None:
-    """When the next `Tick` is useful; the runtime must send it then. None: never (WAK-1).
+    """When the next `Tick` of this `state` is useful; the runtime must send it then. None: never
+    (WAK-1).
 
     O(connections): meant for the thread that ticks, not for every transition.
     """

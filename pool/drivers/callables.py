@@ -39,7 +39,7 @@ Hook = Callable[[Any], Any]
 
 
 def NO_RESET(connection: Any) -> None:
-    """As `reset=`: do nothing when a connection comes back, not even roll back. For a database
+    """As `reset=`: do nothing when a `connection` comes back, not even roll back. For a database
     that has no transactions, where a rollback fails or costs a round trip for nothing."""
 
 

@@ -38,8 +38,9 @@ class _PooledSqliteDatabase(PooledDatabase, playhouse.pool._PooledSqliteDatabase
     """The hooks of the SQLite drivers."""
 
     def init(self, database: Any, *arguments: Any, **kwargs: Any) -> None:
-        """As `PooledDatabase.init`. A pooled connection serves one thread after another, so
-        `sqlite3` is told not to bind it to the first one, unless told otherwise."""
+        """As `PooledDatabase.init`, with this `database`. A pooled connection serves one thread
+        after another, so `sqlite3` is told not to bind it to the first one, unless told
+        otherwise."""
         super().init(database, *arguments, **kwargs)
         drivers = type(self).__mro__[type(self).__mro__.index(Stock) + 1 :]
         opener = next(kind for kind in drivers if "_connect" in vars(kind))
@@ -126,7 +127,8 @@ def register() -> None:
 def connect(
     url: str, unquote_password: bool = False, unquote_user: bool = False, **connect_params: Any
 ) -> Any:
-    """A database from a url: as `playhouse.db_url.connect`, with this module's pools.
+    """A database from a `url`: as `playhouse.db_url.connect`, with this module's pools. With
+    `unquote_user` or `unquote_password` that part of the url is percent-decoded.
 
     Raises `RuntimeError` for an unknown scheme, `ValueError` for a url without a database."""
     scheme = urlparse(url).scheme

@@ -113,7 +113,8 @@ class PooledAsync(pwasyncio.AsyncDatabaseMixin):  # type: ignore[misc]
         return self._pool.holders() if self._pool is not None else []
 
     async def listen(self, kind: Kind, function: Listener) -> None:
-        """Call `function` with a `Notice` whenever this happens: see `pool.Notice.kind`."""
+        """Call `function` with a `Notice` whenever something of this `kind` happens: see
+        `pool.Notice.kind`."""
         (await self._ensure_pool()).listen(kind, function)
 
 

@@ -51,6 +51,7 @@ _WITHIN_CONNECT = (
 class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
     """`playhouse.pool.PooledDatabase`, over a pool that is fair and loses nothing. Thread-safe.
 
+    `database`: as peewee's own: a name, or None for one that is given later by `init`.
     `max_connections`: 0 or None for no limit. `stale_timeout`: seconds after which a connection is
     not lent again, counted from when it was made. `timeout`: seconds to wait for a
     connection; None raises at once, 0 waits for ever; then `MaxConnectionsExceeded`, a
@@ -94,7 +95,8 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
         leak_after: Any = None,
         **connect_kwargs: Any,
     ) -> None:
-        """As `Database.init`; pool settings that are None stay as they are."""
+        """As `Database.init` with this `database`; pool settings that are None (`max_connections`,
+        `stale_timeout`, `timeout`, `leak_after`) stay as they are."""
         super(Stock, self).init(database, **connect_kwargs)
         self._purepool.configure_all(
             max_connections=max_connections,
@@ -276,8 +278,8 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
         return holdings(runtime.state, runtime.clock())
 
     def listen(self, kind: Kind, function: Listener) -> None:
-        """Call `function` with a `pool.Notice` whenever this happens: see `Notice.kind`. Raises
-        `ValueError` for another kind."""
+        """Call `function` with a `pool.Notice` whenever something of this `kind` happens: see
+        `Notice.kind`. Raises `ValueError` for another kind. Thread-safe."""
         self._purepool.listen(kind, function)
 
     # ------------------------------------------------------------ what programs look at

@@ -57,6 +57,7 @@ class Violation:
     """A name from `INVARIANTS` or `STEP_INVARIANTS`; or `Effects`, `State`: `step` gives others
     than the running pool got; or `Step`: it raises."""
     detail: str = ""
+    """What was found instead."""
 
     def __str__(self) -> str:
         where = f"event {self.index}" if self.event else f"the end, after {self.index} events"
@@ -209,9 +210,10 @@ def replay(
     final: State | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Violation]:
-    """Apply these events to this state: what the first wrong one breaks, or nothing.
+    """Apply the events of `history` to this `state`: what the first wrong one breaks, or nothing.
 
-    `final` is the state that must come out; None: any.
+    `final` is the state that must come out; None: any. `progress` is called now and then with the
+    number of events so far.
     """
     found = [Violation(0, None, name) for name, holds in INVARIANTS.items() if not holds(state)]
     if found:

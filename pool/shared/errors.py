@@ -19,10 +19,13 @@ from pool.shared.holders import describe_holders
 
 
 class PoolError(Exception):
-    """Anything that the pool itself raises."""
+    """Anything that the pool itself raises.
+
+    `failure`: the last connect that failed, if none has succeeded since, as kind and text; its
+    exception is `__cause__`, where the pool still has it.
+    """
 
     failure: Failure | None = None
-    """The last connect that failed, if none has succeeded since: kind and text."""
 
 
 class PoolTimeout(PoolError, TimeoutError):
@@ -61,6 +64,13 @@ class WrongLoop(PoolError, RuntimeError):
 class LeaseEnded(PoolError):
     """A lease was asked for its connection after it had been given back."""
 
+
+# Named as users import them, in tracebacks too.
+for _kind in (PoolError, PoolTimeout, PoolReentered, PoolSuspended, TooManyWaiting, OpenError):
+    _kind.__module__ = "pool"
+for _kind in (PoolClosed, PoolForked, LeaseEnded):
+    _kind.__module__ = "pool"
+WrongLoop.__module__ = "pool.aio"
 
 WITHIN = (
     "this thread is in the middle of another call of the pool (this one comes from a signal "

@@ -29,7 +29,9 @@ class Call:
     """One caller: when it asks, and for how long it will hold what it gets; in seconds."""
 
     at: float
+    """When it asks, from the beginning on."""
     hold: float
+    """For how long it keeps the connection."""
 
 
 @attrs.frozen(kw_only=True)
@@ -70,7 +72,8 @@ class Load:
         return self.rate * self.hold
 
     def scaled(self, factor: float) -> Load:
-        """The same callers, so many times as fast: twice as many each second for 2."""
+        """The same callers, `factor` times as fast: twice as many each second for 2. Raises
+        `ValueError` for what is not above 0."""
         if not 0 < factor < math.inf:
             raise ValueError(f"factor={repr_of(factor)}: allowed is a number above 0")
         calls = tuple(Call(call.at / factor, call.hold) for call in self.calls)
@@ -111,7 +114,15 @@ def poisson(
     origin: str = "",
 ) -> Load:
     """Calls that know nothing of one another, `rate` for each second on average, each holding
-    for `hold` seconds on average. The same for the same arguments."""
+    for `hold` seconds on average. The same for the same arguments.
+
+    * `calls`: how many.
+    * `shape`: draws by how much longer than the average one holds; by default exponential.
+    * `connect`: how many seconds each connect takes.
+    * `timeout`: how many seconds each is ready to wait; None: for ever.
+    * `seed`: other numbers draw other calls.
+    * `origin`: where they come from, for people.
+    """
     arrivals, holds = random.Random(f"arrivals {seed}"), random.Random(f"holds {seed}")
     at, made = 0.0, []
     for _ in repeat(None, calls):
@@ -129,7 +140,7 @@ def poisson(
 
 
 def load_of(history: Iterable[tuple[Event, tuple[Effect, ...]]]) -> Load:
-    """The load that a `Recorder` saw: `load_of(recorder.history)`.
+    """The load that a `Recorder` saw; `history` is its: `load_of(recorder.history)`.
 
     A caller that was refused, or still held its connection at the end, is taken to hold for as
     long as the average of the others. Of a connect is known what it took the background opener

@@ -53,6 +53,7 @@ class Result:
     """What callers met with one setting. Immutable; times are in seconds."""
 
     limits: Limits
+    """The setting."""
     calls: int
     """Callers that were counted."""
     waits: tuple[float, ...]
@@ -62,9 +63,11 @@ class Result:
     opened: int
     """Connects, those before the counting began, too."""
     closed: int
+    """Connections closed, likewise."""
     used: float
     """Connections in use, on average over time."""
     most_used: int
+    """Connections in use at a time, at most."""
     full: float
     """The part of the time in which somebody waited."""
     mean: float
@@ -73,7 +76,8 @@ class Result:
     """The average is right within this with 95 % confidence: from the averages of pieces."""
 
     def quantile(self, part: float) -> float:
-        """The wait that this part of those who got a connection did not exceed: 0.99 for p99."""
+        """The wait that this `part` of those who got a connection did not exceed: 0.99 for p99;
+        not a number where nobody got one."""
         if not self.waits:
             return math.nan
         return self.waits[max(0, math.ceil(part * len(self.waits)) - 1)]
@@ -85,7 +89,7 @@ class Result:
 
 
 def simulate(limits: Limits, load: Load, progress: Callable[[int], None] | None = None) -> Result:
-    """What these callers meet with these limits. The same for the same arguments.
+    """What the callers of `load` meet with these `limits`. The same for the same arguments.
 
     O(calls): some ten microseconds each. `progress` is told how many calls there were so far.
     """
