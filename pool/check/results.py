@@ -10,10 +10,11 @@ by a signal, or by a bound that was asked for.  What was stopped is never failed
 
 from __future__ import annotations
 
+import argparse
 import json
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 from xml.etree import ElementTree
@@ -184,40 +185,65 @@ def as_junit(results: Sequence[Result], seconds: float, command: str) -> str:
     """JUnit XML: a suite for each part, a case for each result, the counts as its properties.
 
     What was stopped is skipped, with how far it came as the reason."""
+    suites: dict[str, list[Case]] = {}
+    for one in results:
+        why = one.message.partition("\n")[0]
+        case = Case(
+            one.name,
+            why if one.status == "failed" else None,
+            why if one.status == "stopped" else None,
+            one.message,
+            one.seconds,
+            one.counts,
+        )
+        suites.setdefault(one.part, []).append(case)
+    return junit(command, suites, seconds)
+
+
+@attrs.frozen
+class Case:
+    """A case of JUnit XML; it passed if it neither failed nor was skipped."""
+
+    name: str
+    failed: str | None = None
+    skipped: str | None = None
+    story: str = ""
+    """All that there is to say of the failure."""
+    seconds: float | None = None
+    counts: Counts = attrs.field(factory=dict)
+
+
+def junit(command: str, suites: Mapping[str, Sequence[Case]], seconds: float) -> str:
+    """Suites of cases, as JUnit XML."""
     root = ElementTree.Element("testsuites", name=f"purepool {command}", time=f"{seconds:.3f}")
-    for part in dict.fromkeys(result.part for result in results):
-        cases = [result for result in results if result.part == part]
+    for name, cases in suites.items():
+        times = [case.seconds for case in cases if case.seconds is not None]
         suite = ElementTree.SubElement(
             root,
             "testsuite",
-            name=part,
+            name=name,
             tests=str(len(cases)),
-            failures=str(count(cases, "failed")),
-            skipped=str(count(cases, "stopped")),
+            failures=str(sum(case.failed is not None for case in cases)),
+            skipped=str(sum(case.skipped is not None for case in cases)),
             errors="0",
-            time=f"{sum(case.seconds for case in cases):.3f}",
         )
+        if times:
+            suite.set("time", f"{sum(times):.3f}")
         for case in cases:
-            element = ElementTree.SubElement(
-                suite,
-                "testcase",
-                classname=f"purepool.{part}",
-                name=case.name,
-                time=f"{case.seconds:.3f}",
-            )
-            properties = ElementTree.SubElement(element, "properties")
-            for name, number in case.counts.items():
-                ElementTree.SubElement(properties, "property", name=name, value=str(number))
-            if case.status == "failed":
-                failure = ElementTree.SubElement(element, "failure", message=_first(case.message))
-                failure.text = case.message
-            elif case.status == "stopped":
-                ElementTree.SubElement(element, "skipped", message=_first(case.message))
+            about = {"classname": f"purepool.{name}", "name": case.name}
+            element = ElementTree.SubElement(suite, "testcase", about)
+            if case.seconds is not None:
+                element.set("time", f"{case.seconds:.3f}")
+            if case.counts:
+                properties = ElementTree.SubElement(element, "properties")
+                for what, number in case.counts.items():
+                    ElementTree.SubElement(properties, "property", name=what, value=str(number))
+            if case.failed is not None:
+                ElementTree.SubElement(element, "failure", message=case.failed).text = case.story
+            elif case.skipped is not None:
+                ElementTree.SubElement(element, "skipped", message=case.skipped)
+    ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
-
-
-def _first(message: str) -> str:
-    return message.partition("\n")[0]
 
 
 def save(path: str | None, text: str) -> None:
@@ -226,3 +252,16 @@ def save(path: str | None, text: str) -> None:
         print(text)
     elif path is not None:
         Path(path).write_text(text + "\n", encoding="utf-8")
+
+
+def report(
+    arguments: argparse.Namespace,
+    results: Sequence[Result],
+    seconds: float,
+    **facts: object,
+) -> int:
+    """Write the reports that a command was asked for; its exit status."""
+    command: str = arguments.sub_command
+    save(arguments.json, as_json(results, seconds, command, **facts))
+    save(arguments.junit, as_junit(results, seconds, command))
+    return exit_status(results)

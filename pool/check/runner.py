@@ -19,12 +19,7 @@ from pool.check.explore import coverage as covering
 from pool.check.explore.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
 from pool.check.explore.notation import read_history, replay, write
 from pool.check.interrupts import read_standard_input
-from pool.check.results import (
-    as_json,
-    as_junit,
-    exit_status,
-    save,
-)
+from pool.check.results import report
 from pool.check.task import Task, run_tasks, show
 from pool.check.usage import UsageError, legend, refuse, reports_to_output
 
@@ -47,9 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     results = run_tasks(console, tasks)
     seconds = time.perf_counter() - began
     show(console, results, seconds)
-    save(arguments.json, as_json(results, seconds, "check"))
-    save(arguments.junit, as_junit(results, seconds, "check"))
-    return exit_status(results)
+    return report(arguments, results, seconds)
 
 
 BOUNDS = ("callers", "max_size", "ticks", "events", "most_states")

@@ -28,7 +28,7 @@ from typing import Any
 
 import pytest
 
-from pool.check.conformance.vectors import vectors_directory
+from pool.check.conformance.files import vectors_directory
 from tests.integration.drivers import ROOT
 from tests.integration.porting import Cli, command_line, find_node
 from tests.integration.servers import MariaDB, Postgres, Server, Unavailable, Workplace

@@ -19,10 +19,10 @@ from rich.console import Console
 
 from pool.check.conformance import conform
 from pool.check.conformance.conform import Verdict
+from pool.check.conformance.files import vectors_directory
 from pool.check.conformance.histories import variation
 from pool.check.conformance.judgement import History, without
 from pool.check.conformance.rules import judged, rules
-from pool.check.conformance.vectors import vectors_directory
 from pool.core.events import Acquire, Discard, Opened, Release, Tick
 from pool.core.limits import Limits
 from tests.integration.drivers import ROOT

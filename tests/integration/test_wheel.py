@@ -99,5 +99,5 @@ def test_fuzz_runs_there(elsewhere: Path) -> None:
 
 
 def test_the_vectors_are_read_from_the_wheel(elsewhere: Path) -> None:
-    program = "from pool.check.conformance import vectors; print(len(vectors.read()))"
+    program = "from pool.check.conformance import files; print(len(files.read()))"
     assert int(call(elsewhere / "bin" / "python", "-c", program, cwd=elsewhere)) > 10

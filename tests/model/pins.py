@@ -17,8 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pool.check.conformance.files import FORMAT
 from pool.check.conformance.port import PROTOCOL, SPEC
-from pool.check.conformance.vectors import FORMAT
 from tests.model.rules import ROOT, RULES
 
 FILE = Path(__file__).with_name("pins.json")

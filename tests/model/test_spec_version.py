@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pool.check.conformance.files import FORMAT
 from pool.check.conformance.port import PROTOCOL, SPEC
-from pool.check.conformance.vectors import FORMAT
 from tests.model import pins
 from tests.model.rules import ROOT, RULES
 from tests.model.rules import SPEC as TEXT

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from pool.check.cli import main
-from pool.check.conformance import vectors
+from pool.check.conformance import files, vectors
 from pool.check.conformance.encoding import (
     change,
     changed,
@@ -29,6 +29,7 @@ from pool.check.conformance.encoding import (
 from pool.check.conformance.judgement import IGNORED, is_ignored
 from pool.check.conformance.rules import judged, rules
 from pool.check.conformance.scenarios import scenarios
+from pool.check.conformance.worlds import WORLDS
 from pool.check.explore.configurations import EVENTS
 from pool.check.explore.graphs import python_graph
 from pool.core.effects import Effect
@@ -40,8 +41,8 @@ from tests.model.rules import RULES
 
 pytestmark = pytest.mark.slow
 
-DIRECTORY = vectors.vectors_directory()
-FILES = vectors.read()
+DIRECTORY = files.vectors_directory()
+FILES = files.read()
 BYTES = 3_100_000
 
 
@@ -129,9 +130,9 @@ def test_check_tells_what_differs(
 def test_another_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "one.jsonl").write_text('{"format": 99}\n')
     with pytest.raises(ValueError, match="format 99; this runner reads 1"):
-        vectors.read(tmp_path)
+        files.read(tmp_path)
     with pytest.raises(ValueError, match="no vectors there"):
-        vectors.read(tmp_path / "nothing")
+        files.read(tmp_path / "nothing")
 
 
 def test_their_schema() -> None:
@@ -189,15 +190,15 @@ def effects_of(case: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def test_the_worlds_are_many_and_small() -> None:
-    assert all(world.callers <= 3 for world in vectors.WORLDS)
-    limits = [limits for world in vectors.WORLDS for limits in world.limits]
+    assert all(world.callers <= 3 for world in WORLDS)
+    limits = [limits for world in WORLDS for limits in world.limits]
     assert all((one.max_size or 2) <= 2 for one in limits)
     assert {one.opener for one in limits} == {"caller", "background"}
     assert {one.idle_order for one in limits} == {"oldest", "lifo", "fifo"}
-    assert frozenset().union(*(world.events for world in vectors.WORLDS)) == set(EVENTS)
+    assert frozenset().union(*(world.events for world in WORLDS)) == set(EVENTS)
 
 
-@pytest.mark.parametrize("world", vectors.WORLDS, ids=lambda world: world.name)
+@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
 def test_every_edge_has_a_vector(world: Any) -> None:
     """Label and all: what the cases take, read from the files, is the graph of the world."""
     from pool.check.explore.canonical import Labeller, shaper

@@ -38,6 +38,7 @@ from rich.progress import (
 from pool.check import interrupts
 from pool.check.conformance import report
 from pool.check.conformance.encoding import Json, changed, decode_limits, encode_state
+from pool.check.conformance.files import File, read
 from pool.check.conformance.histories import Enough, histories
 from pool.check.conformance.judgement import (
     IGNORED,
@@ -50,7 +51,6 @@ from pool.check.conformance.judgement import (
 )
 from pool.check.conformance.needs import needs
 from pool.check.conformance.port import ANSWERING, OPENERS, Hello, Port, PortFailure
-from pool.check.conformance.vectors import File, read
 from pool.check.conformance.verdict import Verdict
 from pool.check.interrupts import Stopped
 from pool.check.machines.rounds import home

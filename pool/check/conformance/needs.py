@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from pool.check.conformance.files import File
 from pool.check.conformance.port import Hello
-from pool.check.conformance.vectors import File
 
 Lack = tuple[str, ...]
 """Names of openers and events that a port does not know."""

@@ -18,7 +18,6 @@ import textwrap
 from collections.abc import Iterator
 from itertools import groupby, zip_longest
 from typing import Any
-from xml.etree import ElementTree
 
 from rich.console import Console
 from rich.table import Table
@@ -29,7 +28,7 @@ from pool.check.conformance.judgement import Divergence, is_ignored
 from pool.check.conformance.rules import judged, rules
 from pool.check.conformance.verdict import Verdict
 from pool.check.explore.notation import write, write_history
-from pool.check.results import head
+from pool.check.results import Case, head, junit
 
 RIGHT, WRONG, MISSING = "right", "wrong", "missing"
 
@@ -342,51 +341,27 @@ def as_json(verdict: Verdict) -> Json:
 
 def as_junit(verdict: Verdict) -> str:
     """A suite of the files of vectors and the histories, and one of the rules."""
-    suites = ElementTree.Element("testsuites", name="purepool conform")
     found = verdict.divergence
     story = "" if found is None else readable("\n".join([*history_lines(found), found.why]))
-
-    def suite(name: str, cases: list[tuple[str, str | None, str | None]]) -> None:
-        failed = sum(failure is not None for _, failure, _ in cases)
-        skipped = sum(failure is None and reason is not None for _, failure, reason in cases)
-        element = ElementTree.SubElement(
-            suites,
-            "testsuite",
-            name=name,
-            tests=str(len(cases)),
-            failures=str(failed),
-            skipped=str(skipped),
-            errors="0",
-        )
-        for case, failure, reason in cases:
-            entry = ElementTree.SubElement(element, "testcase", classname=name, name=case)
-            if failure is not None:
-                ElementTree.SubElement(entry, "failure", message=failure).text = story
-            elif reason is not None:
-                ElementTree.SubElement(entry, "skipped", message=reason)
-
-    runs: list[tuple[str, str | None, str | None]] = []
+    runs: list[Case] = []
     for file, count in verdict.files.items():
         wrong, asked = verdict.wrong_cases[file], verdict.asked[file]
+        failed = f"{wrong} of {count} cases" if wrong else None
         part = f"only {asked} of {count} cases were asked" if asked < count else None
-        runs.append((f"vectors {file}", f"{wrong} of {count} cases" if wrong else None, part))
+        runs.append(Case(f"vectors {file}", failed, None if failed else part, story))
     diverged = found is not None and found.where == "histories"
+    failed = KINDS.get(found.kind) if diverged and found else None
     reason = "stopped" if verdict.stopped else "not run" if verdict.seed is None else None
-    runs.append(("histories", KINDS.get(found.kind) if diverged and found else None, reason))
+    runs.append(Case("histories", failed, None if failed else reason, story))
     if found is not None and not found.where:
-        runs.append(("the port itself", found.kind, None))
-    suite("runs", runs)
-    states = standing(verdict)
-    suite(
-        "rules",
-        [
-            (
-                rule,
-                f"{verdict.wrong[rule]} wrong answers" if state == WRONG else None,
-                why_missing(verdict, rule) if state == MISSING else None,
-            )
-            for rule, state in states.items()
-        ],
-    )
-    ElementTree.indent(suites)
-    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+        runs.append(Case("the port itself", found.kind, None, story))
+    states = [
+        Case(
+            rule,
+            f"{verdict.wrong[rule]} wrong answers" if state == WRONG else None,
+            why_missing(verdict, rule) if state == MISSING else None,
+            story,
+        )
+        for rule, state in standing(verdict).items()
+    ]
+    return junit("conform", {"runs": runs, "rules": states}, verdict.seconds)

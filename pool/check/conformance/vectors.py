@@ -1,7 +1,7 @@
 """Vectors: what the pool does, as files that any language can read.
 
 Theory.  Everything comes from the real `step`.  The graph of all states of a few small
-worlds (`WORLDS`, one feature each) is covered with paths from the initial state, greedily:
+worlds (`worlds.py`, one feature each) is covered with paths from the initial state, greedily:
 go on to the nearest edge that no path has taken yet, until the path is long enough or
 there is none.  So every edge that the explorer can see is taken by some case.  What an edge
 does not show, events that must be ignored, comes with the state: when a case enters a
@@ -20,7 +20,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import attrs
 from rich.console import Console
@@ -35,197 +34,22 @@ from pool.check.conformance.encoding import (
     encode_state,
     given_limits,
 )
+from pool.check.conformance.files import FORMAT, vectors_directory
 from pool.check.conformance.judgement import IGNORED, Exchange, Follower, is_ignored
 from pool.check.conformance.port import SPEC
 from pool.check.conformance.scenarios import LIMITS, Scenario, scenarios
-from pool.check.explore.configurations import PHASES, TRAFFIC, Configuration
+from pool.check.conformance.worlds import WORLDS
+from pool.check.explore.configurations import Configuration
 from pool.check.explore.explorer import Exploration, Wishes, explore
 from pool.check.explore.moves import moves
-from pool.check.explore.tlc import spec_directory
 from pool.check.interrupts import Stopped, checkpoint
-from pool.check.results import Result, as_json, as_junit, exit_status, save
+from pool.check.results import Result, report
 from pool.check.usage import reports_to_output
 from pool.core.events import Event
 from pool.core.limits import Limits
 
-FORMAT = 1
 LONGEST = 32
 """Events in a case, if there is a choice."""
-
-
-def _background(**limits: Any) -> Limits:
-    return Limits(**{"opener": "background", "backoff_initial": 1.0, "backoff_max": 2.0, **limits})
-
-
-WORLDS: tuple[Configuration, ...] = (
-    Configuration(
-        name="traffic-caller",
-        about="three callers, two connections; the caller connects; every stranger",
-        limits=(Limits(max_size=2),),
-        callers=3,
-        events=TRAFFIC,
-        strangers=TRAFFIC,
-        waits=(True, False),
-    ),
-    Configuration(
-        name="traffic-background",
-        about="two callers, two connections; connects are nobody's",
-        limits=(_background(max_size=2, backoff_max=1.0),),
-        callers=2,
-        events=(*TRAFFIC, "Tick"),
-        strangers=("OpenFailed", "Expire", "Cancel"),
-        reusable=(True,),
-        ticking=True,
-    ),
-    Configuration(
-        name="queue-background",
-        about="three callers, one connection; connects are nobody's",
-        limits=(_background(max_size=1),),
-        callers=3,
-        events=("Acquire", "Opened", "OpenFailed", "Dead", "Release", "Cancel", "Expire"),
-        reusable=(True,),
-    ),
-    Configuration(
-        name="phases-caller",
-        about="suspend, resume, shutdown, fork; the caller connects",
-        limits=(Limits(max_size=1),),
-        callers=2,
-        events=(*TRAFFIC, *PHASES, "CloseIdle", "CloseAll"),
-        strangers=("Opened", "OpenFailed"),
-        waits=(True, False),
-    ),
-    Configuration(
-        name="phases-background",
-        about="suspend, resume, fork; connects are nobody's",
-        limits=(_background(max_size=1, min_idle=1, backoff_max=1.0),),
-        callers=2,
-        events=(
-            "Acquire",
-            "Opened",
-            "OpenFailed",
-            "Release",
-            "Suspend",
-            "Resume",
-            "Forked",
-            "Tick",
-        ),
-        strangers=("OpenFailed",),
-        reusable=(True,),
-        ticking=True,
-    ),
-    Configuration(
-        name="shutdown-background",
-        about="shutdown; connects are nobody's",
-        limits=(_background(max_size=2, min_idle=1, backoff_max=1.0),),
-        callers=1,
-        events=("Acquire", "Opened", "OpenFailed", "Release", "CloseAll", "Shutdown"),
-        strangers=("OpenFailed",),
-        reusable=(True,),
-    ),
-    Configuration(
-        name="ages",
-        about="a connection expires, is retired, leaks and goes stale",
-        limits=(Limits(max_size=1, max_lifetime=2.0, leak_after=2.0, idle_order="oldest"),),
-        callers=2,
-        events=("Acquire", "Opened", "Release", "Cancel", "CloseStale", "Retire", "Tick"),
-        reusable=(True,),
-        ticking=True,
-    ),
-    Configuration(
-        name="oldest-first",
-        about="two connections of different age; the oldest goes first",
-        limits=(Limits(max_size=2, idle_order="oldest"),),
-        callers=2,
-        events=("Acquire", "Opened", "Release", "Discard", "Retire"),
-        reusable=(True,),
-        ticking=True,
-    ),
-    Configuration(
-        name="leaks",
-        about="two leases are held for long",
-        limits=(Limits(max_size=2, leak_after=1.0),),
-        callers=2,
-        events=("Acquire", "Opened", "Release", "Tick"),
-        reusable=(True,),
-        ticking=True,
-    ),
-    Configuration(
-        name="rest",
-        about="idle connections rest and are made again; first in, first out",
-        limits=(_background(max_size=2, min_idle=1, max_idle=1.0, idle_order="fifo"),),
-        callers=2,
-        events=("Acquire", "Opened", "OpenFailed", "Release", "Tick"),
-        reusable=(True,),
-        ticking=True,
-    ),
-    Configuration(
-        name="resize",
-        about="limits change; the caller connects",
-        limits=(
-            Limits(max_size=2),
-            Limits(max_size=1, max_waiting=1, idle_order="fifo"),
-            Limits(max_size=2, opener="background"),
-        ),
-        callers=3,
-        events=("Acquire", "Opened", "OpenFailed", "Release", "Configure"),
-        reusable=(True,),
-    ),
-    Configuration(
-        name="resize-background",
-        about="limits change; connects are nobody's",
-        limits=(
-            _background(max_size=2, max_opening=1),
-            _background(max_size=1, max_waiting=0, idle_order="fifo"),
-            _background(max_size=2, min_idle=2),
-        ),
-        callers=2,
-        events=("Acquire", "Opened", "Release", "Configure"),
-        reusable=(True,),
-    ),
-    Configuration(
-        name="unbounded",
-        about="no limit on size; one connect at a time; first in, first out",
-        limits=(Limits(max_size=None, max_opening=1, idle_order="fifo"),),
-        callers=2,
-        events=TRAFFIC,
-    ),
-    Configuration(
-        name="connecting-caller",
-        about="one connect at a time, even if the pool is empty; the caller connects",
-        limits=(Limits(max_size=2, max_connecting=1),),
-        callers=3,
-        events=("Acquire", "Opened", "OpenFailed", "Release"),
-        reusable=(True,),
-    ),
-    Configuration(
-        name="connecting-background",
-        about="one connect at a time, even if the pool is empty; connects are nobody's",
-        limits=(_background(max_size=2, min_idle=2, max_connecting=1),),
-        callers=2,
-        events=("Acquire", "Opened", "Release", "CloseAll"),
-        reusable=(True,),
-    ),
-    Configuration(
-        name="adopt",
-        about="an adapter puts in, changes and removes one connection",
-        limits=(Limits(max_size=1, idle_order="oldest"),),
-        callers=2,
-        events=("Acquire", "Opened", "Release", "Dead", "Discard", "Cancel", "Shutdown", "Adopt"),
-        strangers=("Dead", "Adopt"),
-        reusable=(True,),
-        adopts=1,
-    ),
-    Configuration(
-        name="adopt-two",
-        about="an adapter puts in, changes and removes two connections",
-        limits=(Limits(max_size=2),),
-        callers=1,
-        events=("Acquire", "Opened", "Release", "Adopt"),
-        reusable=(True,),
-        adopts=2,
-    ),
-)
-"""What the vectors cover edge by edge."""
 
 
 # ---------------------------------------------------------------- covering a graph
@@ -470,40 +294,6 @@ def _file(name: str, about: str, cases: list[Json], **more: int) -> str:
     return "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
 
 
-def vectors_directory() -> Path:
-    """Where the vectors are: in a checkout, or inside the installed package."""
-    return spec_directory() / "vectors"
-
-
-@attrs.frozen
-class File:
-    """A file of vectors, read."""
-
-    name: str
-    about: str
-    cases: tuple[Json, ...]
-
-
-def read(directory: Path | None = None) -> list[File]:
-    """Every file of vectors, the simplest first.
-
-    Raises `ValueError` for one of another format, or none at all."""
-    directory = directory or vectors_directory()
-    files = []
-    for path in sorted(
-        directory.glob("*.jsonl"),
-        key=lambda path: (path.stem != "limits", path.stem != "scenarios", path.stem),
-    ):
-        head, *cases = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-        for name, ours in (("format", FORMAT), ("spec", SPEC)):
-            if head.get(name) != ours:
-                raise ValueError(f"{path}: {name} {head.get(name)!r}; this runner reads {ours}")
-        files.append(File(head["file"], head["about"], tuple(cases)))
-    if not files:
-        raise ValueError(f"{directory}: no vectors there")
-    return files
-
-
 def differences(files: dict[str, str], directory: Path) -> dict[str, str]:
     """How the files in a directory differ from those that should be there, by name."""
     found = {}
@@ -538,7 +328,8 @@ def run(arguments: argparse.Namespace) -> int:
     except Stopped:
         console.print("stopped: nothing is written or compared")
         message = "stopped while the vectors were generated"
-        return _report(arguments, [Result("vectors", "all files", "stopped", 0.0, {}, message)])
+        results = [Result("vectors", "all files", "stopped", 0.0, {}, message)]
+        return report(arguments, results, time.perf_counter() - arguments.began)
     size = sum(len(content) for content in files.values())
     lines = sum(content.count("\n") - 1 for content in files.values())
     told = f"{len(files)} files, {lines} cases, {size / 1e6:.2f} MB, {directory}"
@@ -561,14 +352,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for name in {**files, **found}
     ]
-    return _report(arguments, results)
-
-
-def _report(arguments: argparse.Namespace, results: list[Result]) -> int:
-    seconds = time.perf_counter() - arguments.began
-    save(arguments.json, as_json(results, seconds, "vectors"))
-    save(arguments.junit, as_junit(results, seconds, "vectors"))
-    return exit_status(results)
+    return report(arguments, results, time.perf_counter() - arguments.began)
 
 
 def write(files: dict[str, str], directory: Path) -> None:

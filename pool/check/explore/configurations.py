@@ -16,7 +16,7 @@ than any limit can tell is no longer told apart (`canonical.py`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, get_args
 
@@ -31,25 +31,26 @@ EVENTS: Mapping[str, type[Any]] = MappingProxyType(
 """Every event by name, in the order of the specification."""
 
 TRAFFIC = (
-    "Acquire",
-    "Opened",
-    "OpenFailed",
-    "Dead",
-    "Release",
-    "Discard",
-    "Expire",
-    "Cancel",
+    *("Acquire", "Opened", "OpenFailed", "Dead"),
+    *("Release", "Discard", "Expire", "Cancel"),
 )
 PHASES = ("Suspend", "Resume", "Shutdown", "Forked")
 
 
-def _names(names: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(names)
+def _words(given: str | Iterable[str]) -> tuple[str, ...]:
+    """Names, which may be given as one text."""
+    return tuple(given.split() if isinstance(given, str) else given)
+
+
+def _set(given: str | Iterable[str]) -> frozenset[str]:
+    return frozenset(_words(given))
 
 
 @attrs.frozen(kw_only=True)
 class Configuration:
-    """The bounds of one exploration. Raises `ValueError`, naming field and what is allowed."""
+    """The bounds of one exploration. Raises `ValueError`, naming field and what is allowed.
+
+    Several names may also be given as one text."""
 
     name: str
     about: str
@@ -57,8 +58,8 @@ class Configuration:
     """The first is in force at the beginning; `Configure` may bring any of them."""
     callers: int
     """Most tickets that wait, connect or hold a connection at one time."""
-    events: frozenset[str] = attrs.field(converter=_names)
-    strangers: frozenset[str] = attrs.field(default=(), converter=_names)
+    events: frozenset[str] = attrs.field(converter=_set)
+    strangers: frozenset[str] = attrs.field(default=(), converter=_set)
     """Events that also come with tickets and keys that are not right."""
     waits: tuple[bool, ...] = (True,)
     """`wait` of `Acquire` and of `Dead`."""
@@ -80,7 +81,7 @@ class Configuration:
     """How many units may pass in all. None: any number."""
     adopts: int = 0
     """`Adopt` puts in a connection while fewer than this are idle or in use."""
-    goals: tuple[str, ...] = ()
+    goals: tuple[str, ...] = attrs.field(default=(), converter=_words)
     """What must be seen: `Event`, `Event>Effect` or `Event>Effect:reason`."""
 
     def __attrs_post_init__(self) -> None:
@@ -106,6 +107,15 @@ class Configuration:
         return self.limits[0].opener
 
 
+def _by_name(*configurations: Configuration) -> Mapping[str, Configuration]:
+    return MappingProxyType({one.name: one for one in configurations})
+
+
+def background(**limits: Any) -> Limits:
+    """Limits of a pool whose connects are nobody's, and whose pauses are 1 and 2 units."""
+    return Limits(**{"opener": "background", "backoff_initial": 1.0, "backoff_max": 2.0, **limits})
+
+
 def _serves(*events: str, by: str) -> tuple[str, ...]:
     return tuple(f"{event}>{by}" for event in events)
 
@@ -129,20 +139,11 @@ _BACKGROUND_GOALS = (
     "Expire>Refuse:timeout",
 )
 
-_PHASE_GOALS = (
-    "Acquire>Refuse:closed",
-    "Acquire>Refuse:suspended",
-    "Expire>Refuse:suspended",
-    "Resume>Grant",
-    "Resume>Open",
-    "Shutdown>Refuse:closed",
-    "Shutdown>Close:closed",
-    "Release>Close:closed",
-    "Dead>Refuse:closed",
-    "Forked>Refuse:forked",
-    "Opened>Close:unasked",
-    "CloseIdle>Close:close_idle",
-    "CloseAll>Close:close_all",
+_PHASE_GOALS = _words(
+    "Acquire>Refuse:closed Acquire>Refuse:suspended Expire>Refuse:suspended Resume>Grant "
+    "Resume>Open Shutdown>Refuse:closed Shutdown>Close:closed Release>Close:closed "
+    "Dead>Refuse:closed Forked>Refuse:forked Opened>Close:unasked CloseIdle>Close:close_idle "
+    "CloseAll>Close:close_all"
 )
 
 _BASE_CALLER = Configuration(
@@ -158,9 +159,7 @@ _BASE_CALLER = Configuration(
 _BASE_BACKGROUND = Configuration(
     name="base-background",
     about="traffic alone; connects are nobody's, failures back off",
-    limits=(
-        Limits(max_size=3, min_idle=1, opener="background", backoff_initial=1.0, backoff_max=2.0),
-    ),
+    limits=(background(max_size=3, min_idle=1),),
     callers=5,
     events=(*TRAFFIC, "Tick"),
     waits=(True, False),
@@ -168,257 +167,191 @@ _BASE_BACKGROUND = Configuration(
     goals=_BACKGROUND_GOALS,
 )
 
-CONFIGURATIONS: Mapping[str, Configuration] = MappingProxyType(
-    {
-        configuration.name: configuration
-        for configuration in (
-            _BASE_CALLER,
-            _BASE_BACKGROUND,
-            Configuration(
-                name="phases-caller",
-                about="suspend, resume, shutdown, fork; the caller connects",
-                limits=(Limits(max_size=2),),
-                callers=3,
-                events=(*TRAFFIC, *PHASES, "CloseIdle", "CloseAll", "Retire"),
-                strangers=("Opened",),
-                waits=(True, False),
-                errors=("down", "password"),
-                goals=_PHASE_GOALS,
+CONFIGURATIONS = _by_name(
+    _BASE_CALLER,
+    _BASE_BACKGROUND,
+    Configuration(
+        name="phases-caller",
+        about="suspend, resume, shutdown, fork; the caller connects",
+        limits=(Limits(max_size=2),),
+        callers=3,
+        events=(*TRAFFIC, *PHASES, "CloseIdle", "CloseAll", "Retire"),
+        strangers="Opened",
+        waits=(True, False),
+        errors=("down", "password"),
+        goals=_PHASE_GOALS,
+    ),
+    Configuration(
+        name="phases-background",
+        about="suspend, resume, shutdown, fork; connects are nobody's",
+        limits=(background(max_size=2, min_idle=1, backoff_initial=2.0),),
+        callers=3,
+        jitters=(0, 1),
+        events=(*TRAFFIC, *PHASES, "CloseIdle", "CloseAll", "Tick"),
+        strangers="Opened OpenFailed",
+        ticking=True,
+        goals="Shutdown>Close:closed Opened>Close:closed Forked>Open",
+    ),
+    Configuration(
+        name="ages",
+        about="connections expire, are retired, leak and go stale; the oldest goes first",
+        limits=(Limits(max_size=2, max_lifetime=2.0, leak_after=2.0, idle_order="oldest"),),
+        callers=2,
+        events="Acquire Opened Release Cancel CloseStale Retire Tick",
+        waits=(True,),
+        reusable=(True,),
+        lags=(0, 1),
+        jitters=(0, 1),
+        ticking=True,
+        goals=(
+            "Acquire>Close:lifetime Release>Close:lifetime Release>Close:retired "
+            "Cancel>Close:retired Retire>Close:retired Tick>Close:lifetime Tick>Leaked "
+            "CloseStale>Close:stale"
+        ),
+    ),
+    Configuration(
+        name="rest",
+        about="idle connections rest, expire and are made again; first in, first out",
+        limits=(
+            background(
+                max_size=3,
+                min_idle=1,
+                max_idle=1.0,
+                max_lifetime=2.0,
+                max_opening=2,
+                idle_order="fifo",
             ),
-            Configuration(
-                name="phases-background",
-                about="suspend, resume, shutdown, fork; connects are nobody's",
-                limits=(
-                    Limits(
-                        max_size=2,
-                        min_idle=1,
-                        opener="background",
-                        backoff_initial=2.0,
-                        backoff_max=2.0,
-                    ),
-                ),
-                callers=3,
-                jitters=(0, 1),
-                events=(*TRAFFIC, *PHASES, "CloseIdle", "CloseAll", "Tick"),
-                strangers=("Opened", "OpenFailed"),
-                ticking=True,
-                goals=("Shutdown>Close:closed", "Opened>Close:closed", "Forked>Open"),
-            ),
-            Configuration(
-                name="ages",
-                about="connections expire, are retired, leak and go stale; the oldest goes first",
-                limits=(Limits(max_size=2, max_lifetime=2.0, leak_after=2.0, idle_order="oldest"),),
-                callers=2,
-                events=("Acquire", "Opened", "Release", "Cancel", "CloseStale", "Retire", "Tick"),
-                waits=(True,),
-                reusable=(True,),
-                lags=(0, 1),
-                jitters=(0, 1),
-                ticking=True,
-                goals=(
-                    "Acquire>Close:lifetime",
-                    "Release>Close:lifetime",
-                    "Release>Close:retired",
-                    "Cancel>Close:retired",
-                    "Retire>Close:retired",
-                    "Tick>Close:lifetime",
-                    "Tick>Leaked",
-                    "CloseStale>Close:stale",
-                ),
-            ),
-            Configuration(
-                name="rest",
-                about="idle connections rest, expire and are made again; first in, first out",
-                limits=(
-                    Limits(
-                        max_size=3,
-                        min_idle=1,
-                        max_idle=1.0,
-                        max_lifetime=2.0,
-                        max_opening=2,
-                        idle_order="fifo",
-                        opener="background",
-                        backoff_initial=1.0,
-                        backoff_max=2.0,
-                    ),
-                ),
-                callers=2,
-                events=("Acquire", "Opened", "OpenFailed", "Release", "Expire", "Tick"),
-                reusable=(True,),
-                ticking=True,
-                goals=(
-                    "Tick>Close:rested",
-                    "Tick>Close:lifetime",
-                    "Tick>Open",
-                    "Opened>Grant",
-                    "Acquire>Close:lifetime",
-                ),
-            ),
-            Configuration(
-                name="resize",
-                about="limits change: size 1 to 3, order, who may wait and how many connect",
-                limits=(
-                    Limits(max_size=2),
-                    Limits(max_size=1, max_waiting=1, idle_order="fifo"),
-                    Limits(max_size=3, max_opening=1, idle_order="oldest"),
-                    Limits(max_size=3, opener="background"),
-                ),
-                callers=5,
-                events=("Acquire", "Opened", "OpenFailed", "Release", "Discard", "Configure"),
-                reusable=(True,),
-                goals=(
-                    "Configure>Close:surplus",
-                    "Release>Close:surplus",
-                    "Configure>Open",
-                    "Acquire>Refuse:too_many_waiting",
-                ),
-            ),
-            Configuration(
-                name="resize-background",
-                about="limits change while connects are nobody's",
-                limits=(
-                    Limits(max_size=2, opener="background", max_opening=1),
-                    Limits(max_size=1, opener="background", max_waiting=0, idle_order="fifo"),
-                    Limits(max_size=3, min_idle=2, opener="background"),
-                ),
-                callers=4,
-                events=("Acquire", "Opened", "Release", "Discard", "Dead", "Configure", "Cancel"),
-                reusable=(True,),
-                goals=(
-                    "Configure>Close:surplus",
-                    "Opened>Close:surplus",
-                    "Configure>Open",
-                    "Acquire>Refuse:too_many_waiting",
-                ),
-            ),
-            Configuration(
-                name="adopt",
-                about="an adapter puts in, changes and removes connections",
-                limits=(
-                    Limits(max_size=1, idle_order="oldest"),
-                    Limits(max_size=2, idle_order="lifo"),
-                ),
-                callers=1,
-                events=(
-                    "Acquire",
-                    "Opened",
-                    "Release",
-                    "Dead",
-                    "CloseStale",
-                    "Retire",
-                    "Configure",
-                    "Shutdown",
-                    "Adopt",
-                ),
-                strangers=("Dead", "Adopt"),
-                reusable=(True,),
-                lags=(0, 1),
-                adopts=2,
-                goals=(
-                    "Dead>Ignored",
-                    "Adopt",
-                    "Adopt>Close:surplus",
-                    "Adopt>Grant",
-                    "Release>Close:surplus",
-                    "CloseStale>Close:stale",
-                ),
-            ),
-            Configuration(
-                name="strangers",
-                about="every event also with tickets and keys that are not right",
-                limits=(Limits(max_size=2),),
-                callers=4,
-                events=(*TRAFFIC, "Shutdown"),
-                strangers=(*TRAFFIC,),
-                goals=tuple(f"{name}>Ignored" for name in TRAFFIC if name != "Opened"),
-            ),
-            Configuration(
-                name="connecting-caller",
-                about="one connect at a time, or two, in an empty pool too; the caller connects",
-                limits=(
-                    Limits(max_size=3, max_connecting=1),
-                    Limits(max_size=3, max_connecting=2, max_opening=1),
-                ),
-                callers=5,
-                events=(*TRAFFIC, "CloseAll", "Configure", "Suspend", "Resume"),
-                waits=(True, False),
-                reusable=(True,),
-                goals=(
-                    *_serves("Acquire", "Opened", "OpenFailed", "Dead", "Cancel", by="Open"),
-                    *_serves("CloseAll", "Configure", "Resume", by="Open"),
-                    *_serves("Acquire", "Dead", by="Refuse:exhausted"),
-                    "Release>Grant",
-                ),
-            ),
-            Configuration(
-                name="connecting-background",
-                about="one connect at a time, or two, in an empty pool too; connects are nobody's",
-                limits=tuple(
-                    Limits(
-                        max_size=3,
-                        min_idle=2,
-                        max_connecting=most,
-                        opener="background",
-                        backoff_initial=1.0,
-                        backoff_max=1.0,
-                    )
-                    for most in (1, 2)
-                ),
-                callers=5,
-                events=(
-                    *("Acquire", "Opened", "OpenFailed", "Release", "Discard", "Cancel"),
-                    *("CloseAll", "Configure", "Suspend", "Resume", "Tick"),
-                ),
-                reusable=(True,),
-                ticking=True,
-                goals=(
-                    *_serves("Acquire", "Opened", "CloseAll", by="Open"),
-                    *_serves("Configure", "Resume", "Tick", by="Open"),
-                ),
-            ),
-            Configuration(
-                name="unbounded",
-                about="no limit on size; one connect at a time",
-                limits=(Limits(max_size=None, max_opening=1, idle_order="fifo"),),
-                callers=3,
-                events=TRAFFIC,
-                waits=(True, False),
-                goals=("Opened>Open", "Acquire>Refuse:exhausted", "Dead>Refuse:exhausted"),
-            ),
-        )
-    }
+        ),
+        callers=2,
+        events="Acquire Opened OpenFailed Release Expire Tick",
+        reusable=(True,),
+        ticking=True,
+        goals="Tick>Close:rested Tick>Close:lifetime Tick>Open Opened>Grant Acquire>Close:lifetime",
+    ),
+    Configuration(
+        name="resize",
+        about="limits change: size 1 to 3, order, who may wait and how many connect",
+        limits=(
+            Limits(max_size=2),
+            Limits(max_size=1, max_waiting=1, idle_order="fifo"),
+            Limits(max_size=3, max_opening=1, idle_order="oldest"),
+            Limits(max_size=3, opener="background"),
+        ),
+        callers=5,
+        events="Acquire Opened OpenFailed Release Discard Configure",
+        reusable=(True,),
+        goals=(
+            "Configure>Close:surplus Release>Close:surplus Configure>Open "
+            "Acquire>Refuse:too_many_waiting"
+        ),
+    ),
+    Configuration(
+        name="resize-background",
+        about="limits change while connects are nobody's",
+        limits=(
+            Limits(max_size=2, opener="background", max_opening=1),
+            Limits(max_size=1, opener="background", max_waiting=0, idle_order="fifo"),
+            Limits(max_size=3, min_idle=2, opener="background"),
+        ),
+        callers=4,
+        events="Acquire Opened Release Discard Dead Configure Cancel",
+        reusable=(True,),
+        goals=(
+            "Configure>Close:surplus Opened>Close:surplus Configure>Open "
+            "Acquire>Refuse:too_many_waiting"
+        ),
+    ),
+    Configuration(
+        name="adopt",
+        about="an adapter puts in, changes and removes connections",
+        limits=(
+            Limits(max_size=1, idle_order="oldest"),
+            Limits(max_size=2, idle_order="lifo"),
+        ),
+        callers=1,
+        events="Acquire Opened Release Dead CloseStale Retire Configure Shutdown Adopt",
+        strangers="Dead Adopt",
+        reusable=(True,),
+        lags=(0, 1),
+        adopts=2,
+        goals=(
+            "Dead>Ignored Adopt Adopt>Close:surplus Adopt>Grant Release>Close:surplus "
+            "CloseStale>Close:stale"
+        ),
+    ),
+    Configuration(
+        name="strangers",
+        about="every event also with tickets and keys that are not right",
+        limits=(Limits(max_size=2),),
+        callers=4,
+        events=(*TRAFFIC, "Shutdown"),
+        strangers=(*TRAFFIC,),
+        goals=tuple(f"{name}>Ignored" for name in TRAFFIC if name != "Opened"),
+    ),
+    Configuration(
+        name="connecting-caller",
+        about="one connect at a time, or two, in an empty pool too; the caller connects",
+        limits=(
+            Limits(max_size=3, max_connecting=1),
+            Limits(max_size=3, max_connecting=2, max_opening=1),
+        ),
+        callers=5,
+        events=(*TRAFFIC, "CloseAll", "Configure", "Suspend", "Resume"),
+        waits=(True, False),
+        reusable=(True,),
+        goals=(
+            *_serves("Acquire", "Opened", "OpenFailed", "Dead", "Cancel", by="Open"),
+            *_serves("CloseAll", "Configure", "Resume", by="Open"),
+            *_serves("Acquire", "Dead", by="Refuse:exhausted"),
+            "Release>Grant",
+        ),
+    ),
+    Configuration(
+        name="connecting-background",
+        about="one connect at a time, or two, in an empty pool too; connects are nobody's",
+        limits=tuple(
+            background(max_size=3, min_idle=2, max_connecting=most, backoff_max=1.0)
+            for most in (1, 2)
+        ),
+        callers=5,
+        events=(
+            *("Acquire", "Opened", "OpenFailed", "Release", "Discard", "Cancel"),
+            *("CloseAll", "Configure", "Suspend", "Resume", "Tick"),
+        ),
+        reusable=(True,),
+        ticking=True,
+        goals=(
+            *_serves("Acquire", "Opened", "CloseAll", by="Open"),
+            *_serves("Configure", "Resume", "Tick", by="Open"),
+        ),
+    ),
+    Configuration(
+        name="unbounded",
+        about="no limit on size; one connect at a time",
+        limits=(Limits(max_size=None, max_opening=1, idle_order="fifo"),),
+        callers=3,
+        events=TRAFFIC,
+        waits=(True, False),
+        goals="Opened>Open Acquire>Refuse:exhausted Dead>Refuse:exhausted",
+    ),
 )
 """Explored by `purepool check`, by name."""
 
-DEEP: Mapping[str, Configuration] = MappingProxyType(
-    {
-        configuration.name: configuration
-        for configuration in (
-            attrs.evolve(
-                _BASE_CALLER,
-                name="deep-caller",
-                about="as base-caller, six connections, twelve callers",
-                limits=(Limits(max_size=6),),
-                callers=12,
-            ),
-            attrs.evolve(
-                _BASE_BACKGROUND,
-                name="deep-background",
-                about="as base-background, five connections, nine callers",
-                limits=(
-                    Limits(
-                        max_size=5,
-                        min_idle=1,
-                        max_opening=3,
-                        opener="background",
-                        backoff_initial=1.0,
-                        backoff_max=2.0,
-                    ),
-                ),
-                callers=9,
-            ),
-        )
-    }
+DEEP = _by_name(
+    attrs.evolve(
+        _BASE_CALLER,
+        name="deep-caller",
+        about="as base-caller, six connections, twelve callers",
+        limits=(Limits(max_size=6),),
+        callers=12,
+    ),
+    attrs.evolve(
+        _BASE_BACKGROUND,
+        name="deep-background",
+        about="as base-background, five connections, nine callers",
+        limits=(background(max_size=5, min_idle=1, max_opening=3),),
+        callers=9,
+    ),
 )
 """Explored by the nightly profile, besides the others."""
 
@@ -437,7 +370,7 @@ _LIVE_CALLER = Configuration(
 _LIVE_BACKGROUND = Configuration(
     name="live-background",
     about="every ticket is answered; connects are nobody's, failures back off",
-    limits=(Limits(max_size=2, opener="background", backoff_initial=1.0, backoff_max=2.0),),
+    limits=(background(max_size=2),),
     callers=4,
     events=(*_LIVELY, "Tick", "Shutdown"),
     owners=(None, "watched"),
@@ -445,26 +378,21 @@ _LIVE_BACKGROUND = Configuration(
     ticking=True,
 )
 
-LIVENESS: Mapping[str, Configuration] = MappingProxyType(
-    {
-        configuration.name: configuration
-        for configuration in (
-            _LIVE_CALLER,
-            _LIVE_BACKGROUND,
-            attrs.evolve(
-                _LIVE_CALLER,
-                name="live-connecting-caller",
-                about="every ticket is answered; one connect at a time, the caller's",
-                limits=(Limits(max_size=2, max_connecting=1),),
-            ),
-            attrs.evolve(
-                _LIVE_BACKGROUND,
-                name="live-connecting-background",
-                about="every ticket is answered; one connect at a time, nobody's",
-                limits=(attrs.evolve(_LIVE_BACKGROUND.limits[0], max_connecting=1),),
-            ),
-        )
-    }
+LIVENESS = _by_name(
+    _LIVE_CALLER,
+    _LIVE_BACKGROUND,
+    attrs.evolve(
+        _LIVE_CALLER,
+        name="live-connecting-caller",
+        about="every ticket is answered; one connect at a time, the caller's",
+        limits=(Limits(max_size=2, max_connecting=1),),
+    ),
+    attrs.evolve(
+        _LIVE_BACKGROUND,
+        name="live-connecting-background",
+        about="every ticket is answered; one connect at a time, nobody's",
+        limits=(attrs.evolve(_LIVE_BACKGROUND.limits[0], max_connecting=1),),
+    ),
 )
 """Where liveness is checked: without `Cancel` and `Expire`, which would make it hold by
 themselves, and with one ticket at a time that is watched."""

@@ -34,16 +34,7 @@ from rich.status import Status
 from pool.check import interrupts
 from pool.check.machines import MACHINES
 from pool.check.machines.rounds import Tally, home, replay, rounds
-from pool.check.results import (
-    INCONCLUSIVE,
-    NOT_BEGUN,
-    Result,
-    as_json,
-    as_junit,
-    exit_status,
-    save,
-    verdict,
-)
+from pool.check.results import INCONCLUSIVE, NOT_BEGUN, Result, report, verdict
 from pool.check.task import show_line
 from pool.check.usage import WIDTH, UsageError, refuse, reports_to_output
 
@@ -69,9 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     results = _run(console, names, began, arguments.seconds, seed, arguments.database)
     seconds = time.perf_counter() - began
     console.print(verdict(results, seconds))
-    save(arguments.json, as_json(results, seconds, "fuzz", seed=seed))
-    save(arguments.junit, as_junit(results, seconds, "fuzz"))
-    return exit_status(results)
+    return report(arguments, results, seconds, seed=seed)
 
 
 def _replay(console: Console, name: str, program: str) -> int:

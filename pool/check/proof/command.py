@@ -30,7 +30,7 @@ from pool.check.proof.picture import OUT, STATE
 from pool.check.proof.relation import RELATION
 from pool.check.proof.terms import Value, holds, variables
 from pool.check.proof.witness import build, shown
-from pool.check.results import Counts, Progress, Status, as_json, as_junit, exit_status, save
+from pool.check.results import Counts, Progress, Status, report
 from pool.check.task import Task, describe, run_tasks, show, status_of
 from pool.check.usage import UsageError, reports_to_output
 from pool.core.transition import step
@@ -53,9 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     results = run_tasks(console, tasks(names))
     seconds = time.perf_counter() - began
     show(console, results, seconds)
-    save(arguments.json, as_json(results, seconds, "prove"))
-    save(arguments.junit, as_junit(results, seconds, "prove"))
-    return exit_status(results)
+    return report(arguments, results, seconds)
 
 
 def tasks(names: Sequence[str] | None = None) -> list[Task]:

@@ -1,0 +1,171 @@
+"""The small worlds that the vectors cover edge by edge: one feature each.
+
+Theory.  As in `explore/configurations.py`, but smaller still: a port runs every case of them, and a
+person may have to read one.
+"""
+
+from __future__ import annotations
+
+from pool.check.explore.configurations import PHASES, TRAFFIC, Configuration, background
+from pool.core.limits import Limits
+
+WORLDS: tuple[Configuration, ...] = (
+    Configuration(
+        name="traffic-caller",
+        about="three callers, two connections; the caller connects; every stranger",
+        limits=(Limits(max_size=2),),
+        callers=3,
+        events=TRAFFIC,
+        strangers=TRAFFIC,
+        waits=(True, False),
+    ),
+    Configuration(
+        name="traffic-background",
+        about="two callers, two connections; connects are nobody's",
+        limits=(background(max_size=2, backoff_max=1.0),),
+        callers=2,
+        events=(*TRAFFIC, "Tick"),
+        strangers="OpenFailed Expire Cancel",
+        reusable=(True,),
+        ticking=True,
+    ),
+    Configuration(
+        name="queue-background",
+        about="three callers, one connection; connects are nobody's",
+        limits=(background(max_size=1),),
+        callers=3,
+        events="Acquire Opened OpenFailed Dead Release Cancel Expire",
+        reusable=(True,),
+    ),
+    Configuration(
+        name="phases-caller",
+        about="suspend, resume, shutdown, fork; the caller connects",
+        limits=(Limits(max_size=1),),
+        callers=2,
+        events=(*TRAFFIC, *PHASES, "CloseIdle", "CloseAll"),
+        strangers="Opened OpenFailed",
+        waits=(True, False),
+    ),
+    Configuration(
+        name="phases-background",
+        about="suspend, resume, fork; connects are nobody's",
+        limits=(background(max_size=1, min_idle=1, backoff_max=1.0),),
+        callers=2,
+        events="Acquire Opened OpenFailed Release Suspend Resume Forked Tick",
+        strangers="OpenFailed",
+        reusable=(True,),
+        ticking=True,
+    ),
+    Configuration(
+        name="shutdown-background",
+        about="shutdown; connects are nobody's",
+        limits=(background(max_size=2, min_idle=1, backoff_max=1.0),),
+        callers=1,
+        events="Acquire Opened OpenFailed Release CloseAll Shutdown",
+        strangers="OpenFailed",
+        reusable=(True,),
+    ),
+    Configuration(
+        name="ages",
+        about="a connection expires, is retired, leaks and goes stale",
+        limits=(Limits(max_size=1, max_lifetime=2.0, leak_after=2.0, idle_order="oldest"),),
+        callers=2,
+        events="Acquire Opened Release Cancel CloseStale Retire Tick",
+        reusable=(True,),
+        ticking=True,
+    ),
+    Configuration(
+        name="oldest-first",
+        about="two connections of different age; the oldest goes first",
+        limits=(Limits(max_size=2, idle_order="oldest"),),
+        callers=2,
+        events="Acquire Opened Release Discard Retire",
+        reusable=(True,),
+        ticking=True,
+    ),
+    Configuration(
+        name="leaks",
+        about="two leases are held for long",
+        limits=(Limits(max_size=2, leak_after=1.0),),
+        callers=2,
+        events="Acquire Opened Release Tick",
+        reusable=(True,),
+        ticking=True,
+    ),
+    Configuration(
+        name="rest",
+        about="idle connections rest and are made again; first in, first out",
+        limits=(background(max_size=2, min_idle=1, max_idle=1.0, idle_order="fifo"),),
+        callers=2,
+        events="Acquire Opened OpenFailed Release Tick",
+        reusable=(True,),
+        ticking=True,
+    ),
+    Configuration(
+        name="resize",
+        about="limits change; the caller connects",
+        limits=(
+            Limits(max_size=2),
+            Limits(max_size=1, max_waiting=1, idle_order="fifo"),
+            Limits(max_size=2, opener="background"),
+        ),
+        callers=3,
+        events="Acquire Opened OpenFailed Release Configure",
+        reusable=(True,),
+    ),
+    Configuration(
+        name="resize-background",
+        about="limits change; connects are nobody's",
+        limits=(
+            background(max_size=2, max_opening=1),
+            background(max_size=1, max_waiting=0, idle_order="fifo"),
+            background(max_size=2, min_idle=2),
+        ),
+        callers=2,
+        events="Acquire Opened Release Configure",
+        reusable=(True,),
+    ),
+    Configuration(
+        name="unbounded",
+        about="no limit on size; one connect at a time; first in, first out",
+        limits=(Limits(max_size=None, max_opening=1, idle_order="fifo"),),
+        callers=2,
+        events=TRAFFIC,
+    ),
+    Configuration(
+        name="connecting-caller",
+        about="one connect at a time, even if the pool is empty; the caller connects",
+        limits=(Limits(max_size=2, max_connecting=1),),
+        callers=3,
+        events="Acquire Opened OpenFailed Release",
+        reusable=(True,),
+    ),
+    Configuration(
+        name="connecting-background",
+        about="one connect at a time, even if the pool is empty; connects are nobody's",
+        limits=(background(max_size=2, min_idle=2, max_connecting=1),),
+        callers=2,
+        events="Acquire Opened Release CloseAll",
+        reusable=(True,),
+    ),
+    Configuration(
+        name="adopt",
+        about="an adapter puts in, changes and removes one connection",
+        limits=(Limits(max_size=1, idle_order="oldest"),),
+        callers=2,
+        events="Acquire Opened Release Dead Discard Cancel Shutdown Adopt",
+        strangers="Dead Adopt",
+        reusable=(True,),
+        adopts=1,
+    ),
+    Configuration(
+        name="adopt-two",
+        about="an adapter puts in, changes and removes two connections",
+        limits=(Limits(max_size=2),),
+        callers=1,
+        events="Acquire Opened Release Adopt",
+        reusable=(True,),
+        adopts=2,
+    ),
+)
+"""What the vectors cover edge by edge."""
