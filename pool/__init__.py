@@ -50,6 +50,7 @@ from pool.shared.errors import (
 )
 from pool.shared.holders import Holding
 from pool.shared.listeners import Notice
+from pool.shared.observation import Observing, observe
 from pool.statistics import Statistics
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "LeaseEnded",
     "Limits",
     "Notice",
+    "Observing",
     "Open",
     "OpenError",
     "OpenFailed",
@@ -105,6 +107,7 @@ __all__ = [
     "Tick",
     "TooManyWaiting",
     "initial",
+    "observe",
     "step",
     "wake_at",
 ]

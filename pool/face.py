@@ -23,6 +23,7 @@ from pool.shared.errors import PoolClosed, PoolError, describe, error_of
 from pool.shared.holders import Holding, holdings
 from pool.shared.journal import Journal
 from pool.shared.listeners import Kind, Listener, Listeners
+from pool.shared.observation import Observer, Observing, observe
 from pool.shared.store import Made
 from pool.statistics import Statistics, statistics_of
 
@@ -133,6 +134,10 @@ class Face(Generic[Connection]):
         `Notice.kind`. Raises `ValueError` for another kind. Thread-safe."""
         self._listeners.add(kind, function)
         self._watch()
+
+    def observe(self, observer: Observer, *, batch: int = 1) -> Observing:
+        """As `pool.observe`: `observer(event, effects)` for each transition; `batch` as there."""
+        return observe(self, observer, batch=batch)
 
     def _watch(self) -> None:
         """Find out once, not in every turn, whether somebody wants to know of each acquire."""

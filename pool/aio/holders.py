@@ -19,6 +19,8 @@ class TaskTaker(Taker):
 
     __slots__ = ()
 
+    KIND = "task"
+
     def __repr__(self) -> str:
         task: Any = self.thread()
         text = f"task {repr_of(self.name)}"

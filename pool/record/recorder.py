@@ -27,15 +27,14 @@ from typing import Any
 
 import attrs
 
-from pool.core import heap
-from pool.core.effects import Close, Effect, Grant, Leaked
-from pool.core.events import Acquire, Adopt, Event, Opened
+from pool.core.effects import Effect
+from pool.core.events import Adopt, Event
 from pool.core.invariants import INVARIANTS, STEP_INVARIANTS
-from pool.core.maps import Map
 from pool.core.state import State
 from pool.core.transition import step as plain_step
-from pool.core.waiters import Link, Queue
+from pool.shared import named
 from pool.shared.errors import WITHIN, PoolReentered
+from pool.shared.observation import innermost, runtime_of, slots
 from pool.shared.store import Step
 from pool.threads.runtime import Runtime
 
@@ -67,15 +66,6 @@ class Violation:
         )
 
 
-def runtime_of(pool: Any) -> Runtime:
-    """The runtime of a pool or a pooled database, or the runtime itself."""
-    if isinstance(pool, Runtime):
-        return pool
-    own = getattr(pool, "_purepool", None)
-    runtime: Runtime = pool._runtime if own is None else own.runtime
-    return runtime
-
-
 class Recorder:
     """Records the transitions of a running pool from now on, until `stop`. Thread-safe.
 
@@ -100,13 +90,13 @@ class Recorder:
     # ------------------------------------------------------------ coming and going
 
     def _begin(self, runtime: Runtime) -> State:
-        holder, name = _innermost(runtime)
+        holder, name = innermost(runtime)
         self._plain: Step = getattr(holder, name)
         setattr(holder, name, self._record)
         # A state that later ones can be compared with: the runtime may have had its fields only.
         monitor = runtime.monitor
         monitor.current = (runtime.state, monitor.current[1])
-        return _named_state(runtime.state)
+        return named.state(runtime.state, _owner)
 
     def stop(self) -> None:
         """Leave the runtime as it was. May be called again."""
@@ -118,9 +108,9 @@ class Recorder:
         if self._runtime is None:
             return
         self._settle(runtime.state)
-        self._final = _named_state(runtime.state)
+        self._final = named.state(runtime.state, _owner)
         self._runtime = self._pending = self._adopted = None
-        for holder, name in _slots(runtime):
+        for holder, name in slots(runtime):
             if getattr(holder, name) == self._record:
                 setattr(holder, name, self._plain)
                 return
@@ -162,7 +152,8 @@ class Recorder:
         index = len(self._history)
         if type(event) is Adopt:
             self._adopted = state, index
-        record = _named_event(state, event, outcome), _named_effects(effects)
+        event = named.event(state, event, after, effects, _owner)
+        record = event, named.effects(effects, _owner)
         self._pending = index, record, after
         return outcome
 
@@ -247,108 +238,8 @@ def replay(
     return []
 
 
-# ---------------------------------------------------------------- where `step` is kept
-
-
-def _slots(runtime: Runtime) -> Iterable[tuple[Any, str]]:
-    """Where the runtime keeps its `step`; then where an adapter that stands in front of it (the
-    mirror of `pool.peewee`) keeps the one behind."""
-    holder: Any = runtime
-    name = "step"
-    while True:
-        yield holder, name
-        holder, name = getattr(getattr(holder, name), "__self__", None), "_plain_step"
-        if not hasattr(holder, name):
-            return
-
-
-def _innermost(runtime: Runtime) -> tuple[Any, str]:
-    """Next to the machine, so that what an adapter adds is recorded as what it is: an event."""
-    *_, last = _slots(runtime)
-    return last
-
-
 # ---------------------------------------------------------------- names for objects
 
 
-def _connection(key: int) -> str:
-    return f"connection {key}"
-
-
-def _owner(ticket: int, owner: Any) -> Any:
-    return owner if owner is None else f"owner of {ticket}"
-
-
-def _named_event(state: State, event: Event, outcome: tuple[State, tuple[Effect, ...]]) -> Event:
-    if isinstance(event, Acquire):
-        return event._replace(owner=_owner(event.ticket, event.owner))
-    if isinstance(event, Opened):  # its entry gets the next number (OPN-1 to OPN-4)
-        return event._replace(connection=_connection(state.next_seq))
-    if isinstance(event, Adopt):
-        return _named_adoption(state, event, outcome)
-    return event
-
-
-def _named_adoption(state: State, event: Adopt, outcome: tuple[State, tuple[Effect, ...]]) -> Adopt:
-    """Those that it brings get keys in the order in which they come (ADO-3, ADO-4)."""
-    after, effects = outcome
-    known = _keys(state)
-    brought = _keys(after) | {effect.key for effect in effects if isinstance(effect, Close)}
-    fresh = iter(sorted(brought - known))
-
-    def named(items: Iterable[Any]) -> Any:
-        for item in items:
-            key = item.key if item.key in known else next(fresh, 0)
-            yield item._replace(connection=_connection(key))
-
-    return event._replace(idle=tuple(named(event.idle)), in_use=tuple(named(event.in_use)))
-
-
-def _keys(state: State) -> set[int]:
-    return {item.entry.key for item in heap.items(state.idle)} | set(state.in_use)
-
-
-def _named_effects(effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
-    if not effects:
-        return effects
-    return tuple(
-        effect._replace(connection=_connection(effect.key))
-        if isinstance(effect, (Grant, Close))
-        else effect._replace(owner=_owner(effect.ticket, effect.owner))
-        if isinstance(effect, Leaked)
-        else effect
-        for effect in effects
-    )
-
-
-def _named_state(state: State) -> State:
-    def named_heap(node: heap.Heap) -> heap.Heap:
-        if node is None:
-            return None
-        count, item, left, right = node
-        entry = item.entry._replace(connection=_connection(item.entry.key))
-        return count, item._replace(entry=entry), named_heap(left), named_heap(right)
-
-    def named_queue(queue: Queue) -> Queue:
-        if queue is None:
-            return None
-        links = {
-            ticket: Link(link.previous, link.next, _owner(ticket, link.owner))
-            for ticket, link in queue.links.items()
-        }
-        return queue._replace(links=Map(links))
-
-    in_use = {
-        key: lease._replace(
-            entry=lease.entry._replace(connection=_connection(key)),
-            owner=_owner(lease.ticket, lease.owner),
-        )
-        for key, lease in state.in_use.items()
-    }
-    opening = {ticket: _owner(ticket, owner) for ticket, owner in state.opening_tickets.items()}
-    return state._replace(
-        idle=named_heap(state.idle),
-        in_use=Map(in_use),
-        waiters=named_queue(state.waiters),
-        opening_tickets=Map(opening),
-    )
+def _owner(ticket: int, _: Any) -> str:
+    return f"owner of {ticket}"

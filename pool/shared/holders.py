@@ -51,6 +51,8 @@ class Taker:
 
     __slots__ = ("name", "thread")
 
+    KIND = "thread"
+
     def __init__(self, name: str, thread: weakref.ref[Any]) -> None:
         self.name = name
         self.thread = thread

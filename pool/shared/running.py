@@ -90,9 +90,13 @@ class Running:
         """Put another monitor in the place of the one so far, which is left to those who are in the
         middle of something with it. Limits and numbers stay, and who looks on (RUN-9, RUN-11)."""
         before = self.monitor
+        if before.observed is not None:
+            before.observed.begin_anew()
         fields, owed = before.step(before.state, Forked(self.clock()))
         monitor = self._make_monitor(fields, before.tickets)
         monitor.watch(before.step)
+        if before.observed is not None:
+            before.observed.belongs_to(monitor)
         monitor.current = (fields, owed)
         monitor.deliver()
         self._begin_with(monitor)

@@ -62,6 +62,7 @@ class Store:
         "inbox",
         "jobs",
         "losses",
+        "observed",
         "shortcuts",
         "step",
         "tickets",
@@ -82,12 +83,15 @@ class Store:
         self.losses: dict[int, tuple[Any, float]] = {}
         """By key: leases that were collected, until their connections are closed."""
         self.jobs: dict[int, Effect] = {}
+        self.observed: Any = None
+        """The `Observation`, if somebody observes."""
         self.watch(step)
 
     def watch(self, function: Step) -> None:
         """The pure function, or one that looks on while it is applied: then every event goes
-        through it. Otherwise the two ordinary events take their shortcuts at once."""
-        self.shortcuts: Any = NoShortcuts
+        through it, or through shortcuts of its own. Otherwise the two ordinary events take their
+        shortcuts at once."""
+        self.shortcuts: Any = getattr(function, "shortcuts", NoShortcuts)
         self.step = function
         if function is step:
             self.shortcuts = shortcuts

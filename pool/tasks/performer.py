@@ -149,11 +149,16 @@ class Performer(Running):
     def _leave(self) -> None:
         """What is left to do after a transition: the inbox, Io (RUN-3), who looks on."""
         monitor = self.monitor
+        observed = monitor.observed
+        if observed is not None:
+            observed.calm()
         monitor.drain(self.clock)
         if monitor.loop is not None and not monitor.applying:
             for effect in list(monitor.jobs.values()):
                 self._begin(effect)
             monitor.notify()
+        if observed is not None and not monitor.applying:
+            observed.tell_batch(monitor)
 
     # ------------------------------------------------------------ tasks
 

@@ -97,10 +97,16 @@ class Performer(Running):
     def _leave(self, monitor: Monitor, effects: tuple[Effect, ...]) -> None:
         """What is left to do after the lock: the inbox, who looks on, then Io (RUN-3): one's own,
         then orphans."""
+        observed = monitor.observed
+        if observed is not None:
+            observed.calm()
         monitor.drain(self.clock)
         monitor.onlookers.notify()
+        if observed is not None:
+            observed.tell_batch(monitor)
         if self.helpers:
-            self.helpers.wake()
+            if observed is None or monitor.jobs:  # else it was only to be told
+                self.helpers.wake()
             return
         for effect in effects:
             self.perform(effect)

@@ -50,7 +50,7 @@ FILES = [
     *(f"pool/{name}.py" for name in ("lease", "api", "face", "meant")),
     *(f"pool/core/{name}.py" for name in ("outlook", "text", "maps")),
     *(f"pool/shared/{name}.py" for name in ("causes", "forks", "handles", "journal", "log")),
-    *(f"pool/shared/{name}.py" for name in ("store", "running")),
+    *(f"pool/shared/{name}.py" for name in ("store", "running", "named", "observation")),
     *(f"pool/threads/{name}.py" for name in ("monitor", "performer", "runtime")),
     *(f"pool/threads/{name}.py" for name in ("helpers", "onlookers", "exits")),
     *(f"pool/tasks/{name}.py" for name in ("monitor", "performer", "runtime", "exits")),
