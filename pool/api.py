@@ -257,9 +257,16 @@ class Pool(Face[Connection]):
         runtime.apply(Shutdown(runtime.clock()))
         if runtime.is_reentered():
             return False  # it takes effect when this thread leaves the lock
+        at_rest = functools.partial(runtime.is_at_rest, lambda lease: is_mine(lease.owner))
+
+        def is_alone() -> bool:
+            # Each time: who lost a lease meanwhile, or was interrupted, closes nothing itself.
+            if runtime.monitor.jobs:
+                runtime.take_over()
+            return at_rest()
+
         runtime.take_over()
-        alone = functools.partial(runtime.is_at_rest, lambda lease: is_mine(lease.owner))
-        return runtime.wait_until(alone, timeout) and runtime.is_at_rest()
+        return runtime.wait_until(is_alone, timeout) and runtime.is_at_rest()
 
     def _look(self) -> None:
         """Without helpers, the one who uses the pool looks after it."""

@@ -114,16 +114,18 @@ class Monitor(Store):
     def abort(self, clock: Clock) -> None:
         """An exception came in the middle: see that what was decided is delivered, that the
         inbox is looked at, and that the Io of this thread is done by somebody (RUN-4)."""
-        self.orphans = True
-        if self.current[1] and not self.is_reentered():
-            for _ in self.turnstile:
-                try:
-                    self.applying = True
-                    self.deliver()
-                finally:
-                    self.applying = False
-                    self.lock.release()
-                break
+        try:
+            if self.current[1] and not self.is_reentered():
+                for _ in self.turnstile:
+                    try:
+                        self.applying = True
+                        self.deliver()
+                    finally:
+                        self.applying = False
+                        self.lock.release()
+                    break
+        finally:  # not before: who finds it set looks only for what has been handed out
+            self.orphans = True
         self.drain(clock)
 
     def drain(self, clock: Clock) -> None:

@@ -240,6 +240,19 @@ def test_a_lost_lease_is_reclaimed() -> None:
         until(lambda: lost.closed == 1)
 
 
+@pytest.mark.parametrize("opener", ["caller", "background"])
+def test_a_lease_that_is_lost_while_the_pool_is_closed_is_closed_with_it(opener: str) -> None:
+    """Nobody else comes any more, and a finalizer closes nothing itself."""
+    pool = Scripted(1, opener=opener)
+    lost = pool.acquire()
+    connection = lost.connection
+    closing = Call(pool.close, None)
+    until(lambda: len(pool._runtime.monitor.onlookers) == 1)
+    del lost
+    assert closing.result()
+    assert connection.closed == 1
+
+
 def test_a_lost_lease_is_the_waiters_at_once() -> None:
     """Nobody else has to use the pool for that."""
     with scripted(1) as pool:

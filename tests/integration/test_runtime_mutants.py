@@ -388,6 +388,28 @@ def test_who_acquires_does_what_others_left_undone() -> None:
     assert handle.connection is runtime.driver.opened[0]
 
 
+def test_what_an_interrupted_thread_hands_out_late_is_not_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another leaves the lock in between, and finds nothing to take over yet."""
+    runtime = running()
+    monitor = runtime.monitor
+    close = Close(9, Connection(9), "close_all")
+    monitor.current = (monitor.current[0], (close,))
+    deliver = Monitor.deliver
+
+    def another_leaves(self: Monitor) -> None:
+        monkeypatch.undo()
+        runtime._leave(self, ())
+        deliver(self)
+
+    monkeypatch.setattr(Monitor, "deliver", another_leaves)
+    monitor.abort(runtime.clock)
+    assert (close.connection.closed, list(monitor.jobs.values())) == (0, [close])
+    runtime.apply(Tick(runtime.clock()))  # whoever comes next
+    assert (close.connection.closed, monitor.jobs) == (1, {})
+
+
 # ---------------------------------------------------------------- checks, and the second try
 
 
