@@ -40,6 +40,10 @@ class Fairness:
         return self.most - self.fewest
 
 
+Turn = tuple[float, float, float]
+"""When a thread asked for a connection, had it, and had given it back."""
+
+
 def compete(
     acquire: Callable[[], Any],
     release: Callable[[Any], Any],
@@ -49,7 +53,34 @@ def compete(
     work: float,
     seconds: float,
 ) -> Fairness:
-    """So many threads take turns for so many seconds."""
+    """So many threads take turns for so many seconds; what came of it."""
+    turns, end = record(acquire, release, threads=threads, work=work, seconds=seconds)
+    # Turns that began in time; the waits also of those who were still waiting at the end.
+    counts = [sum(running < end for _, running, _ in mine) for mine in turns]
+    waits = [running - asked for mine in turns for asked, running, _ in mine]
+    spent = [returned - running for mine in turns for _, running, returned in mine]
+    means = [fmean(running - asked for asked, running, _ in mine) for mine in turns]
+    mean = sum(spent) / len(spent)
+    return Fairness(
+        fewest=min(counts),
+        most=max(counts),
+        p99=percentile(waits, 99),
+        worst=max(waits),
+        usual=median(means),
+        ideal=threads / connections * mean,
+        turns=sum(counts),
+    )
+
+
+def record(
+    acquire: Callable[[], Any],
+    release: Callable[[Any], Any],
+    *,
+    threads: int,
+    work: float,
+    seconds: float,
+) -> tuple[list[list[Turn]], float]:
+    """So many threads take turns for so many seconds: the turns of each, and when time was up."""
     turns: list[list[tuple[float, float, float]]] = [[] for _ in range(threads)]
     barrier = threading.Barrier(threads + 1)
     over = threading.Event()
@@ -77,21 +108,7 @@ def compete(
     over.set()
     for worker in workers:
         worker.join(60)
-    # Turns that began in time; the waits also of those who were still waiting at the end.
-    counts = [sum(running < end for _, running, _ in mine) for mine in turns]
-    waits = [running - asked for mine in turns for asked, running, _ in mine]
-    spent = [returned - running for mine in turns for _, running, returned in mine]
-    means = [fmean(running - asked for asked, running, _ in mine) for mine in turns]
-    mean = sum(spent) / len(spent)
-    return Fairness(
-        fewest=min(counts),
-        most=max(counts),
-        p99=percentile(waits, 99),
-        worst=max(waits),
-        usual=median(means),
-        ideal=threads / connections * mean,
-        turns=sum(counts),
-    )
+    return turns, end
 
 
 def of_rounds(rounds: list[Fairness]) -> Fairness:

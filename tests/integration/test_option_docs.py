@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import inspect
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 import pool
 import pool.aio
 from pool import PoolError
+from pool.core.effects import CloseReason
+from pool.shared.listeners import Kind
 from tests.integration.drivers import ROOT
 
 LEFT_OUT = {"self", "connect"}
@@ -98,6 +100,13 @@ def test_what_is_said_to_be_allowed_is(name: str, values: list[Any]) -> None:
 def test_what_is_not_said_to_be_allowed_is_refused(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{name}=.*allowed is"):
         pool.Pool(object, **{name: value})
+
+
+@pytest.mark.parametrize(("columns", "names"), [(3, get_args(Kind)), (2, get_args(CloseReason))])
+def test_every_kind_of_notice_and_reason_of_a_close_is_told(
+    columns: int, names: tuple[str, ...]
+) -> None:
+    assert [row[0].strip("`") for row in rows("listeners.md", columns)] == list(names)
 
 
 def kinds(base: type[PoolError]) -> list[type[PoolError]]:

@@ -10,14 +10,18 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from sphinx.pycode import ModuleAnalyzer
 
+from benchmarks.pictures.drawn import draw
+from benchmarks.pictures.recorded import RUNS
 from tests.integration.drivers import ROOT
 
 SITE = ROOT / "docs" / "site"
@@ -221,3 +225,48 @@ def test_the_site_needs_nothing_of_the_tests() -> None:
     """It is built from a checkout by whoever has the extra `docs`."""
     for path in SITE.glob("*.py"):
         assert "tests" not in re.findall(r"^(?:from|import) (\w+)", path.read_text("utf-8"), re.M)
+
+
+# ---------------------------------------------------------------- pictures
+
+PICTURES = ROOT / "docs" / "pictures"
+
+
+@pytest.mark.parametrize("name", sorted(RUNS))
+def test_each_picture_is_that_of_its_recording(name: str) -> None:
+    recording = json.loads((PICTURES / f"{name}.json").read_text("utf-8"))
+    picture = (PICTURES / f"{name}.svg").read_text("utf-8")
+    assert picture == draw(recording), "python -m benchmarks.pictures --draw"
+    assert ElementTree.fromstring(picture).tag.endswith("svg")
+
+
+def test_no_picture_is_of_anything_else() -> None:
+    assert {path.stem for path in PICTURES.iterdir()} == set(RUNS)
+
+
+def test_the_picture_of_a_vector_is_that_of_the_vector_there_is() -> None:
+    recorded = json.loads((PICTURES / "vector.json").read_text("utf-8"))
+    assert recorded == json.loads(json.dumps(RUNS["vector"]()))
+
+
+def test_the_figures_of_the_page_about_fairness_are_those_of_its_picture() -> None:
+    recording = json.loads((PICTURES / "fairness.json").read_text("utf-8"))
+    pools = {each["pool"]: each for each in recording["pools"]}
+    page = (ROOT / "docs" / "fair-and-fast.md").read_text("utf-8")
+    rows = {
+        cells[0]: cells[1:]
+        for line in page.splitlines()
+        if line.startswith("| ")
+        for cells in [[cell.strip() for cell in line.strip("|").split("|")]]
+    }
+    both = [pools[name] for name in rows[""]]
+    assert rows["checkouts in all"] == [f"{sum(each['checkouts']):,}" for each in both]
+    assert rows["threads that got one at all"] == [
+        str(sum(count > 0 for count in each["checkouts"])) for each in both
+    ]
+    for part in ("p50", "p99"):
+        for cell, each in zip(rows[f"wait for a connection, {part}"], both, strict=True):
+            assert float(cell.removesuffix(" ms")) == pytest.approx(1000 * each[part], rel=0.05)
+    ours, theirs = (each["longest"] for each in both)
+    assert rows["longest wait"] == [f"{1000 * ours:.0f} ms", "all of the 3 s"]
+    assert theirs >= 3.0
