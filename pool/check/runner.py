@@ -68,7 +68,7 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
     if arguments.profile:
         return suite.profile(arguments.profile)
     if arguments.mutants:
-        return [*suite.specification_mutant_tasks(), *suite.code_mutant_tasks()]
+        return [*suite.mutant_tasks("specification"), *suite.mutant_tasks("code")]
     unknown = [name for name in arguments.configurations if name not in ALL]
     if unknown:
         raise UsageError(f"no configuration {', '.join(unknown)}. There are {', '.join(ALL)}")

@@ -8,17 +8,25 @@ check to what runs in CI is to add a line to `profile`.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import attrs
 
 from pool.check import interrupts
 from pool.check.explore import tlc
 from pool.check.explore.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
-from pool.check.explore.explorer import Wishes, explore
-from pool.check.explore.graphs import difference, digest, python_graph, read_pins, write_pins
+from pool.check.explore.explorer import Exploration, Wishes, explore
+from pool.check.explore.graphs import (
+    PythonGraph,
+    difference,
+    pin_of,
+    python_graph,
+    read_pins,
+    write_pins,
+)
 from pool.check.explore.liveness import check_liveness
 from pool.check.explore.mutants import (
     Mutant,
@@ -35,7 +43,7 @@ from pool.check.schedules.programs import DEEP as DEEP_PROGRAMS
 from pool.check.schedules.programs import PROGRAMS
 from pool.check.schedules.tasks import TASKS, Tasks
 from pool.check.schedules.threads import Setting
-from pool.check.task import Task, counts_of, describe, status_of
+from pool.check.task import Task, told
 
 EXAMPLES = {"ci": 1_000, "nightly": 10_000}
 """Histories of each Hypothesis machine, by profile."""
@@ -52,16 +60,16 @@ def profile(name: str) -> list[Task]:
     worlds = list(CONFIGURATIONS.values())
     return [
         *map(equality_task, worlds),
-        *map(live_equality_task, LIVENESS.values()),
-        *map(property_task, deep),
-        *map(temporal_task, LIVENESS.values()),
-        *specification_mutant_tasks(),
+        *map(equality_task, LIVENESS.values()),  # which are not pinned
+        *map(specification_task, deep),
+        *(specification_task(world, tlc.TEMPORAL) for world in LIVENESS.values()),
+        *mutant_tasks("specification"),
         *(explore_task(world) for world in [*worlds, *deep]),
         *map(liveness_task, LIVENESS.values()),
-        *code_mutant_tasks(),
+        *mutant_tasks("code"),
         *map(schedules_task, [*PROGRAMS.values(), *deep_programs, *TASKS.values()]),
         *(machine_task(machine, EXAMPLES[name], SEEDS[name]) for machine in MACHINES),
-        *proof_tasks(),
+        *prove.tasks(),
     ]
 
 
@@ -80,23 +88,24 @@ def without_java() -> list[Task]:
 
 def explore_task(configuration: Configuration, most_states: int | None = None) -> Task:
     """Every state of `step`, every invariant and run property."""
-
-    def body(progress: Progress | None) -> tuple[Status, Counts, str]:
-        found = explore(configuration, Wishes(progress=progress, most_states=most_states))
-        return status_of(found), counts_of(found), describe(found)
-
-    return Task("explore", configuration.name, body)
+    return _exploring("explore", explore, configuration, most_states)
 
 
 def liveness_task(configuration: Configuration, most_states: int | None = None) -> Task:
     """No fair cycle of `step` starves a ticket."""
+    return _exploring("live", check_liveness, configuration, most_states)
 
+
+def _exploring(
+    part: str,
+    search: Callable[[Configuration, Wishes], Exploration],
+    configuration: Configuration,
+    most_states: int | None,
+) -> Task:
     def body(progress: Progress | None) -> tuple[Status, Counts, str]:
-        wishes = Wishes(progress=progress, most_states=most_states)
-        found = check_liveness(configuration, wishes)
-        return status_of(found), counts_of(found), describe(found)
+        return told(search(configuration, Wishes(progress=progress, most_states=most_states)))
 
-    return Task("live", configuration.name, body)
+    return Task(part, configuration.name, body)
 
 
 def schedules_task(setting: Setting | Tasks) -> Task:
@@ -120,28 +129,18 @@ def pin_task(configuration: Configuration) -> Task:
 
     def body(progress: Progress | None) -> tuple[Status, Counts, str]:
         graph = python_graph(configuration)
-        counts = {"states": graph.exploration.states, "edges": len(graph.edges)}
-        pin = read_pins(tlc.spec_directory()).get(configuration.name)
+        pin, found = read_pins(tlc.spec_directory()).get(configuration.name), pin_of(graph)
         if pin is None:
-            return "failed", counts, f"{configuration.name} is not in spec/graphs.json"
-        found = {**counts, "sha256": digest(graph.edges)}
-        if found == pin:
-            return "passed", counts, ""
-        return "failed", counts, f"pinned {pin}, found {found}: compare with --against-tla"
+            return "failed", counts_of(graph), f"{configuration.name} is not in spec/graphs.json"
+        message = "" if found == pin else f"pinned {pin}, found {found}: compare with --against-tla"
+        return "failed" if message else "passed", counts_of(graph), message
 
     return Task("pinned", configuration.name, body)
 
 
-def proof_tasks() -> Iterable[Task]:
-    """The proof, and that it is about this function."""
-    return prove.tasks()
-
-
-def code_mutant_tasks() -> Iterable[Task]:
-    """Every mutant of the code is found."""
-    return [
-        _mutant_task("mutants-code", m, m.code, found_in_code) for m in mutants().values() if m.code
-    ]
+def counts_of(graph: PythonGraph) -> Counts:
+    """The size of a graph."""
+    return {"states": graph.exploration.states, "edges": len(graph.edges)}
 
 
 @attrs.define
@@ -182,22 +181,6 @@ def machine_task(name: str, examples: int, seed: int | None = None) -> Task:
     return Task("machine", name, body)
 
 
-def _mutant_task(
-    part: str,
-    mutant: Mutant,
-    wanted: tuple[str, ...],
-    search: Callable[[Mutant], tuple[str, ...]],
-) -> Task:
-    def body(progress: Progress | None) -> tuple[Status, Counts, str]:
-        found = search(mutant)
-        if set(wanted) <= set(found):
-            return "passed", {"mutants": 1}, ""
-        said = ", ".join(found) or "nothing"
-        return "failed", {}, f"{mutant.about} Wanted {', '.join(wanted)}, found {said}"
-
-    return Task(part, mutant.name, body, needs_java=part != "mutants-code")
-
-
 # ---------------------------------------------------------------- of the specification
 
 
@@ -212,59 +195,30 @@ def equality_task(
         if dump.verdict.violated:
             return _said(dump.verdict, configuration)
         graph = python_graph(configuration)
-        counts = {
-            "states": graph.exploration.states,
-            "edges": len(graph.edges),
-            "generated": dump.verdict.generated,
-        }
-        differs = difference(configuration, graph, dump)
-        if differs:
-            return (
-                "failed",
-                counts,
-                f"step and specification differ in {configuration.name}\n{differs}",
-            )
+        counts = {**counts_of(graph), "generated": dump.verdict.generated}
+        if differs := difference(configuration, graph, dump):
+            why = f"step and specification differ in {configuration.name}\n{differs}"
+            return "failed", counts, why
         if specification is not None:
             return "passed", counts, ""
-        directory = tlc.spec_directory()
-        pins = read_pins(directory)
-        found = {
-            "states": graph.exploration.states,
-            "edges": len(graph.edges),
-            "sha256": digest(graph.edges),
-        }
+        pins, found = read_pins(tlc.spec_directory()), pin_of(graph)
+        message = ""
         if pin:
-            write_pins(directory, {**pins, configuration.name: found})
+            write_pins(tlc.spec_directory(), {**pins, configuration.name: found})
         elif configuration.name in CONFIGURATIONS and pins.get(configuration.name) != found:
-            return (
-                "failed",
-                counts,
-                "equal, but not as pinned in spec/graphs.json (--pin pins them)",
-            )
-        return "passed", counts, ""
+            message = "equal, but not as pinned in spec/graphs.json (--pin pins them)"
+        return "failed" if message else "passed", counts, message
 
     return Task("equal", configuration.name, body, needs_java=True)
 
 
-def live_equality_task(configuration: Configuration) -> Task:
-    """The same of a configuration for liveness, which is not pinned."""
-    return equality_task(configuration)
-
-
-def property_task(configuration: Configuration) -> Task:
-    """TLC finds every invariant and step property of the specification true."""
+def specification_task(
+    configuration: Configuration, properties: tuple[str, ...] = tlc.PROPERTIES
+) -> Task:
+    """TLC finds these properties of the specification true."""
 
     def body(progress: Progress | None) -> tuple[Status, Counts, str]:
-        return _said(tlc.check(configuration), configuration)
-
-    return Task("specification", configuration.name, body, needs_java=True)
-
-
-def temporal_task(configuration: Configuration) -> Task:
-    """TLC finds liveness of the specification true."""
-
-    def body(progress: Progress | None) -> tuple[Status, Counts, str]:
-        return _said(tlc.check(configuration, properties=tlc.TEMPORAL), configuration)
+        return _said(tlc.check(configuration, properties=properties), configuration)
 
     return Task("specification", configuration.name, body, needs_java=True)
 
@@ -277,10 +231,22 @@ def _said(verdict: tlc.Verdict, configuration: Configuration) -> tuple[Status, C
     return "failed", counts, f"{verdict.violated} does not hold in {configuration.name}\n{trace}"
 
 
-def specification_mutant_tasks() -> Iterable[Task]:
-    """Every mutant of the specification is found."""
-    return [
-        _mutant_task("mutants-specification", m, m.specification, found_in_specification)
-        for m in mutants().values()
-        if m.specification
-    ]
+# ---------------------------------------------------------------- of both
+
+
+def mutant_tasks(where: Literal["specification", "code"]) -> list[Task]:
+    """Every mutant of the specification, or of the code, is found."""
+    search = found_in_code if where == "code" else found_in_specification
+
+    def task(mutant: Mutant, wanted: tuple[str, ...]) -> Task:
+        def body(progress: Progress | None) -> tuple[Status, Counts, str]:
+            found = search(mutant)
+            if set(wanted) <= set(found):
+                return "passed", {"mutants": 1}, ""
+            said = ", ".join(found) or "nothing"
+            return "failed", {}, f"{mutant.about} Wanted {', '.join(wanted)}, found {said}"
+
+        return Task(f"mutants-{where}", mutant.name, body, needs_java=where == "specification")
+
+    known = mutants().values()
+    return [task(one, getattr(one, where)) for one in known if getattr(one, where)]

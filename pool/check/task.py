@@ -69,13 +69,11 @@ class Task:
         return Result(self.part, self.name, "stopped", 0.0, {}, NOT_BEGUN)
 
 
-def counts_of(found: Exploration) -> Counts:
-    """What an exploration counted."""
-    return {
-        "states": found.states,
-        "edges": found.edges,
-        "transitions": found.transitions,
-    }
+def told(found: Exploration) -> tuple[Status, Counts, str]:
+    """What an exploration came to."""
+    status: Status = "passed" if found.complete else "stopped"
+    counts = {"states": found.states, "edges": found.edges, "transitions": found.transitions}
+    return "failed" if found.violation else status, counts, describe(found)
 
 
 def describe(found: Exploration) -> str:
@@ -98,12 +96,6 @@ def describe(found: Exploration) -> str:
         lines.append("# and then, for ever:")
         lines += [f"# {write(event)}" for event in violation.cycle] or ["# nothing"]
     return "\n".join(lines)
-
-
-def status_of(found: Exploration) -> Status:
-    if found.violation is not None:
-        return "failed"
-    return "passed" if found.complete else "stopped"
 
 
 def jobs() -> int:

@@ -15,7 +15,7 @@ import attrs
 import pytest
 
 from pool import INVARIANTS, Event, State, initial, step
-from pool.check.explore.canonical import Labeller, Shape, shaper
+from pool.check.explore.canonical import Labeller, Scale, Shape, _full, lean, shaper
 from pool.check.explore.configurations import CONFIGURATIONS, LIVENESS, Configuration
 from pool.check.explore.explorer import Wishes, explore
 from pool.check.explore.graphs import Edge, python_graph
@@ -38,6 +38,23 @@ def test_every_state_of_a_shape_has_the_edges_of_the_graph(configuration: Config
             source = shaper(configuration)(state, now)
             assert set(_edges(configuration, state, now)) == by_source[source]
             assert all(holds(state) for holds in INVARIANTS.values())
+
+
+LEAN = [world for world in WORLDS if Scale(world).is_lean]
+
+
+@pytest.mark.parametrize("configuration", LEAN, ids=lambda c: c.name)
+def test_the_shape_written_out_for_speed_is_the_full_one_made_lean(
+    configuration: Configuration,
+) -> None:
+    quick, full = shaper(configuration), _full(configuration, Scale(configuration))
+    chance = random.Random(configuration.name)
+    seen = set()
+    for _ in range(WALKS):
+        for state, now in _walk(configuration, chance):
+            seen.add(quick(state, now))
+            assert quick(state, now) == lean(full(state, now))
+    assert len(seen) > 10
 
 
 def test_every_invariant_holds_after_every_step_and_not_only_once_per_shape() -> None:

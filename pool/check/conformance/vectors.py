@@ -86,9 +86,9 @@ def world(configuration: Configuration) -> World:
     graph = found.graph
     edges: list[tuple[Edge, ...]] = []
     ignored: list[tuple[int, ...]] = []
-    for state in range(len(graph.first) - 1):
+    for state in graph.explored:
         allowed, not_allowed = [], []
-        for number in range(graph.first[state], graph.first[state + 1]):
+        for number in graph.edges(state):
             event, effects, *_ = graph.labels[number]
             if effects and effects[0][0] == "Ignored":
                 not_allowed.append(graph.move[number])

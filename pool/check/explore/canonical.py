@@ -100,8 +100,26 @@ def shaper(configuration: Configuration) -> Shaper:
     return _lean(configuration, scale) if scale.is_lean else _full(configuration, scale)
 
 
+def lean(full: Shape) -> Shape:
+    """A full shape without what a configuration of traffic alone cannot make matter."""
+    phase, limits, idle, leases, waiting, connecting, *rest, _ = full
+    held = [-1] * (len(idle) + len(leases))
+    for key, *_, ticket, _, _ in leases:
+        held[key - 1] = ticket - 1
+    return (
+        phase,
+        limits,
+        tuple(key - 1 for key, *_ in idle),
+        tuple(held),
+        tuple(ticket - 1 for ticket, _ in waiting),
+        tuple(ticket - 1 for ticket, _ in connecting),
+        *rest,
+    )
+
+
 def _lean(configuration: Configuration, scale: Scale) -> Shaper:
-    """For configurations of traffic alone: the hot path of the explorer."""
+    """For configurations of traffic alone: `lean` of the full shape, written out, for it is the hot
+    path of the explorer."""
     numbers = {limits: number for number, limits in enumerate(configuration.limits, 1)}
     many = scale.most_failures
     only = configuration.limits[0] if len(numbers) == 1 else None

@@ -102,13 +102,15 @@ class Exploration:
                 events.append(event)
         return tuple(reversed(events))
 
-    def clock(self, number: int) -> int:
-        """The time in the representative of a state."""
-        passed = self.configuration.start
+    def representative(self, number: int, machine: Machine) -> tuple[State, int]:
+        """The state that stands for those of this number, and the time in it."""
+        state, now = initial(self.configuration.limits[0]), self.configuration.start
+        for event in self.history(number):
+            state, _ = machine.step(state, event)
         while number:
-            number, event = self.parents[number]
-            passed += event is None
-        return passed
+            number, passed = self.parents[number]
+            now += passed is None
+        return state, now
 
     def goals(self) -> set[str]:
         """What was seen, as `Event`, `Event>Effect` and `Event>Effect:reason`."""
@@ -138,6 +140,15 @@ class Graph:
     """Event and effects of each edge."""
     left: list[Label] = attrs.field(factory=list)
     """Who is where after each edge."""
+
+    @property
+    def explored(self) -> range:
+        """The states whose edges are all there: every one, if nothing ended the search."""
+        return range(len(self.first) - 1)
+
+    def edges(self, state: int) -> range:
+        """Those that begin in a state."""
+        return range(self.first[state], self.first[state + 1])
 
     def name(self, label: Label) -> None:
         """Add the name of an edge."""

@@ -25,7 +25,6 @@ from pool.check.explore.moves import moves
 from pool.check.explore.notation import write, write_history
 from pool.check.explore.properties import MACHINE, Machine
 from pool.check.explore.tlc import Dump
-from pool.core.state import initial
 
 Edge = tuple[Shape, Label, Shape]
 
@@ -46,8 +45,8 @@ def python_graph(configuration: Configuration, machine: Machine = MACHINE) -> Py
     graph = exploration.graph
     edges: set[Edge] = set()
     if graph is not None:
-        for number in range(len(graph.first) - 1):
-            for edge in range(graph.first[number], graph.first[number + 1]):
+        for number in graph.explored:
+            for edge in graph.edges(number):
                 label = (*graph.labels[edge], graph.left[edge])
                 edges.add((shapes[number], label, shapes[graph.target[edge]]))
     return PythonGraph(exploration, frozenset(edges))
@@ -98,7 +97,7 @@ def difference(
     shape, label, _ = min(common, key=lambda edge: (numbers[edge[0]], repr(edge[1][0])))
     history = python.exploration.history(numbers[shape])
     lines = [write_history(configuration.limits[0], history, machine)]
-    event = _event(configuration, python, numbers[shape], label, machine)
+    event = _event(python.exploration, shape, label, machine)
     lines.append(event or f"# {_describe(label[0])}")
     lines.append("# only one of them does this, from the state that this leads to:")
     for who, edges in (("step", ours), ("specification", theirs)):
@@ -120,16 +119,12 @@ def _describe(label: tuple[Any, ...]) -> str:
     return f"{label[0]}({', '.join(map(repr, label[1:]))})"
 
 
-def _event(
-    configuration: Configuration, python: PythonGraph, number: int, label: Label, machine: Machine
-) -> str | None:
+def _event(found: Exploration, shape: Shape, label: Label, machine: Machine) -> str | None:
     """The event of a label, as it would be after the history of the state."""
-    state, now = initial(configuration.limits[0]), python.exploration.clock(number)
-    for event in python.exploration.history(number):
-        state, _ = machine.step(state, event)
-    name = Labeller(configuration)
-    assert shaper(configuration)(state, now) == list(python.exploration.shapes)[number]
-    for event in moves(configuration)(state, now):
+    state, now = found.representative(found.shapes[shape], machine)
+    name = Labeller(found.configuration)
+    assert shaper(found.configuration)(state, now) == shape
+    for event in moves(found.configuration)(state, now):
         if name(state, now, event, (), state)[0] == label[0]:
             return write(event)
     return None

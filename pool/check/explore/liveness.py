@@ -32,7 +32,7 @@ from pool.check.explore.explorer import Exploration, Graph, Violation, Wishes, e
 from pool.check.explore.moves import moves
 from pool.check.explore.properties import Machine
 from pool.core.events import Discard, Event, Opened, OpenFailed, Release, Resume, Tick
-from pool.core.state import State, initial
+from pool.core.state import State
 from pool.core.transition import wake_at
 
 WATCHED = "watched"
@@ -103,23 +103,19 @@ def check_liveness(configuration: Configuration, wishes: Wishes | None = None) -
         part = fair_part(graph, nodes)
         if part is not None:
             entry = min(part)
-            history = result.history(entry)
             walk = _round_trip(graph, part, entry)
-            cycle = _concrete(configuration, wishes.machine, history, result, entry, walk)
-            result.violation = Violation(name, history, why, cycle=cycle)
+            cycle = _concrete(result, wishes.machine, entry, walk)
+            history = result.history(entry)
+            result.violation = Violation(name, history, why, cycle=tuple(cycle))
             return result
     return result
-
-
-def _edges(graph: Graph, node: int) -> range:
-    return range(graph.first[node], graph.first[node + 1])
 
 
 def _unanswerable(graph: Graph) -> int | None:
     """A state, not suspended, from which what helps does not lead to nobody pending."""
     sources: dict[int, list[int]] = {}
     for node in range(len(graph.flags)):
-        for edge in _edges(graph, node):
+        for edge in graph.edges(node):
             if graph.kinds[edge] & HELP:
                 sources.setdefault(graph.target[edge], []).append(node)
     good = {node for node, bits in enumerate(graph.flags) if bits & NOBODY}
@@ -140,7 +136,7 @@ def fair_part(graph: Graph, nodes: Iterable[int]) -> set[int] | None:
         for part in strongly_connected(graph, work.pop()):
             inside = can = 0
             for node in part:
-                for edge in _edges(graph, node):
+                for edge in graph.edges(node):
                     can |= graph.kinds[edge]
                     if graph.target[edge] in part:
                         inside |= graph.kinds[edge]
@@ -150,7 +146,7 @@ def fair_part(graph: Graph, nodes: Iterable[int]) -> set[int] | None:
             rest = {
                 node
                 for node in part
-                if not any(graph.kinds[edge] & neglected[0] for edge in _edges(graph, node))
+                if not any(graph.kinds[edge] & neglected[0] for edge in graph.edges(node))
             }
             if rest:
                 work.append(rest)
@@ -169,7 +165,7 @@ def strongly_connected(graph: Graph, nodes: set[int]) -> Iterator[set[int]]:
         order[root] = low[root] = len(order)
         stack.append(root)
         stacked.add(root)
-        calls = [(root, iter(_edges(graph, root)))]
+        calls = [(root, iter(graph.edges(root)))]
         while calls:
             node, edges = calls[-1]
             for edge in edges:
@@ -180,7 +176,7 @@ def strongly_connected(graph: Graph, nodes: set[int]) -> Iterator[set[int]]:
                     order[target] = low[target] = len(order)
                     stack.append(target)
                     stacked.add(target)
-                    calls.append((target, iter(_edges(graph, target))))
+                    calls.append((target, iter(graph.edges(target))))
                     break
                 if target in stacked:
                     low[node] = min(low[node], order[target])
@@ -205,7 +201,7 @@ def _round_trip(graph: Graph, part: set[int], entry: int) -> list[int]:
         inside = (
             (node, edge)
             for node in sorted(part)
-            for edge in _edges(graph, node)
+            for edge in graph.edges(node)
             if graph.kinds[edge] & duty and graph.target[edge] in part
         )
         wanted.extend([found] if (found := next(inside, None)) else [])
@@ -222,7 +218,7 @@ def _path(graph: Graph, part: set[int], start: int, end: int) -> list[int]:
     queue = deque([start])
     while queue and end not in came:
         node = queue.popleft()
-        for edge in _edges(graph, node):
+        for edge in graph.edges(node):
             target = graph.target[edge]
             if target in part and target not in came:
                 came[target] = (node, edge)
@@ -234,20 +230,11 @@ def _path(graph: Graph, part: set[int], start: int, end: int) -> list[int]:
     return path[::-1]
 
 
-def _concrete(
-    configuration: Configuration,
-    machine: Machine,
-    history: tuple[Event, ...],
-    result: Exploration,
-    entry: int,
-    walk: list[int],
-) -> tuple[Event, ...]:
-    """The events of a walk, with the tickets, keys and times that they have after a history."""
+def _concrete(result: Exploration, machine: Machine, entry: int, walk: list[int]) -> list[Event]:
+    """The events of a walk, with the tickets, keys and times that they have there."""
     assert result.graph is not None
-    possible = moves(configuration)
-    state, now = initial(configuration.limits[0]), result.clock(entry)
-    for event in history:
-        state, _ = machine.step(state, event)
+    possible = moves(result.configuration)
+    state, now = result.representative(entry, machine)
     events: list[Event] = []
     for edge in walk:
         choices = possible(state, now)
@@ -257,4 +244,4 @@ def _concrete(
         else:
             events.append(choices[index])
             state, _ = machine.step(state, choices[index])
-    return tuple(events)
+    return events

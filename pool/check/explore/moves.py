@@ -11,7 +11,7 @@ move is the same move in all states of one shape.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pool.check.explore.canonical import MADE, PUT
@@ -22,6 +22,8 @@ from pool.core.state import Failure, State
 
 Moves = Callable[[State, int], list[Event]]
 Part = Callable[[State, int, list[Event]], None]
+Make = Callable[[Configuration], Part]
+Choices = Callable[[Configuration], list[tuple[Any, ...]]]
 
 _new = tuple.__new__
 
@@ -140,51 +142,26 @@ def _holders(state: State, strangers: bool) -> tuple[list[tuple[int, int]], list
     return pairs, others
 
 
-def _release(c: Configuration) -> Part:
-    strangers = "Release" in c.strangers
-    kind = events.Release
+def _held(kind: Any, choices: Choices, *, adopted: bool = True) -> Make:
+    """What holders say: of each lease, with each choice. `adopted`: also of an adapter's."""
 
-    def part(state: State, now: int, found: list[Event]) -> None:
-        pairs, others = _holders(state, strangers)
-        for ticket, key in pairs:
-            for reusable in c.reusable:
-                found.append(_new(kind, (now, ticket, key, reusable)))
-        for ticket, key in others:
-            found.append(kind(now, ticket, key))
+    def make(c: Configuration) -> Part:
+        strangers, rests = kind.__name__ in c.strangers, choices(c)
 
-    return part
-
-
-def _discard(c: Configuration) -> Part:
-    strangers = "Discard" in c.strangers
-    kind = events.Discard
-
-    def part(state: State, now: int, found: list[Event]) -> None:
-        pairs, others = _holders(state, strangers)
-        for ticket, key in pairs:
-            found.append(_new(kind, (now, ticket, key)))
-        for ticket, key in others:
-            found.append(kind(now, ticket, key))
-
-    return part
-
-
-def _dead(c: Configuration) -> Part:
-    strangers = "Dead" in c.strangers
-    kind = events.Dead
-
-    def part(state: State, now: int, found: list[Event]) -> None:
-        pairs, others = _holders(state, strangers)
-        for ticket, key in pairs:
-            if ticket:
-                for wait in c.waits:
-                    found.append(_new(kind, (now, ticket, key, wait)))
-            elif strangers:
+        def part(state: State, now: int, found: list[Event]) -> None:
+            pairs, others = _holders(state, strangers)
+            for ticket, key in pairs:
+                if ticket or adopted:
+                    for rest in rests:
+                        found.append(_new(kind, (now, ticket, key, *rest)))
+                elif strangers:
+                    found.append(kind(now, ticket, key))
+            for ticket, key in others:
                 found.append(kind(now, ticket, key))
-        for ticket, key in others:
-            found.append(kind(now, ticket, key))
 
-    return part
+        return part
+
+    return make
 
 
 def _expire(c: Configuration) -> Part:
@@ -216,28 +193,21 @@ def _cancel(c: Configuration) -> Part:
     return part
 
 
-def _close_stale(c: Configuration) -> Part:
-    def part(state: State, now: int, found: list[Event]) -> None:
-        found.extend(events.CloseStale(now, now - before) for before in c.befores)
+def _always(kind: Any, choices: Callable[[Configuration, int], Iterable[Any]]) -> Make:
+    """What those who run the pool may say at any time, with each choice."""
 
-    return part
-
-
-def _configure(c: Configuration) -> Part:
-    def part(state: State, now: int, found: list[Event]) -> None:
-        found.extend(events.Configure(now, limits) for limits in c.limits)
-
-    return part
-
-
-def _plain(kind: Any) -> Callable[[Configuration], Part]:
-    def make(_: Configuration) -> Part:
+    def make(c: Configuration) -> Part:
         def part(state: State, now: int, found: list[Event]) -> None:
-            found.append(_new(kind, (now,)))
+            for choice in choices(c, now):
+                found.append(_new(kind, (now, *choice)))
 
         return part
 
     return make
+
+
+def _plain(kind: Any) -> Make:
+    return _always(kind, lambda c, now: ((),))
 
 
 def _adopt(c: Configuration) -> Part:
@@ -279,21 +249,21 @@ def _adopt(c: Configuration) -> Part:
     return part
 
 
-_PARTS: dict[str, Callable[[Configuration], Part]] = {
+_PARTS: dict[str, Make] = {
     "Acquire": _acquire,
     "Opened": _opened,
     "OpenFailed": _open_failed,
-    "Dead": _dead,
-    "Release": _release,
-    "Discard": _discard,
+    "Dead": _held(events.Dead, lambda c: [(wait,) for wait in c.waits], adopted=False),
+    "Release": _held(events.Release, lambda c: [(one,) for one in c.reusable]),
+    "Discard": _held(events.Discard, lambda c: [()]),
     "Expire": _expire,
     "Cancel": _cancel,
     "CloseIdle": _plain(events.CloseIdle),
-    "CloseStale": _close_stale,
+    "CloseStale": _always(events.CloseStale, lambda c, now: [(now - ago,) for ago in c.befores]),
     "CloseAll": _plain(events.CloseAll),
     "Retire": _plain(events.Retire),
     "Tick": _plain(events.Tick),
-    "Configure": _configure,
+    "Configure": _always(events.Configure, lambda c, now: [(limits,) for limits in c.limits]),
     "Suspend": _plain(events.Suspend),
     "Resume": _plain(events.Resume),
     "Shutdown": _plain(events.Shutdown),

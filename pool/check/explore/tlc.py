@@ -25,7 +25,7 @@ from typing import Any
 
 import attrs
 
-from pool.check.explore.canonical import Label, Scale, Shape
+from pool.check.explore.canonical import Label, Scale, Shape, lean
 from pool.check.explore.configurations import EVENTS, Configuration
 from pool.check.interrupts import checkpoint, run_process, temporary_directory
 from pool.core import events
@@ -43,6 +43,8 @@ INVARIANTS = (
     "Shut",
 )
 STEP_PROPERTIES = ("Bounded", "FifoStep", "AnsweredOnce", "ClosedOnce", "NothingAfterClose")
+PROPERTIES = (*INVARIANTS, *STEP_PROPERTIES)
+TEMPORAL = ("Live", "Drained")
 
 
 class TlcError(Exception):
@@ -224,9 +226,6 @@ def scope(configuration: Configuration, base: str = "MCPool") -> tuple[str, str]
     return "\n".join(lines) + "\n", "\n".join(settings) + "\n"
 
 
-TEMPORAL = ("Live", "Drained")
-
-
 def lay_out(
     directory: Path,
     configuration: Configuration,
@@ -252,7 +251,7 @@ def lay_out(
 def check(
     configuration: Configuration,
     specification: Path | None = None,
-    properties: tuple[str, ...] = (*INVARIANTS, *STEP_PROPERTIES),
+    properties: tuple[str, ...] = PROPERTIES,
 ) -> Verdict:
     """Have TLC check properties of the specification, temporal or others."""
     with temporary_directory() as place:
@@ -285,7 +284,7 @@ def dump(configuration: Configuration, specification: Path | None = None) -> Dum
     """The graph of all reachable states of the specification, whose properties are checked on the
     way. (Temporal ones are not: TLC would add steps to the graph.)"""
     with temporary_directory() as directory:
-        lay_out(directory, configuration, specification, (*INVARIANTS, *STEP_PROPERTIES))
+        lay_out(directory, configuration, specification, PROPERTIES)
         verdict = run(directory, "Scope.tla", "Scope.cfg", "-dump", "dot,actionlabels", "graph.dot")
         if verdict.violated:
             return Dump((), frozenset(), verdict)
@@ -390,31 +389,12 @@ def _shape(pool: Mapping[str, Any], scale: Scale) -> Shape:
     spare = count["opened"] + count["adopted"] - count["closed"] - count["forgotten"] - held
     open_tickets = pool["issued"] - pool["granted"] + count["dead"] - count["refused"]
     open_tickets -= count["cancelled"] + len(waiters) + len(opening)
-    if scale.is_lean:
-        by_key = [-1] * held
-        for lease in leases:
-            by_key[lease["entry"]["key"] - 1] = lease["ticket"] - 1
-        return (
-            pool["phase"],
-            pool["limits"],
-            tuple(item["entry"]["key"] - 1 for item in pool["idle"]),
-            tuple(by_key),
-            tuple(ticket - 1 for ticket, _ in waiters),
-            tuple(ticket - 1 for ticket, _ in opening),
-            pool["opening_background"],
-            pool["failures"],
-            wait,
-            pool["last_error"],
-            count["opened"] > 0,
-            spare,
-            open_tickets,
-        )
 
     def entry(record: Mapping[str, Any]) -> tuple[Any, ...]:
         age = scale.horizon - record["created"]
         return record["key"], record["connection"], age, record["jitter"]
 
-    return (
+    shape = (
         pool["phase"],
         pool["limits"],
         tuple(
@@ -442,6 +422,7 @@ def _shape(pool: Mapping[str, Any], scale: Scale) -> Shape:
         open_tickets,
         None if not pool["retire_before"] else scale.horizon - pool["retire_before"],
     )
+    return lean(shape) if scale.is_lean else shape
 
 
 _PARTS = {"idle": events.AdoptIdle._fields, "in_use": events.AdoptLease._fields}

@@ -31,7 +31,7 @@ from pool.check.proof.relation import RELATION
 from pool.check.proof.terms import Value, holds, variables
 from pool.check.proof.witness import build, shown
 from pool.check.results import Counts, Progress, Status, report
-from pool.check.task import Task, describe, run_tasks, show, status_of
+from pool.check.task import Task, run_tasks, show, told
 from pool.check.usage import UsageError, reports_to_output
 from pool.core.transition import step
 
@@ -204,8 +204,7 @@ def binding_task(configuration: Configuration) -> Task:
     def body(progress: Progress | None) -> tuple[Status, Counts, str]:
         binding = Binding()
         wishes = Wishes(judge=binding.differs, progress=progress)
-        found = explore(configuration, wishes)
-        counts = {"transitions": binding.steps}
-        return status_of(found), counts, describe(found)
+        status, _, message = told(explore(configuration, wishes))
+        return status, {"transitions": binding.steps}, message
 
     return Task("bound", configuration.name, body)
