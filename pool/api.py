@@ -68,8 +68,9 @@ class Pool(Face[Connection]):
       for never. Also makes errors name the lines that took the connections.
     * `backoff_initial`, `backoff_max`: `"background"`: pause after a failed connect; it doubles.
     * `name`: for messages; by default that of the function `connect`.
-    * `listeners`: functions of a `Notice` by kind: `connect`, `checkout`, `checkin`, `close`,
-      `refuse`, `leak`. They run outside the pool's lock; their exceptions are logged.
+    * `listeners`: functions of a `Notice` by kind: `connect`, `connect_failed`,
+      `checkout`, `checkin`, `rolled_back`, `not_reusable`, `close`, `refuse`, `leak`. They
+      run outside the pool's lock; their exceptions are logged.
 
     Raises `ValueError` for an argument that is not allowed, naming it.
     """
@@ -181,9 +182,9 @@ class Pool(Face[Connection]):
             if taker.name is not thread.known._name:
                 holder.taker = thread.rename()
             runtime.acquire(timeout, holder, lease)
-            if watched and self._heard["checkout"]:
+            if watched and self._listeners.hears_turns:
                 waited = time.monotonic() - began
-                self._listeners.tell("checkout", connection=lease.connection, seconds=waited)
+                self._listeners.begin(lease.connection, waited, lease.is_new, lease.has_waited)
         except BaseException as error:
             thread = None  # the traceback must not keep it: it is gone when the thread has ended
             if not lease.ended:

@@ -134,6 +134,7 @@ class Face(Generic[Connection]):
         `Notice.kind`. Raises `ValueError` for another kind. Thread-safe."""
         self._listeners.add(kind, function)
         self._watch()
+        self._listeners.catch_up(self._runtime.state, self._runtime.clock())
 
     def observe(self, observer: Observer, *, batch: int = 1) -> Observing:
         """As `pool.observe`: `observer(event, effects)` for each transition; `batch` as there."""
@@ -141,7 +142,7 @@ class Face(Generic[Connection]):
 
     def _watch(self) -> None:
         """Find out once, not in every turn, whether somebody wants to know of each acquire."""
-        self._watched = self._tracks or bool(self._heard["checkout"])
+        self._watched = self._tracks or self._listeners.hears_turns
         self._driver.watch()
 
     def _apply(self, event: Event | Made) -> None:
@@ -155,7 +156,7 @@ class Face(Generic[Connection]):
         """Tell everybody of it but the caller."""
         text = self._driver.explain(error, self.name)
         self._journal.refused(error, text, self._runtime.clock())
-        self._listeners.tell("refuse", error=error)
+        self._listeners.tell("refuse", error=error, reason=error.reason)
 
     def _error(self, kind: type[PoolError], text: str) -> PoolError:
         runtime = self._runtime

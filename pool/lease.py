@@ -74,6 +74,8 @@ class Lease(Handle, Generic[Connection]):
         driver: Any = self.runtime.driver
         if self.ended or self.monitor is not self.runtime.monitor:
             return self._forget()
+        if driver.watches_returns:
+            driver.returned(self, "discarded")
         discarded = self.runtime.discard(self)
         self.held = None
         driver.end_leak(self.key)

@@ -59,6 +59,10 @@ class Statistics:
     """Connections left to the parent process after a fork."""
     dead: int
     """Connections so far that were found dead before they were lent."""
+    connects_failed: int
+    """Connects so far that failed. As many were tried as failed and as were `opened`."""
+    waits: int
+    """Callers so far that had to wait, for what others held or for a connect."""
     failures: int
     """Failed connects in a row; those of one outage that came together count once."""
     last_error: str | None
@@ -72,7 +76,7 @@ class Statistics:
 
 def statistics_of(runtime: Runtime, name: str) -> Statistics:
     """The numbers right now."""
-    state = runtime.state
+    state, driver = runtime.state, runtime.driver
     counts, error = state.counters, state.last_error
     return Statistics(
         name=name,
@@ -93,6 +97,8 @@ def statistics_of(runtime: Runtime, name: str) -> Statistics:
         closed=counts.closed,
         forgotten=counts.forgotten,
         dead=counts.dead,
+        connects_failed=getattr(driver, "failed_connects", 0),
+        waits=getattr(driver, "waits", 0),
         failures=state.failures,
         last_error=f"{error.kind}: {error.text}" if error else None,
     )

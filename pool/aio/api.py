@@ -62,8 +62,9 @@ class Pool(Face[Connection]):
       for never. Also makes errors name the lines that took the connections.
     * `backoff_initial`, `backoff_max`: pause after a failed connect; it doubles.
     * `name`: for messages; by default that of the function `connect`.
-    * `listeners`: plain functions of a `Notice` by kind: `connect`, `checkout`, `checkin`, `close`,
-      `refuse`, `leak`. They run on the loop; their exceptions are logged.
+    * `listeners`: plain functions of a `Notice` by kind: `connect`, `connect_failed`,
+      `checkout`, `checkin`, `rolled_back`, `not_reusable`, `close`, `refuse`, `leak`. They
+      run on the loop; their exceptions are logged.
 
     Raises `ValueError` for an argument that is not allowed, naming it. Every method but
     `statistics`, `holders` and `listen` raises `WrongLoop` where the pool belongs to another event
@@ -170,9 +171,9 @@ class Pool(Face[Connection]):
                 holder = Holder(lease, runtime.lost)
             holder.taker = introduce()
             await runtime.acquire(timeout, holder, lease)
-            if watched and self._heard["checkout"]:
+            if watched and self._listeners.hears_turns:
                 waited = time.monotonic() - began
-                self._listeners.tell("checkout", connection=lease.connection, seconds=waited)
+                self._listeners.begin(lease.connection, waited, lease.is_new, lease.has_waited)
         except BaseException as error:
             if not lease.ended:
                 runtime.give_up(lease)

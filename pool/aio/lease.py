@@ -67,6 +67,8 @@ class Lease(Handle, Generic[Connection]):
         if not self._is_held():
             return self._forget()
         driver: Any = self.runtime.driver
+        if driver.watches_returns:
+            driver.returned(self, "discarded")
         discarded = self.runtime.discard(self)
         self.held = None
         driver.end_leak(self.key)

@@ -80,6 +80,7 @@ class AsyncCallables(Callables):
             words = words or (UNREACHED if is_unreached(error) else CONNECT_FAILED)
             self.last_error, self._words = error, {id(error): words}
             if isinstance(error, Exception):
+                self._tell_failure(error, began)
                 self._tell_outage(self.journal.connect_failed, words, error)
             raise
         self._tell_outage(self.journal.connected)
@@ -99,6 +100,24 @@ class AsyncCallables(Callables):
         return await self._recipe(connection).commit(connection) and self._reset is None
 
     async def reset(self, connection: Any) -> bool:  # type: ignore[override]
+        if not self._hears_resets:
+            return await self._make_clean(connection)
+        was_open = self._is_open(connection)
+        try:
+            is_clean = await self._make_clean(connection)
+        except Exception as error:
+            self.listeners.tell("not_reusable", connection=connection, error=error)
+            raise
+        self._tell_reset(connection, was_open, is_clean)
+        return is_clean
+
+    def _is_open(self, connection: Any) -> bool:
+        try:
+            return self._reset is not NO_RESET and self._recipe(connection).is_open(connection)
+        except Exception:  # it is closed, say
+            return False
+
+    async def _make_clean(self, connection: Any) -> bool:  # type: ignore[override]
         recipe = self._recipe(connection)
         if self._reset is None:
             return await recipe.reset(connection)
@@ -132,5 +151,6 @@ class AsyncCallables(Callables):
 
     def report_wait(self, ticket: int) -> None:
         """A task is going to wait."""
+        self.waits = next(self._waits)
         if (runtime := self._runtime()) is not None:
             self.journal.waits(runtime.state, ticket, "task")

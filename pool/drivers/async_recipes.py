@@ -166,6 +166,9 @@ class Asyncpg(AsyncRecipe):
     def is_finished(self, raw: Any) -> bool:
         return not raw.is_closed() and not raw._protocol._is_cancelling()
 
+    def is_open(self, connection: Any) -> bool:
+        return bool(self.behind(connection).is_in_transaction())
+
     def is_clean(self, connection: Any) -> bool:
         raw = self.behind(connection)
         return self.is_finished(raw) and not raw.is_in_transaction()
@@ -216,6 +219,9 @@ class Aiosqlite(AsyncRecipe):
     def is_finished(self, raw: Any) -> bool:
         """What is under way on its thread is not seen from here; what waits for the thread is."""
         return not self.is_closed(raw) and raw._tx.empty()
+
+    def is_open(self, connection: Any) -> bool:
+        return bool(self.behind(connection).in_transaction)
 
     def is_clean(self, connection: Any) -> bool:
         raw = self.behind(connection)
@@ -289,6 +295,9 @@ class Aiomysql(AsyncRecipe):
             return False
         result = get(raw, "_result")
         return not (get(result, "unbuffered_active") is True or get(result, "has_next") is True)
+
+    def is_open(self, connection: Any) -> bool:
+        return bool(self.behind(connection).get_transaction_status())
 
     def is_clean(self, connection: Any) -> bool:
         raw = self.behind(connection)

@@ -73,8 +73,12 @@ class Callables:
         machine's keys are places in an order, which are given to what is returned, too."""
         self._leaks: dict[int, Leak] = {}
         """By the machine's key: leases that were reported, and have not ended yet."""
+        self._hears_resets = False
         self.watches_returns = False
         """Whether somebody wants to know of what is given back."""
+        self.failed_connects = self.waits = 0
+        """Connects that failed, and callers that had to wait, so far."""
+        self._failures, self._waits = itertools.count(1), itertools.count(1)
         self.last_error: BaseException | None = None
         self._words: dict[int, str] = {}
         """What went wrong when an error was raised, by the `id` of the error."""
@@ -99,6 +103,7 @@ class Callables:
         self.recipes = {}  # of connections that are the parent's
         self._words = {}
         self._leaks = {}
+        self.listeners.lent.clear()
         self.journal.begin_anew()
 
     # ------------------------------------------------------------ for the runtime
@@ -135,6 +140,7 @@ class Callables:
             if not (self._keeps_errors or isinstance(error, Exception)):
                 raise  # a caller who was interrupted
             words = words or (UNREACHED if is_unreached(error) else CONNECT_FAILED)
+            self._tell_failure(error, began)
             self._tell_outage(self.journal.connect_failed, words, error)
             if self._keeps_errors:  # its traceback is dropped, but not one that a caller gets
                 self.last_error, self._words = error, {id(error): words}
@@ -145,6 +151,11 @@ class Callables:
             raise
         self._tell_outage(self.journal.connected)
         return connection
+
+    def _tell_failure(self, error: BaseException, began: float) -> None:
+        self.failed_connects = next(self._failures)
+        taken = time.monotonic() - began
+        self.listeners.tell("connect_failed", error=error, seconds=taken)
 
     def is_alive(self, connection: Any) -> bool:
         if self._check is not None:
@@ -164,6 +175,28 @@ class Callables:
     def reset(self, connection: Any) -> bool:
         """Roll back what is open, then the user's reset; what that opens is committed, and what it
         set is put back."""
+        if not self._hears_resets:
+            return self._make_clean(connection)
+        was_open = self._is_open(connection)
+        try:
+            is_clean = self._make_clean(connection)
+        except Exception as error:
+            self.listeners.tell("not_reusable", connection=connection, error=error)
+            raise
+        self._tell_reset(connection, was_open, is_clean)
+        return is_clean
+
+    def _is_open(self, connection: Any) -> bool:
+        recipe = self.recipes.get(id(connection)) or recipe_for(connection)
+        return self._reset is not NO_RESET and recipe.is_open(connection)
+
+    def _tell_reset(self, connection: Any, was_open: bool, is_clean: bool) -> None:
+        if was_open:
+            self.listeners.tell("rolled_back", connection=connection)
+        if not is_clean:
+            self.listeners.tell("not_reusable", connection=connection)
+
+    def _make_clean(self, connection: Any) -> bool:
         recipe = self.recipes.get(id(connection)) or recipe_for(connection)
         if self._reset is None:
             return recipe.reset(connection)
@@ -191,6 +224,9 @@ class Callables:
             connection.close()
 
     def report_close(self, close: Close) -> None:
+        if self.listeners.lent:  # of a lease that nobody has given back
+            is_forced = close.reason in ("stale", "close_all")
+            self.listeners.end(close.connection, close.reason if is_forced else "lost")
         self.listeners.tell("close", connection=close.connection, reason=close.reason)
 
     # ------------------------------------------------------------ what is told
@@ -201,15 +237,14 @@ class Callables:
 
     def watch(self) -> None:
         """Find out once, not in every turn, whether anybody wants to know of what comes back."""
-        self.watches_returns = bool(self._leaks or self.listeners.by_kind["checkin"])
+        self.watches_returns = bool(self._leaks or self.listeners.hears_turns)
+        hears = self.listeners.by_kind
+        self._hears_resets = bool(hears["rolled_back"] or hears["not_reusable"])
 
-    def returned(self, lease: Handle) -> bool:
+    def returned(self, lease: Handle, reason: str = "released") -> bool:
         """Tell those who want to know of what is given back. Whether nobody had it in hand."""
         self.end_leak(lease.key)
-        if not self.listeners.by_kind["checkin"]:
-            return True
-        self.listeners.tell("checkin", connection=lease.connection)
-        return False
+        return not self.listeners.end(lease.connection, reason)
 
     def report_leak(self, leak: Leaked) -> None:
         stack = leak.owner.stack if isinstance(leak.owner, Holder) else None
@@ -218,7 +253,7 @@ class Callables:
         connection = lease.entry.connection if lease else None
         number = self._number_of_key(leak.key)
         self.journal.leaked(number, leak.held, stack)
-        self.listeners.tell("leak", connection=connection, seconds=leak.held, where=stack)
+        self.listeners.tell("leak", connection=connection, seconds=leak.held, stack=stack)
         if runtime is None:
             return
         self._leaks[leak.key] = Leak(number, runtime.clock() - leak.held)
@@ -251,6 +286,7 @@ class Callables:
 
     def report_wait(self, ticket: int) -> None:
         """A caller is going to wait, on this thread."""
+        self.waits = next(self._waits)
         if (runtime := self._runtime()) is not None:
             self.journal.waits(runtime.state, ticket)
 
@@ -293,7 +329,9 @@ class Callables:
     def failed(self, error: Exception) -> OpenError:
         """For the caller whose connect raised this."""
         words = self._words.pop(id(error), CONNECT_FAILED)
-        return OpenError(f"{words}: {text_of(error)}")
+        refusal = OpenError(f"{words}: {text_of(error)}")
+        refusal.reason = "open_failed"
+        return refusal
 
 
 def _holds(runtime: Runtime, connection: Any) -> bool:

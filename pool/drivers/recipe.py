@@ -116,6 +116,10 @@ class Recipe:
         """Whether each statement is its own transaction."""
         return "autocommit" in self._names and getattr(raw, "autocommit", False) is True
 
+    def is_open(self, connection: Any) -> bool:
+        """Whether the driver shows that a transaction is open."""
+        return False
+
     # ------------------------------------------------------------ transactions
 
     def commit(self, connection: Any) -> bool:
@@ -238,6 +242,14 @@ class Known(Recipe):
         try:
             return self._glance(raw) == self._clean and self.is_finished(raw)
         except Exception:  # it is closed, say
+            return False
+
+    def is_open(self, connection: Any) -> bool:
+        raw = follow(connection, self._path) if self._path else connection
+        try:
+            quiet = len(self.QUIET)
+            return self._glance(raw)[:quiet] != self._clean[:quiet]
+        except Exception:
             return False
 
     def reset(self, connection: Any) -> bool:

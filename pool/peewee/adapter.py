@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
 import math
 import threading
@@ -19,7 +20,7 @@ from typing import Any
 
 import attrs
 import peewee
-import playhouse
+import playhouse.pool
 from playhouse.pool import PooledDatabase as Stock  # for good: others may take its name later
 
 from pool.core.effects import Close, Effect, Leaked
@@ -57,12 +58,22 @@ class Driver:
     def __init__(self, adapter: Adapter) -> None:
         self.adapter = adapter
         self.database = adapter.database
+        self.failed_connects = self.waits = 0
+        self._failures, self._waits = itertools.count(1), itertools.count(1)
+
+    def count_wait(self) -> None:
+        self.waits = next(self._waits)
 
     def connect(self) -> Any:
         began = time.monotonic()
-        connection = super(Stock, self.database)._connect()  # type: ignore[misc]  # a subclass
-        self.adapter.log("Created new connection %s.", connection)
         listeners = self.adapter.listeners
+        try:
+            connection = super(Stock, self.database)._connect()  # type: ignore[misc]  # a subclass
+        except Exception as error:
+            self.failed_connects = next(self._failures)
+            listeners.tell("connect_failed", error=error, seconds=time.monotonic() - began)
+            raise
+        self.adapter.log("Created new connection %s.", connection)
         listeners.tell("connect", connection=connection, seconds=time.monotonic() - began)
         return connection
 
@@ -213,7 +224,9 @@ class Adapter:
         now, and only what peewee does with a new connection has failed."""
         state = self.database._state
         if state.closed and self.told and isinstance(error, Exception):
-            self.listeners.tell("refuse", error=error)
+            is_ours = isinstance(error, playhouse.pool.MaxConnectionsExceeded)
+            reason = getattr(error, "reason", "exhausted") if is_ours else "open_failed"
+            self.listeners.tell("refuse", error=error, reason=reason)
         if state.closed or not isinstance(error, Exception):
             state.reset()
             leases.give_up_arrival()
@@ -361,18 +374,24 @@ class Adapter:
         self.journal.name = self.label() or UNNAMED
         self.listeners.add(kind, function)
         self._hear()
+        self.listeners.catch_up(self.runtime.state, self.runtime.clock())
 
     def _hear(self) -> None:
         hear = self.listeners.by_kind
-        self.told = bool(self.tracks or hear["checkout"] or hear["refuse"])
-        self.hears_returns = bool(hear["checkin"])
+        self.told = bool(self.tracks or self.listeners.hears_turns or hear["refuse"])
+        self.hears_returns = self.listeners.hears_turns
 
     def begin_checkout(self) -> float:
         self.look()
         return time.monotonic()
 
-    def end_checkout(self, connection: Any, began: float) -> None:
-        self.listeners.tell("checkout", connection=connection, seconds=time.monotonic() - began)
+    def end_checkout(self, connection: Any, began: float, handle: Any) -> None:
+        if self.listeners.hears_turns:
+            waited = time.monotonic() - began
+            how = (
+                (handle.is_new, handle.has_waited) if isinstance(handle, Handle) else (False, False)
+            )
+            self.listeners.begin(connection, waited, *how)
 
     def name_of(self, connection: Any) -> Any:
         """As playhouse's log calls it."""
@@ -395,6 +414,9 @@ class Adapter:
             logger.debug("Closing stale connection %s on check-in.", name)
         elif close.reason == "lifetime":
             self.log("Connection %s was stale, closing.", close.connection)
+        if self.listeners.lent:  # of a lease that nobody has given back
+            is_forced = close.reason in ("stale", "close_all")
+            self.listeners.end(close.connection, close.reason if is_forced else "lost")
         self.listeners.tell("close", connection=close.connection, reason=close.reason)
 
     def _report_leak(self, leak: Leaked) -> None:
@@ -403,7 +425,7 @@ class Adapter:
         connection = lease.entry.connection if lease else None
         text = "Connection %s has been held for %.1f s; it was taken here:\n%s"
         logger.warning(text, self.name_of(connection), leak.held, stack)
-        self.listeners.tell("leak", connection=connection, seconds=leak.held, where=stack)
+        self.listeners.tell("leak", connection=connection, seconds=leak.held, stack=stack)
 
 
 def _wall_clock() -> float:

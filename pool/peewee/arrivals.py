@@ -115,7 +115,8 @@ class Arrivals:
                 try:
                     return database._connect()
                 except MaxConnectionsExceeded as error:
-                    raise MaxConnectionsExceeded(f"{EXCEEDED}: {WITHIN}") from error
+                    again = MaxConnectionsExceeded(f"{EXCEEDED}: {WITHIN}")
+                    raise _for_a_reason(again, "reentered") from error
             runtime.monitor.callers.add(me)
             return self._connect_in_turn(arrival, patience)
         finally:
@@ -185,6 +186,9 @@ class Arrivals:
         """Until there is something to take. False if this has to begin anew. Raises
         `MaxConnectionsExceeded` at the deadline."""
         runtime, adapter, cell = self._runtime, self._adapter, place.cell
+        driver: Any = runtime.driver
+        driver.count_wait()
+        place.handle.met = cell.ticket, True, False
         while cell.answer is None:
             left = -1.0 if deadline is None else deadline - time.monotonic()
             if deadline is not None and left <= 0:
@@ -201,7 +205,7 @@ class Arrivals:
         if answer.reason == "forked":
             return False
         error = error_for(answer, runtime.state, patience, runtime.clock())
-        raise MaxConnectionsExceeded(f"{TIMED_OUT}: {error}")
+        raise _for_a_reason(MaxConnectionsExceeded(f"{TIMED_OUT}: {error}"), error.reason)
 
     def _look(self, pause: float, deadline: float | None) -> None:
         """For one whom a subclass refuses: until something has changed, or for a while."""
@@ -209,7 +213,7 @@ class Arrivals:
         if deadline is not None:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise MaxConnectionsExceeded(f"{TIMED_OUT}.")
+                raise _for_a_reason(MaxConnectionsExceeded(f"{TIMED_OUT}."), "timeout")
             pause = min(pause, left)
         looks = iter((False,))
         runtime.wait_until(lambda: next(looks, True), pause)
@@ -242,6 +246,7 @@ class Arrivals:
                     runtime._connect(handle.monitor, cell.ticket)
                 elif type(answer) is Grant:
                     _, handle.key, handle.held, rested = answer
+                    handle.met = cell.ticket, handle.has_waited, rested is None
                     alive = rested is None or self._is_alive(handle)
                     if handle.monitor is not runtime.monitor:
                         continue
@@ -277,4 +282,10 @@ class Arrivals:
 def exceeded(error: PoolTimeout) -> MaxConnectionsExceeded:
     """The error of playhouse's for one that found nothing and does not wait."""
     text = f"{EXCEEDED}: {WITHIN}" if isinstance(error, PoolReentered) else f"{EXCEEDED}: {error}"
-    return MaxConnectionsExceeded(text)
+    return _for_a_reason(MaxConnectionsExceeded(text), error.reason)
+
+
+def _for_a_reason(error: Any, reason: str | None) -> MaxConnectionsExceeded:
+    """For those who listen: playhouse's class has no word for it."""
+    error.reason = reason
+    return error

@@ -113,7 +113,7 @@ class Closing:
         if handle is not None:
             was_lent = was_lent or handle.key not in own.forgotten
             own.forgotten.discard(handle.key)
-        own.listeners.tell("checkin", connection=connection)
+        own.listeners.end(connection, "discarded" if close else "released")
         name = None
         if logger.isEnabledFor(logging.DEBUG):
             name = own.returning[id(connection)] = own.name_of(connection)

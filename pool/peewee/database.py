@@ -157,7 +157,7 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
                 self._set_server_version(connection)
             self._initialize_connection(connection)
             if began:
-                own.end_checkout(connection, began)
+                own.end_checkout(connection, began, leases.arriving)
             leases.arriving = None
         except BaseException as error:
             own.give_up_arrival(leases, error)

@@ -26,6 +26,9 @@ class PoolError(Exception):
     """
 
     failure: Failure | None = None
+    reason: str | None = None
+    """Why a caller was refused, in a word: `timeout`, `exhausted`, `suspended`, `too_many_waiting`,
+    `open_failed`, `closed`, `forked`, `reentered`."""
 
 
 class PoolTimeout(PoolError, TimeoutError):
@@ -35,6 +38,8 @@ class PoolTimeout(PoolError, TimeoutError):
 class PoolReentered(PoolTimeout):
     """An acquire from within another call of the same thread (by a signal's handler, a finalizer
     or a hook of the pool) that would have had to wait for the thread it is on."""
+
+    reason = "reentered"
 
 
 class PoolSuspended(PoolTimeout):
@@ -111,12 +116,18 @@ def failure_of(error: BaseException) -> Failure:
 def error_for(refusal: Refuse, state: State, timeout: float | None, now: float) -> PoolError:
     """The exception that tells a caller of its refusal, at this time on the clock of events."""
     kind, text = _CLASSES[refusal.reason]
-    return error_of(kind, text.format(timeout=timeout or 0.0), state, now, refusal.error)
+    text = text.format(timeout=timeout or 0.0)
+    error = error_of(kind, text, state, now, refusal.error)
+    error.reason = refusal.reason
+    return error
 
 
 def unanswered(state: State, now: float) -> PoolError:
     """For a caller whose deadline passed while its connection was asked whether it is alive."""
-    return error_of(PoolTimeout, "the database did not answer a check in time", state, now, None)
+    text = "the database did not answer a check in time"
+    error = error_of(PoolTimeout, text, state, now, None)
+    error.reason = "timeout"
+    return error
 
 
 def error_of(

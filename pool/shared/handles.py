@@ -51,7 +51,11 @@ class Handle:
     """
 
     # Slots, as a turn makes and fills one handle: on CPython 3.12 a sixth less for the whole turn.
-    __slots__ = ("__weakref__", "ended", "held", "key", "monitor", "runtime", "ticket")
+    __slots__ = ("__weakref__", "ended", "held", "key", "met", "monitor", "runtime", "ticket")
+
+    met: tuple[int, bool, bool]
+    """What its caller met with who was not served at once: its ticket, whether it had to wait, and
+    whether the connection is a new one. What was served at once writes nothing here."""
 
     def __init__(self, runtime: Lender) -> None:
         self.runtime: Any = runtime
@@ -76,6 +80,20 @@ class Handle:
     def connection(self) -> Any:
         """What is held, under the name that a lease gives it."""
         return self.held
+
+    @property
+    def has_waited(self) -> bool:
+        """Whether its caller had to wait, for what others held or for a connect."""
+        return self._met(1)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the connection was made for it: nobody had it before."""
+        return self._met(2)
+
+    def _met(self, what: int) -> bool:
+        met: Any = getattr(self, "met", (0, False, False))
+        return bool(met[0] == self.ticket and met[what])
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         try:

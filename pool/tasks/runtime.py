@@ -194,12 +194,13 @@ class Runtime(Performer):
         """Do what the cell says until it says that there is a connection, or that there is none
         (RUN-6)."""
         waits = timeout != 0
-        alarm = None
+        alarm, waited = None, False
         if timeout and timeout < NEVER:
             alarm = loop.call_later(timeout, self._expire, cell)
         try:
             while True:
                 if cell.answer is None:
+                    waited = True
                     self.on_wait(cell.ticket)
                     await cell.future  # type: ignore[misc]  # not None where no answer is
                 answer, cell.answer = cell.answer, None
@@ -208,6 +209,7 @@ class Runtime(Performer):
                     raise error_for(answer, self.state, timeout, self.clock())
                 assert type(answer) is Grant
                 handle.key, handle.held = answer.key, answer.connection
+                handle.met = cell.ticket, waited, answer.rested is None
                 if answer.rested is None or answer.rested < self.check_after:
                     return
                 alive = await self._ask(loop, handle, cell, waits)

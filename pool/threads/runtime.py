@@ -181,11 +181,13 @@ class Runtime(Performer):
         """Do what the cell says until it says that there is a connection, or that there is none
         (RUN-6). In a child process that comes back to this, neither matters any more."""
         monitor = handle.monitor
-        if cell.answer is None:
+        waits = cell.answer is None
+        if waits:
             self.on_wait(cell.ticket)
         while monitor is self.monitor:
             answer = cell.answer
             if type(answer) is Grant:
+                handle.met = cell.ticket, waits or handle.has_waited, answer.rested is None
                 return answer
             if type(answer) is Open:
                 self._connect(monitor, cell.ticket)

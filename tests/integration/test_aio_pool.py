@@ -559,7 +559,7 @@ def test_a_lease_that_is_lost_on_another_thread(loop_run: Callable[[Main], Any])
 def test_what_is_lost_and_what_leaks_is_told(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         told: list[str | None] = []
-        listeners: Any = {"leak": lambda notice: told.append(notice.where)}
+        listeners: Any = {"leak": lambda notice: told.append(notice.stack)}
         async with Pool(connect, leak_after=0.01, listeners=listeners) as pool:
             lease: Any = await pool.acquire()
             for _ in range(1000):

@@ -285,6 +285,7 @@ def test_whether_somebody_had_what_came_back(listens: bool, driver: Callable[...
     """Who listens for it may have kept the connection: then it is not as it was."""
     listener = Listener()
     made = driver(listeners={"checkin": listener} if listens else {})
+    made.listeners.begin("it", 0.0, is_new=False, has_waited=False)
     assert made.returned(SimpleNamespace(key=3, connection="it")) is not listens
     assert [each.connection for each in listener] == (["it"] if listens else [])
 
@@ -304,12 +305,12 @@ def test_a_leak_is_told_with_what_the_pool_knows_of_it(caplog: pytest.LogCapture
         before = pool.runtime.clock()
         driver.report_leak(leak(lease, owner=held.owner))
         assert [(each.connection, each.seconds) for each in listener] == [(lease.connection, 5.0)]
-        assert listener[0].where is not None
-        assert __file__ in listener[0].where
+        assert listener[0].stack is not None
+        assert __file__ in listener[0].stack
         number = 17
         assert driver._leaks[lease.key].number == number
         assert before - 5.0 <= driver._leaks[lease.key].began <= pool.runtime.clock() - 5.0
-        assert caplog.records[0].args[3] == listener[0].where  # type: ignore[index]
+        assert caplog.records[0].args[3] == listener[0].stack  # type: ignore[index]
         assert driver.watches_returns is True
         lease.release()
         assert driver._leaks == {}
@@ -330,7 +331,7 @@ def test_a_leak_that_is_over_when_it_is_told_has_ended(caplog: pytest.LogCapture
         assert driver._leaks == {}
         driver.report_leak(leak(lease, key=lease.key + 7, owner="no holder"))
         assert driver._leaks == {}
-        assert [each.where for each in listener] == [None, None]
+        assert [each.stack for each in listener] == [None, None]
         lease.release()
 
 

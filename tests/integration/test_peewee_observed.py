@@ -91,7 +91,7 @@ def test_who_holds_a_connection_for_long_is_named(caplog: Any) -> None:
     (leak,) = [notice for notice in notices if notice.kind == "leak"]
     assert leak.connection is database.driver.opened[0]
     assert leak.seconds == 6
-    assert "in borrow" in leak.where
+    assert "in borrow" in leak.stack
     assert "has been held for 6.0 s" in caplog.text
     with pytest.raises(MaxConnectionsExceeded, match=r"for 6\.0 s at .* in borrow"):
         database.connect()

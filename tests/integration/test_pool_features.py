@@ -497,8 +497,8 @@ def test_leaks_are_reported(caplog: pytest.LogCaptureFixture) -> None:
         (notice,) = heard
         assert (notice.kind, notice.pool, notice.seconds) == ("leak", "orders", 61.0)
         assert notice.connection is lease.connection
-        assert notice.where is not None
-        assert "in test_leaks_are_reported\n    lease = pool.acquire()" in notice.where
+        assert notice.stack is not None
+        assert "in test_leaks_are_reported\n    lease = pool.acquire()" in notice.stack
         (record,) = caplog.records
         assert record.getMessage().startswith("pool 'orders': connection 1 has been held for 61.0")
         assert "lease = pool.acquire()" in record.getMessage()
@@ -728,6 +728,7 @@ def test_listeners(caplog: pytest.LogCaptureFixture) -> None:
     def hear(notice: Notice) -> None:
         pool.resize(2)  # takes the lock: outside of it this does not hang
         what = type(notice.error) if notice.error else notice.reason or notice.connection
+        what = notice.connection if notice.kind == "checkin" else what
         heard.append((notice.kind, what))
         raise LookupError("a listener's own mistake")
 
