@@ -115,6 +115,7 @@ class Runtime(Performer):
                         effects = monitor.current[1]
                         cell = monitor.expect(Cell(ticket))
                         monitor.deliver()
+                        handle.met = ticket, cell.answer is None, False
                 finally:
                     monitor.applying = False
                     monitor.lock.release()
@@ -181,13 +182,12 @@ class Runtime(Performer):
         """Do what the cell says until it says that there is a connection, or that there is none
         (RUN-6). In a child process that comes back to this, neither matters any more."""
         monitor = handle.monitor
-        waits = cell.answer is None
-        if waits:
+        if cell.answer is None:
             self.on_wait(cell.ticket)
         while monitor is self.monitor:
             answer = cell.answer
             if type(answer) is Grant:
-                handle.met = cell.ticket, waits or handle.has_waited, answer.rested is None
+                handle.met = cell.ticket, handle.has_waited, answer.rested is None
                 return answer
             if type(answer) is Open:
                 self._connect(monitor, cell.ticket)
