@@ -138,6 +138,12 @@ edit it.
 Every arrow was taken by `step` in a reachable state of one of the {worlds} explored configurations
 (`pool/check/explore/configurations.py`). What has no arrow happened in none of them.
 
+An arrow goes from where something was before an event to where it was after it, and is labelled
+with the events that did it. The black dot is where it begins, before the pool knew it. An event
+names what happened, not whom it happened to: a `Release` of one caller, say, moves the ticket of
+another from waiting to holding, for the connection goes to it. The tables say the same, event by
+event.
+
 ## A connection
 
 It comes in by `Opened`, or by `Adopt` where an adapter lets its users put one in. From then on
