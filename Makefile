@@ -31,7 +31,7 @@ QUICK := tests/model tests/integration
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help environment run test test-model test-threads test-databases quick instants pythons check mutation mutation-runtime bench check-lint docs interpreter
+.PHONY: help environment run test test-model test-threads test-databases quick instants pythons check mutation mutation-runtime bench check-lint docs dist interpreter
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.x]     (now: $(or $(INTERPRETER),no such thing as $(PYTHON)))"
@@ -89,6 +89,10 @@ docs: $(VENV)/dev ## Build the site into build/docs, with a search; a warning is
 	@rm -rf build/docs
 	@$(BIN)/python -m sphinx -W --keep-going -q -E -d build/doctrees -c docs/site . build/docs
 	@echo "==> build/docs/index.html"
+
+dist: $(VENV)/dev ## Build what is released, and install it from nothing with each extra; minutes (ONLY=postgres)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary '.[release]'
+	@$(BIN)/python -m tests.packaging $(ONLY)
 
 interpreter: # What PYTHON stands for, for scripts; nothing when it doesn't run
 	@echo $(INTERPRETER)

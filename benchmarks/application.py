@@ -135,6 +135,7 @@ class Round:
             wait_p99=percentile(waits, 99),
             wait_max=max(waits, default=0.0),
             wait_thread=median(means),
+            wait_worst=max(means),
             fewest=min(counts),
             most=max(counts),
             wakeup=median(wakeups(turns)),
@@ -152,6 +153,8 @@ class Figures:
     wait_max: float
     wait_thread: float
     """The mean wait of the thread in the middle: half the threads fare worse."""
+    wait_worst: float
+    """That of the thread that fares worst."""
     fewest: float
     """Turns of the thread that had the fewest."""
     most: float

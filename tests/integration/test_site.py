@@ -22,6 +22,7 @@ from sphinx.pycode import ModuleAnalyzer
 
 from benchmarks.pictures.drawn import draw
 from benchmarks.pictures.recorded import RUNS
+from tests import packaging
 from tests.integration.drivers import ROOT
 
 SITE = ROOT / "docs" / "site"
@@ -270,3 +271,24 @@ def test_the_figures_of_the_page_about_fairness_are_those_of_its_picture() -> No
     ours, theirs = (each["longest"] for each in both)
     assert rows["longest wait"] == [f"{1000 * ours:.0f} ms", "all of the 3 s"]
     assert theirs >= 3.0
+
+
+# ---------------------------------------------------------------- what is released
+
+
+def test_the_version_is_one() -> None:
+    version = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.M)
+    assert version is not None
+    assert f"## {version[1]} - " in (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert f"\n{version[1]}, " in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_each_extra_for_users_is_installed_before_a_release() -> None:
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    part = text.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    extras = set(re.findall(r"^([\w-]+) = \[", part, re.M))
+    assert extras - {"dev", "docs", "release", "threads"} == set(packaging.EXTRAS) - {""}
+
+
+def test_readme_can_be_read_in_a_minute() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 120
