@@ -69,8 +69,7 @@ FAULTS = (
     Fault(
         "what has expired is closed, and lent all the same",
         "        close_some_idle(d, met, is_key_met)\n",
-        "        d.closed += met\n        with d.when(is_key_met):\n"
-        "            d.key_closed += 1\n            d.key_closes += 1\n",
+        "        close_some(d, met, is_key_met)\n",
         ("Resume/ClosedOnce", "Resume/NothingAfterClose"),
     ),
     Fault(
@@ -89,16 +88,14 @@ FAULTS = (
     ),
     Fault(
         "a failed connect refuses, and keeps its room",
-        '    with d.when(own, "OPF-2"):\n        d.opening_tickets -= 1\n'
-        "        for which, its in d.each():\n            with d.when(which == d.t):\n"
-        "                its.opens -= 1\n        refuse(d, d.t)\n",
+        '    with d.when(own, "OPF-2"):\n        stop_opening(d, d.t)\n        refuse(d, d.t)\n',
         '    with d.when(own, "OPF-2"):\n        refuse(d, d.t)\n',
         ("OpenFailed/AnsweredOnce", "OpenFailed/Conserved", "OpenFailed/OwnOutcome"),
     ),
     Fault(
         "a failed connect waits again",
-        "                its.opens -= 1\n        refuse(d, d.t)\n",
-        "                its.opens -= 1\n        join(d, d.t)\n",
+        "        stop_opening(d, d.t)\n        refuse(d, d.t)\n",
+        "        stop_opening(d, d.t)\n        join(d, d.t)\n",
         ("OpenFailed/OwnOutcome",),
     ),
     Fault(

@@ -34,8 +34,6 @@ from pool.check.proof.terms import (
     Term,
     Value,
     as_term,
-    compiled,
-    every,
     script,
     variables,
 )
@@ -195,28 +193,3 @@ def example(asserted: Sequence[Term], solver: Solver) -> Model | None:
             return model
     answer, model = solver(script(asserted))
     return model if answer == "sat" else None
-
-
-@attrs.frozen(eq=False)
-class Way:
-    """Rules that can be at work together in an event, and what is so then."""
-
-    event: str
-    rules: tuple[str, ...]
-    facts: tuple[Term, ...]
-
-
-def ways(event: str, solver: Solver) -> Iterator[Way]:
-    """Every way through the rules of an event that the relation allows."""
-    draft = step(event)
-    facts = list(premises(draft))
-    names, at_work = list(draft.rules), list(draft.rules.values())
-    function = compiled(at_work)
-    known = tuple(facts)
-    while (model := example(facts, solver)) is not None:
-        full = {str(v.name): False if v.truth else 0 for v in variables(at_work)} | model
-        taken = function(full)
-        this = every(*(one if is_ else ~one for one, is_ in zip(at_work, taken, strict=True)))
-        rules = tuple(name for name, one in zip(names, taken, strict=True) if one)
-        yield Way(event, rules, (*known, this))
-        facts.append(~this)

@@ -228,6 +228,12 @@ class Draft(Picture):
         for name in self.tickets:
             yield self.values[name], Ticket(self, name)
 
+    def its(self, ticket: Term) -> Iterator[Ticket]:
+        """What is known of this ticket, for each that is followed: within it, if it is this one."""
+        for which, its in self.each():
+            with self.when(which == ticket):
+                yield its
+
 
 class Ticket:
     """What a draft knows of one ticket, as attributes."""

@@ -10,8 +10,10 @@ the promises say, and each step has to keep them as its effects say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
+
+import attrs
 
 from pool.check.proof.picture import BOUNDS, OUT, PHASES, STATE
 from pool.check.proof.terms import Value
@@ -136,112 +138,68 @@ class Told:
                 self.ignored = True
 
 
-Choices = Callable[[Seen, Any, Told, State, int, tuple[int, ...]], Values]
+@attrs.frozen
+class Taken:
+    """A step that was really taken, and what is followed in it."""
+
+    seen: Seen
+    event: Any
+    told: Told
+    after: State
+    key: int
+    tickets: tuple[int, ...]
+    """`a`, `b`, and who is lent the followed key."""
+
+    def ticket(self) -> Values:
+        """What is known of the event's ticket."""
+        ticket = self.event.ticket or 0
+        names = ("t_waits", "t_opens", "t_leases", "t_older")
+        return {"t": ticket, **dict(zip(names, self.seen.of_ticket(ticket), strict=True))}
+
+    def holder(self) -> Values:
+        """And whether it holds the event's key."""
+        held = (self.event.key, self.event.ticket) in self.seen.leases
+        return {**self.ticket(), "q": self.event.key, "is_held": held}
+
+    def closed(self, *reasons: str) -> list[int]:
+        """The keys that were closed for one of these reasons."""
+        return [key for key, reason in self.told.closed if reason in reasons]
+
+    def some(self, name: str, *reasons: str) -> Values:
+        """How many were closed for these reasons, and whether the followed key was."""
+        keys = self.closed(*reasons)
+        return {name: len(keys), f"is_key_{name}": self.key in keys}
+
+    def is_expired(self, key: int) -> Values:
+        return {"is_expired": key in self.closed(*AGED)}
+
+    def is_nobody(self) -> Values:
+        return {"is_nobody": self.event.ticket is None}
+
+    def is_trimmed(self) -> Values:
+        return {"is_key_trimmed": self.key in self.closed("surplus")}
+
+    def ended(self, what: str, keys: Collection[int]) -> Values:
+        """How many of the leases that ended are of each ticket."""
+        holders = [ticket for key, ticket in self.seen.leases if key in keys]
+        return {
+            f"{name}_{what}": holders.count(ticket)
+            for name, ticket in zip(("a", "b", "taker"), self.tickets, strict=True)
+        }
 
 
-def _ticket(seen: Seen, event: Any) -> Values:
-    ticket = event.ticket or 0
-    waits, opens, leases, older = seen.of_ticket(ticket)
-    return {"t": ticket, "t_waits": waits, "t_opens": opens, "t_leases": leases, "t_older": older}
-
-
-def _holder(seen: Seen, event: Any) -> Values:
-    held = (event.key, event.ticket) in seen.leases
-    return {**_ticket(seen, event), "q": event.key, "is_held": held}
-
-
-def _expired(told: Told, key: int) -> bool:
-    return any(one == key and reason in AGED for one, reason in told.closed)
-
-
-def _acquire(seen: Seen, event: Any, told: Told, *_: Any) -> Values:
-    return {**_ticket(seen, event), "is_wait": event.wait}
-
-
-def _opened(seen: Seen, event: Any, told: Told, *_: Any) -> Values:
-    return {
-        **_ticket(seen, event),
-        "is_nobody": event.ticket is None,
-        "is_expired": _expired(told, seen.state.next_seq),
-    }
-
-
-def _open_failed(seen: Seen, event: Any, told: Told, after: State, *_: Any) -> Values:
-    early = after.retry_at is not None
-    return {**_ticket(seen, event), "is_nobody": event.ticket is None, "is_early": early}
-
-
-def _dead(seen: Seen, event: Any, *_: Any) -> Values:
-    return {**_holder(seen, event), "is_wait": event.wait}
-
-
-def _release(seen: Seen, event: Any, told: Told, *_: Any) -> Values:
-    expired = _expired(told, event.key)
-    return {**_holder(seen, event), "is_reusable": event.reusable, "is_expired": expired}
-
-
-def _discard(seen: Seen, event: Any, *_: Any) -> Values:
-    return _holder(seen, event)
-
-
-def _expire(seen: Seen, event: Any, *_: Any) -> Values:
-    return _ticket(seen, event)
-
-
-def _cancel(seen: Seen, event: Any, told: Told, *_: Any) -> Values:
-    held = [key for key, ticket in seen.leases if ticket == event.ticket]
+def _cancel(s: Taken) -> Values:
+    held = [key for key, ticket in s.seen.leases if ticket == s.event.ticket]
     key = held[0] if held else 0
-    return {
-        **_ticket(seen, event),
-        "q": key,
-        "is_held": bool(held),
-        "is_expired": _expired(told, key),
-    }
+    return {**s.ticket(), "q": key, "is_held": bool(held), **s.is_expired(key)}
 
 
-def _nothing(*_: Any) -> Values:
-    return {}
-
-
-def _close_stale(
-    seen: Seen, event: Any, told: Told, after: State, key: int, tickets: tuple[int, ...]
-) -> Values:
-    stale = [one for one, _ in told.closed]  # nothing is idle then that could be met
-    return _ended(seen, "stale", [one for one in seen.leases if one[0] in stale], tickets) | {
-        "stale": sum(reason == "stale" for _, reason in told.closed),
-        "is_key_stale": (key, "stale") in told.closed,
-    }
-
-
-def _ended(seen: Seen, what: str, ended: list[tuple[int, int]], tickets: tuple[int, ...]) -> Values:
-    return {
-        f"{name}_{what}": sum([1 for _, holder in ended if holder == ticket])
-        for name, ticket in zip(("a", "b", "taker"), tickets, strict=True)
-    }
-
-
-def _retire(seen: Seen, event: Any, told: Told, after: State, key: int, _: Any) -> Values:
-    swept = [one for one, reason in told.closed if reason in AGED]
-    return {"swept": len(swept), "is_key_swept": key in swept}
-
-
-def _tick(seen: Seen, event: Any, told: Told, after: State, key: int, _: Any) -> Values:
-    rested = [one for one, reason in told.closed if reason == "rested"]
-    values = _retire(seen, event, told, after, key, _)
-    return {**values, "rested": len(rested), "is_key_rested": key in rested}
-
-
-def _configure(seen: Seen, event: Any, told: Told, after: State, key: int, _: Any) -> Values:
-    trimmed = (key, "surplus") in told.closed
-    return {**_limits_of(event.limits, "new_"), "is_key_trimmed": trimmed}
-
-
-def _adopt(
-    seen: Seen, event: Adopt, told: Told, after: State, key: int, tickets: tuple[int, ...]
-) -> Values:
-    idle, in_use = set(seen.idle), {one for one, _ in seen.leases}
+def _adopt(s: Taken) -> Values:
+    event: Adopt = s.event
+    idle, in_use = set(s.seen.idle), {one for one, _ in s.seen.leases}
     gone_idle, gone_in_use = idle & {*event.removed}, in_use & {*event.removed}
-    first = max(seen.state.next_seq, event.next_seq, *(item.seq + 1 for item in event.idle), 0)
+    old = s.seen.state.next_seq
+    first = max(old, event.next_seq, *(item.seq + 1 for item in event.idle), 0)
     put: list[int] = []
     for known, items in ((idle - gone_idle, event.idle), (in_use - gone_in_use, event.in_use)):
         new = 0
@@ -250,31 +208,33 @@ def _adopt(
                 known.add(first + sum(put) + new)
                 new += 1
         put.append(new)
-    return _ended(seen, "gone", [one for one in seen.leases if one[0] in gone_in_use], tickets) | {
+    return {
+        **s.ended("gone", gone_in_use),
         "gone_idle": len(gone_idle),
         "gone_in_use": len(gone_in_use),
-        "is_key_gone_idle": key in gone_idle,
-        "is_key_gone_in_use": key in gone_in_use,
-        "jump": first - seen.state.next_seq,
+        "is_key_gone_idle": s.key in gone_idle,
+        "is_key_gone_in_use": s.key in gone_in_use,
+        "jump": first - old,
         "put_idle": put[0],
         "put_in_use": put[1],
-        "is_key_trimmed": (key, "surplus") in told.closed,
+        **s.is_trimmed(),
     }
 
 
-CHOICES: Mapping[str, Choices] = {
-    "Acquire": _acquire,
-    "Opened": _opened,
-    "OpenFailed": _open_failed,
-    "Dead": _dead,
-    "Release": _release,
-    "Discard": _discard,
-    "Expire": _expire,
+CHOICES: Mapping[str, Callable[[Taken], Values]] = {
+    "Acquire": lambda s: {**s.ticket(), "is_wait": s.event.wait},
+    "Opened": lambda s: s.ticket() | s.is_nobody() | s.is_expired(s.seen.state.next_seq),
+    "OpenFailed": lambda s: s.ticket() | s.is_nobody() | {"is_early": s.after.retry_at is not None},
+    "Dead": lambda s: {**s.holder(), "is_wait": s.event.wait},
+    "Release": lambda s: s.holder() | {"is_reusable": s.event.reusable} | s.is_expired(s.event.key),
+    "Discard": Taken.holder,
+    "Expire": Taken.ticket,
     "Cancel": _cancel,
-    "CloseStale": _close_stale,
-    "Retire": _retire,
-    "Tick": _tick,
-    "Configure": _configure,
+    # nothing is idle then that could be met
+    "CloseStale": lambda s: s.ended("stale", s.closed("stale")) | s.some("stale", "stale"),
+    "Retire": lambda s: s.some("swept", *AGED),
+    "Tick": lambda s: s.some("swept", *AGED) | s.some("rested", "rested"),
+    "Configure": lambda s: _limits_of(s.event.limits, "new_") | s.is_trimmed(),
     "Adopt": _adopt,
 }
 """What is a choice in each event, besides those of serve."""
@@ -309,8 +269,8 @@ def pictured_step(
     retry_at = seen.state.retry_at
     values["is_early"] = retry_at is not None and event.now < retry_at
     kind = type(event).__name__
-    choices: Choices = CHOICES.get(kind, _nothing)
-    values.update(choices(seen, event, told, after, key, (a, b, taker)))
+    if kind in CHOICES:
+        values.update(CHOICES[kind](Taken(seen, event, told, after, key, (a, b, taker))))
     own = values.get("q", seen.state.next_seq if kind == "Opened" else 0)
     sweeps = kind in ("Retire", "Tick")
     met = [one for one, reason in told.closed if reason in AGED and one != own and not sweeps]

@@ -39,6 +39,8 @@ from pool.check.proof.terms import (
 from pool.check.proof.verbs import (
     close,
     close_all_idle,
+    close_every,
+    close_some,
     close_some_idle,
     end_lease,
     end_some_leases,
@@ -54,8 +56,9 @@ from pool.check.proof.verbs import (
     send_away,
     serve,
     settle,
-    some_idle,
+    stop_opening,
     sweep,
+    take_some_idle,
     trim,
 )
 
@@ -69,9 +72,8 @@ def acquire(d: Draft) -> None:
     d.cite("ACQ-2")
     d.next_ticket = d.t + 1
     d.issued += 1
-    for which, its in d.each():
-        with d.when(which == d.t):
-            its.asked += 1
+    for its in d.its(d.t):
+        its.asked += 1
     with d.when(d.phase == CLOSED):
         refuse(d, d.t)
     with d.when(d.phase != CLOSED, "ACQ-3"):
@@ -98,10 +100,7 @@ def opened(d: Draft) -> None:
     with d.when(~own & ~anybody, "OPN-1"):
         close(d, key)
     with d.when(own, "OPN-2"):
-        d.opening_tickets -= 1
-        for which, its in d.each():
-            with d.when(which == d.t):
-                its.opens -= 1
+        stop_opening(d, d.t)
         grant(d, d.t, key)
     fresh: Term = as_term(0)
     is_key_fresh = FALSE
@@ -112,7 +111,7 @@ def opened(d: Draft) -> None:
         with d.when(~first, "OPN-4"):
             fresh, is_key_fresh = settle(d, key)
         with d.when(first):
-            grant_to_the_oldest(d, key)
+            grant_to_the_oldest(d, as_term(1), d.key == key)
     serve(d, fresh, is_key_fresh)
 
 
@@ -123,10 +122,7 @@ def open_failed(d: Draft) -> None:
     anybody = nobody & (d.opening_background > 0)
     d.ignore_unless(own | anybody, "OPF-1")
     with d.when(own, "OPF-2"):
-        d.opening_tickets -= 1
-        for which, its in d.each():
-            with d.when(which == d.t):
-                its.opens -= 1
+        stop_opening(d, d.t)
         refuse(d, d.t)
     with d.when(anybody, "OPF-3"):
         d.opening_background -= 1
@@ -152,9 +148,8 @@ def dead(d: Draft) -> None:
     end_lease(d, d.t, q)
     close(d, q)
     d.dead += 1
-    for which, its in d.each():
-        with d.when(which == d.t):
-            its.answered -= 1
+    for its in d.its(d.t):
+        its.answered -= 1
     with d.when(d.phase == CLOSED, "DEA-4"):
         refuse(d, d.t)
     with d.when(d.phase != CLOSED, "DEA-5"):
@@ -205,15 +200,11 @@ def cancel(d: Draft) -> None:
     with d.when(waits, "CAN-2"):
         leave(d, d.t)
     with d.when(~waits & opens, "CAN-3"):
-        d.opening_tickets -= 1
-        for which, its in d.each():
-            with d.when(which == d.t):
-                its.opens -= 1
+        stop_opening(d, d.t)
     with d.when(waits | opens):
         d.cancelled += 1
-        for which, its in d.each():
-            with d.when(which == d.t):
-                its.answered += 1
+        for its in d.its(d.t):
+            its.answered += 1
     with d.when(holds, "CAN-4"):
         end_lease(d, d.t, q)
         fresh, is_key_fresh = settle(d, q)
@@ -230,11 +221,7 @@ def close_stale(d: Draft) -> None:
     d.cite("CST-1")
     stale, is_key_stale = d.choose("stale"), d.choose("is_key_stale")
     end_some_leases(d, "stale", stale, is_key_stale)
-    d.closed += stale
-    d.closes += stale
-    with d.when(is_key_stale):
-        d.key_closed += 1
-        d.key_closes += 1
+    close_some(d, stale, is_key_stale)
     serve(d)
 
 
@@ -242,10 +229,7 @@ def close_all(d: Draft) -> None:
     d.cite("CAL-1")
     close_all_idle(d)
     d.cite("CAL-2")
-    d.closed += d.in_use
-    d.closes += d.in_use
-    d.key_closed += d.key_in_use
-    d.key_closes += d.key_in_use
+    close_every(d, d.in_use, d.key_in_use)
     forget_leases(d)
     serve(d)
 
@@ -320,10 +304,8 @@ def adopt(d: Draft) -> None:
     d.cite("ADO-2")
     gone_idle, is_key_idle = d.choose("gone_idle"), d.choose("is_key_gone_idle")
     gone_in_use, is_key_in_use = d.choose("gone_in_use"), d.choose("is_key_gone_in_use")
-    some_idle(d, gone_idle, is_key_idle)
-    d.idle -= gone_idle
+    take_some_idle(d, gone_idle, is_key_idle)
     with d.when(is_key_idle):
-        d.key_idle -= 1
         d.key_forgotten += 1
     end_some_leases(d, "gone", gone_in_use, is_key_in_use)
     with d.when(is_key_in_use):

@@ -10,6 +10,7 @@ Equal terms are one object.  A term has no truth: `if term:` is a mistake and ra
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -34,9 +35,6 @@ class Term:
 
     def __sub__(self, other: Term | int) -> Term:
         return _number("-", self, as_term(other))
-
-    def __mul__(self, other: int) -> Term:
-        return _number("*", self, as_term(other))
 
     def __le__(self, other: Term | int) -> Term:
         return _truth("<=", self, as_term(other))
@@ -102,7 +100,6 @@ def _folded(op: str, args: tuple[Term, ...]) -> Value | None:
 _FOLD: Mapping[str, Callable[..., Value]] = {
     "+": lambda one, other: one + other,
     "-": lambda one, other: one - other,
-    "*": lambda one, other: one * other,
     "<=": lambda one, other: one <= other,
     "<": lambda one, other: one < other,
     "=": lambda one, other: one == other,
@@ -145,27 +142,23 @@ def truth(name: str) -> Term:
 
 def every(*parts: Term) -> Term:
     """All of them are true."""
-    kept = [part for part in dict.fromkeys(_parts("and", parts)) if part is not TRUE]
-    if any(part is FALSE for part in kept):
-        return FALSE
-    return (
-        TRUE if not kept else kept[0] if len(kept) == 1 else _make("and", tuple(kept), None, True)
-    )
+    return _joined("and", parts, TRUE, FALSE)
 
 
 def some(*parts: Term) -> Term:
     """At least one of them is."""
-    kept = [part for part in dict.fromkeys(_parts("or", parts)) if part is not FALSE]
-    if any(part is TRUE for part in kept):
-        return TRUE
-    return (
-        FALSE if not kept else kept[0] if len(kept) == 1 else _make("or", tuple(kept), None, True)
-    )
+    return _joined("or", parts, FALSE, TRUE)
 
 
-def _parts(op: str, parts: Iterable[Term]) -> Iterable[Term]:
-    for part in parts:
-        yield from part.args if part.op == op else (part,)
+def _joined(op: str, parts: Iterable[Term], nothing: Term, decides: Term) -> Term:
+    """`nothing` adds nothing, and one that `decides` is enough."""
+    flat = [one for part in parts for one in (part.args if part.op == op else (part,))]
+    kept = [part for part in dict.fromkeys(flat) if part is not nothing]
+    if any(part is decides for part in kept):
+        return decides
+    if len(kept) > 1:
+        return _make(op, tuple(kept), None, True)
+    return kept[0] if kept else nothing
 
 
 def implies(one: Term, other: Term) -> Term:
@@ -195,14 +188,6 @@ def greatest(one: Term, other: Term | int) -> Term:
     return choice(one >= other, one, other)
 
 
-def total(parts: Iterable[Term]) -> Term:
-    """Their sum."""
-    sum_ = as_term(0)
-    for part in parts:
-        sum_ = part if sum_ is as_term(0) else sum_ + part
-    return sum_
-
-
 def as_number(condition: Term) -> Term:
     """1 if it is true, else 0."""
     return choice(condition, 1, 0)
@@ -225,6 +210,11 @@ def nodes(terms: Iterable[Term]) -> list[Term]:
             stack.append((term, True))
             stack.extend((arg, False) for arg in term.args)
     return list(found.values())
+
+
+def _uses(everything: Iterable[Term]) -> Counter[int]:
+    """How often each of these terms stands in another."""
+    return Counter(arg.index for node in everything for arg in node.args)
 
 
 def variables(terms: Iterable[Term]) -> list[Term]:
@@ -260,7 +250,7 @@ def holds(terms: Iterable[Term], values: Mapping[str, Value]) -> bool:
 _DEEPEST = 40
 """So deep an expression is broken off and given a name: Python's parser allows 100."""
 
-_INFIX = {"and": " and ", "or": " or ", "=": " == ", "+": " + ", "-": " - ", "*": " * "}
+_INFIX = {"and": " and ", "or": " or ", "=": " == ", "+": " + ", "-": " - "}
 
 
 def _expressions(terms: list[Term], named: dict[int, str]) -> dict[int, tuple[str, int]]:
@@ -288,18 +278,15 @@ def _expression(node: Term, made: Mapping[int, tuple[str, int]]) -> tuple[str, i
 
 def compiled(terms: list[Term]) -> Callable[[Mapping[str, Value]], tuple[Value, ...]]:
     """A function from the values of variables, by name, to those of the terms."""
-    uses: dict[int, int] = {}
     everything = nodes(terms)
-    for node in everything:
-        for arg in node.args:
-            uses[arg.index] = uses.get(arg.index, 0) + 1
+    uses = _uses(everything)
     made: dict[int, tuple[str, int]] = {}
     lines = ["def function(values):"]
     for node in everything:
         text, depth = _expression(node, made)
         if node.op == "var":
             text = f"values[{node.name!r}]"
-        shared = uses.get(node.index, 0) > 1 and node.op != "const"
+        shared = uses[node.index] > 1 and node.op != "const"
         if shared or depth > _DEEPEST:
             lines.append(f"    v{node.index} = {text}")
             text, depth = f"v{node.index}", 0
@@ -318,11 +305,8 @@ def compiled(terms: list[Term]) -> Callable[[Mapping[str, Value]], tuple[Value, 
 def script(assertions: Iterable[Term], logic: str = "QF_LIA") -> str:
     """An SMT-LIB script that declares the variables and asserts these."""
     given = [term for term in assertions if term is not TRUE]
-    uses: dict[int, int] = {}
     everything = nodes(given)
-    for node in everything:
-        for arg in node.args:
-            uses[arg.index] = uses.get(arg.index, 0) + 1
+    uses = _uses(everything)
     lines = [f"(set-logic {logic})"]
     lines += [
         f"(declare-const {term.name} {'Bool' if term.truth else 'Int'})"
@@ -331,7 +315,7 @@ def script(assertions: Iterable[Term], logic: str = "QF_LIA") -> str:
     made: dict[int, str] = {}
     for node in everything:
         text = _smt(node, made)
-        if uses.get(node.index, 0) > 1 and node.args:
+        if uses[node.index] > 1 and node.args:
             sort = "Bool" if node.truth else "Int"
             lines.append(f"(define-fun n{node.index} () {sort} {text})")
             text = f"n{node.index}"

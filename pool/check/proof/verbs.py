@@ -33,21 +33,33 @@ from pool.check.proof.terms import (
 
 def close(d: Draft, key: Term) -> None:
     """Close one connection, which is nowhere any more."""
-    d.closed += 1
-    d.closes += 1
-    with d.when(d.key == key):
+    close_some(d, 1, d.key == key)
+
+
+def close_some(d: Draft, count: Term | int, is_key: Term) -> None:
+    """Close so many, which are nowhere any more, the followed key among them or not."""
+    d.closed += count
+    d.closes += count
+    with d.when(is_key):
         d.key_closed += 1
         d.key_closes += 1
+
+
+def close_every(d: Draft, count: Term, its: Term) -> None:
+    """Close so many, which are nowhere any more, as often the followed key as it is there."""
+    d.closed += count
+    d.closes += count
+    d.key_closed += its
+    d.key_closes += its
 
 
 def refuse(d: Draft, ticket: Term) -> None:
     """A ticket that is nowhere any more gets nothing."""
     d.refused += 1
     d.refusals += 1
-    for which, its in d.each():
-        with d.when(which == ticket):
-            its.answered += 1
-            its.refusals += 1
+    for its in d.its(ticket):
+        its.answered += 1
+        its.refusals += 1
 
 
 def grant(d: Draft, ticket: Term, key: Term) -> None:
@@ -59,11 +71,10 @@ def grant(d: Draft, ticket: Term, key: Term) -> None:
         d.key_in_use += 1
         d.key_ticket = ticket
         d.key_grants += 1
-    for which, its in d.each():
-        with d.when(which == ticket):
-            its.leases += 1
-            its.answered += 1
-            its.grants += 1
+    for its in d.its(ticket):
+        its.leases += 1
+        its.answered += 1
+        its.grants += 1
 
 
 # ---------------------------------------------------------------- the queue
@@ -89,6 +100,13 @@ def leave(d: Draft, ticket: Term) -> None:
             its.older -= 1
 
 
+def stop_opening(d: Draft, ticket: Term) -> None:
+    """The ticket connects no more."""
+    d.opening_tickets -= 1
+    for its in d.its(ticket):
+        its.opens -= 1
+
+
 def send_away(d: Draft, ticket: Term) -> None:
     """AWY-1: it leaves the queue and is refused. (For which reason is not in a picture.)"""
     d.cite("AWY-1")
@@ -112,25 +130,22 @@ def refuse_everybody(d: Draft) -> None:
 # ---------------------------------------------------------------- some of the idle, of the leases
 
 
-def some_idle(d: Draft, count: Term, is_key: Term) -> None:
-    """So many of the idle, the followed key among them or not, are so many of the idle."""
+def take_some_idle(d: Draft, count: Term, is_key: Term) -> None:
+    """So many of the idle, the followed key among them or not, are idle no more."""
     d.assume(
         (count >= 0) & (count <= d.idle),
         implies(is_key, (d.key_idle >= 1) & (count >= 1)),
         implies(~is_key, count <= d.idle - d.key_idle),
     )
+    d.idle -= count
+    with d.when(is_key):
+        d.key_idle -= 1
 
 
 def close_some_idle(d: Draft, count: Term, is_key: Term) -> None:
     """So many of the idle are closed."""
-    some_idle(d, count, is_key)
-    d.idle -= count
-    d.closed += count
-    d.closes += count
-    with d.when(is_key):
-        d.key_idle -= 1
-        d.key_closed += 1
-        d.key_closes += 1
+    take_some_idle(d, count, is_key)
+    close_some(d, count, is_key)
 
 
 def end_some_leases(d: Draft, what: str, count: Term, is_key: Term) -> None:
@@ -167,9 +182,8 @@ def end_lease(d: Draft, ticket: Term, key: Term) -> None:
     d.in_use -= 1
     with d.when(d.key == key):
         d.key_in_use -= 1
-    for which, its in d.each():
-        with d.when(which == ticket):
-            its.leases -= 1
+    for its in d.its(ticket):
+        its.leases -= 1
 
 
 def is_held(d: Draft) -> Term:
@@ -216,23 +230,26 @@ def lend(d: Draft, fresh: Term, is_key_fresh: Term) -> None:
         d.assume(met <= d.idle - fresh, implies(is_key_met, ~is_key_fresh))
         close_some_idle(d, met, is_key_met)
         lent = least(d.waiting, d.idle)
-        some_idle(d, lent, is_key_lent)
-        d.idle -= lent
-        d.in_use += lent
-        d.granted += lent
-        d.grants += lent
-        with d.when(is_key_lent):
-            d.assume((d.taker_waits == 1) & (d.taker_older < lent))
-            d.key_idle -= 1
-            d.key_in_use += 1
-            d.key_ticket = d.taker
-            d.key_grants += 1
-        for _, its in d.each():
-            with d.when((its.waits > 0) & (its.older < lent)):
-                its.leases += 1
-                its.answered += 1
-                its.grants += 1
-        leave_first(d, lent)
+        take_some_idle(d, lent, is_key_lent)
+        grant_to_the_oldest(d, lent, is_key_lent)
+
+
+def grant_to_the_oldest(d: Draft, count: Term, is_key: Term) -> None:
+    """So many of the oldest waiters are granted connections, the followed key among them or not."""
+    d.in_use += count
+    d.granted += count
+    d.grants += count
+    with d.when(is_key):
+        d.assume((d.taker_waits == 1) & (d.taker_older < count))
+        d.key_in_use += 1
+        d.key_ticket = d.taker
+        d.key_grants += 1
+    for _, its in d.each():
+        with d.when((its.waits > 0) & (its.older < count)):
+            its.leases += 1
+            its.answered += 1
+            its.grants += 1
+    leave_first(d, count)
 
 
 def leave_first(d: Draft, count: Term) -> None:
@@ -285,30 +302,9 @@ def settle(d: Draft, key: Term) -> tuple[Term, Term]:
     return as_number(every(d.condition, stays)), every(d.condition, stays, d.key == key)
 
 
-def grant_to_the_oldest(d: Draft, key: Term) -> None:
-    """The oldest waiter is granted a new connection."""
-    d.in_use += 1
-    d.granted += 1
-    d.grants += 1
-    with d.when(d.key == key):
-        d.assume((d.taker_waits == 1) & (d.taker_older == 0))
-        d.key_in_use += 1
-        d.key_ticket = d.taker
-        d.key_grants += 1
-    for _, its in d.each():
-        with d.when((its.waits > 0) & (its.older == 0)):
-            its.leases += 1
-            its.answered += 1
-            its.grants += 1
-    leave_first(d, as_term(1))
-
-
 def close_all_idle(d: Draft) -> None:
     """Every idle connection is closed."""
-    d.closed += d.idle
-    d.closes += d.idle
-    d.key_closed += d.key_idle
-    d.key_closes += d.key_idle
+    close_every(d, d.idle, d.key_idle)
     d.idle, d.key_idle = 0, 0
 
 

@@ -6,9 +6,6 @@ choices. What a picture leaves out is filled in so that it says the same: what h
 made before the last `Retire`, what has gone stale was checked out early, and so on. Keys and
 tickets get new numbers in the same order.
 
-The same shows that the relation is not too wide.  Of each way through the rules that it allows, a
-picture is asked of the solver, a state is built, and `step` goes that way.
-
 `None` is given where no state could be built: then the picture is of none, or of one that is harder
 to find.
 """
@@ -23,10 +20,10 @@ import attrs
 from pool.check.explore.configurations import EVENTS
 from pool.check.explore.notation import write
 from pool.check.proof.binding import relation
-from pool.check.proof.obligations import Model, Solver, Way, example
-from pool.check.proof.picture import BOUNDS, COUNTS, OUT, PHASES, STATE, variable
+from pool.check.proof.obligations import Model
+from pool.check.proof.picture import BOUNDS, OUT, PHASES, STATE
 from pool.check.proof.real import Seen, Told, pictured_step
-from pool.check.proof.terms import Value, compiled, some
+from pool.check.proof.terms import Value, compiled
 from pool.core import heap, waiters
 from pool.core.events import AdoptIdle, AdoptLease, Event
 from pool.core.limits import Limits
@@ -76,26 +73,6 @@ def build(model: Model, event: str) -> Witness | None:
             return made
     return None
 
-
-def realize(way: Way, solver: Solver) -> Witness | None:
-    """A state and an event in which `step` goes this way. Some pictures are of no state that is
-    found, so several are tried."""
-    facts = list(way.facts)
-    for _ in range(_PICTURES):
-        model = example(facts, solver)
-        if model is None:
-            return None
-        if (witness := build(model, way.event)) is not None:
-            return witness
-        facts.append(
-            some(
-                *(variable(n) != v for n, v in model.items() if n in COUNTS and n != "backing_off")
-            )
-        )
-    return None
-
-
-_PICTURES = 10
 
 _MOST = 20
 """Places that are tried."""
