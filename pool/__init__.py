@@ -36,6 +36,7 @@ from pool.core.limits import Limits
 from pool.core.state import Entry, Failure, Idle, State, initial
 from pool.core.transition import step, wake_at
 from pool.drivers.callables import NO_RESET
+from pool.health import Health
 from pool.lease import Lease
 from pool.shared.errors import (
     LeaseEnded,
@@ -50,6 +51,7 @@ from pool.shared.errors import (
 )
 from pool.shared.holders import Holding
 from pool.shared.listeners import Notice
+from pool.shared.meter import Times
 from pool.shared.observation import Observing, observe
 from pool.statistics import Statistics
 
@@ -76,6 +78,7 @@ __all__ = [
     "Failure",
     "Forked",
     "Grant",
+    "Health",
     "Holding",
     "Idle",
     "Ignored",
@@ -105,6 +108,7 @@ __all__ = [
     "Statistics",
     "Suspend",
     "Tick",
+    "Times",
     "TooManyWaiting",
     "initial",
     "observe",

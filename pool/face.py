@@ -18,6 +18,7 @@ from pool.core.events import Configure, Event, Resume, Retire, Suspend
 from pool.core.limits import Limits
 from pool.core.state import State
 from pool.core.text import kind_of
+from pool.health import Health, health_of
 from pool.shared.arguments import check_seconds, is_seconds, name_of, refuse
 from pool.shared.errors import PoolClosed, PoolError, describe, error_of
 from pool.shared.holders import Holding, holdings
@@ -95,6 +96,11 @@ class Face(Generic[Connection]):
     def statistics(self) -> Statistics:
         """The numbers of this instant, frozen."""
         return statistics_of(self._runtime, self.name)
+
+    def health(self) -> Health:
+        """Whether callers get connections right now, and if not, why. For `/healthz`; reads the
+        state, waits for nothing, may be called from any thread."""
+        return health_of(self._runtime.state, self._runtime.clock())
 
     def holders(self) -> list[Holding]:
         """Who holds connections right now, those who hold longest first."""

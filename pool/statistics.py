@@ -7,13 +7,14 @@ go of a connection when it asks for its close; they are counted where they are d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from pool.core import heap, waiters
 from pool.core.effects import Close
 from pool.core.state import Phase
+from pool.shared.meter import Meter, Times
 
 if TYPE_CHECKING:
     from pool.threads.runtime import Runtime
@@ -63,6 +64,10 @@ class Statistics:
     """Connects so far that failed. As many were tried as failed and as were `opened`."""
     waits: int
     """Callers so far that had to wait, for what others held or for a connect."""
+    wait_times: Times | None
+    """How long those waited that got a connection; None where nobody measures (`pool.metrics`)."""
+    hold_times: Times | None
+    """How long connections were held that came back; None as above."""
     failures: int
     """Failed connects in a row; those of one outage that came together count once."""
     last_error: str | None
@@ -77,6 +82,7 @@ class Statistics:
 def statistics_of(runtime: Runtime, name: str) -> Statistics:
     """The numbers right now."""
     state, driver = runtime.state, runtime.driver
+    meter = _meter_of(runtime.monitor)
     counts, error = state.counters, state.last_error
     return Statistics(
         name=name,
@@ -99,6 +105,19 @@ def statistics_of(runtime: Runtime, name: str) -> Statistics:
         dead=counts.dead,
         connects_failed=getattr(driver, "failed_connects", 0),
         waits=getattr(driver, "waits", 0),
+        wait_times=meter.waits.times() if meter else None,
+        hold_times=meter.holds.times() if meter else None,
         failures=state.failures,
         last_error=f"{error.kind}: {error.text}" if error else None,
     )
+
+
+def _meter_of(monitor: Any) -> Meter | None:
+    """The one that counts for this pool, if one does, with all that has been so far."""
+    observed = monitor.observed
+    if observed is None:
+        return None
+    meter = next((one for one in observed.observers() if isinstance(one, Meter)), None)
+    if meter is not None:
+        observed.tell(monitor)
+    return meter

@@ -27,6 +27,7 @@ import functools
 import operator
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -136,6 +137,10 @@ class Observation:
         self._told = tuple(each for each in self._told if each is not told)
         self._batch = min((each.batch for each in self._told), default=1)
         return not self._told
+
+    def observers(self) -> list[Observer]:
+        """Who is told."""
+        return [told.observer for told in self._told]
 
     def mark(self, on_state: OnState) -> None:
         """Call this with the state in which the next event comes, before that is told."""
@@ -323,7 +328,8 @@ class Observing:
     `batch`. Thread-safe. As a context manager it stops at the end."""
 
     def __init__(self, runtime: Any, observer: Observer, batch: int) -> None:
-        self._runtime = runtime
+        self._runtime = weakref.ref(runtime)
+        """A pool that nobody uses any more is collected, whoever observes it."""
         self._observation = _observation_of(runtime)
         self.flush()  # what was before is not its own
         self._told: _Told | None = self._observation.add(observer, batch)
@@ -331,7 +337,9 @@ class Observing:
     def flush(self) -> None:
         """Tell what waits for being told, by the thread that asks; by another one, where that is at
         it just now."""
-        self._observation.tell(self._runtime.monitor)
+        runtime = self._runtime()
+        if runtime is not None:
+            self._observation.tell(runtime.monitor)
 
     def mark(self, on_state: OnState) -> None:
         """Call `on_state` with the state in which the next event comes, before that is told."""
@@ -343,8 +351,8 @@ class Observing:
         if told is None:
             return
         self.flush()
-        observation, runtime = self._observation, self._runtime
-        if observation.remove(told):
+        observation, runtime = self._observation, self._runtime()
+        if observation.remove(told) and runtime is not None:
             for holder, name in slots(runtime):
                 if getattr(holder, name) is observation:
                     setattr(holder, name, observation._plain)

@@ -31,6 +31,7 @@ PAGES = {
     "pool": "pool.rst",
     "pool.aio": "aio.rst",
     "pool.record": "record.rst",
+    "pool.metrics": "metrics.rst",
     "pool.size": "size.rst",
 }
 """What offers its names by `__all__`, and the page about it."""

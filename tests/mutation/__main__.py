@@ -47,10 +47,12 @@ from tests.mutation.session import BUILD, Forks, Probes, Run, Verdict, Watcher
 EXPLAINED = Path(__file__).with_name("survivors.txt")
 
 FILES = [
-    *(f"pool/{name}.py" for name in ("lease", "api", "face", "meant")),
+    *(f"pool/{name}.py" for name in ("lease", "api", "face", "meant", "health")),
     *(f"pool/core/{name}.py" for name in ("outlook", "text", "maps")),
     *(f"pool/shared/{name}.py" for name in ("causes", "forks", "handles", "journal", "log")),
-    *(f"pool/shared/{name}.py" for name in ("store", "running", "named", "observation")),
+    *(f"pool/shared/{name}.py" for name in ("store", "running", "named", "observation", "meter")),
+    "pool/shared/regularly.py",
+    *(f"pool/metrics/{name}.py" for name in ("reading", "otel", "prometheus")),
     *(f"pool/threads/{name}.py" for name in ("monitor", "performer", "runtime")),
     *(f"pool/threads/{name}.py" for name in ("helpers", "onlookers", "exits")),
     *(f"pool/tasks/{name}.py" for name in ("monitor", "performer", "runtime", "exits")),
