@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -22,7 +22,7 @@ from pool.core import heap, waiters
 from pool.core.effects import Effect
 from pool.core.events import AdoptIdle, AdoptLease, Event
 from pool.core.limits import Limits
-from pool.core.state import Failure, State
+from pool.core.state import Entry, Failure, Lease, State
 
 Json = dict[str, Any]
 
@@ -74,48 +74,28 @@ def encode_state(state: State) -> Json:
         "limits": encode_limits(state.limits),
         "phase": state.phase,
         "idle": [
-            {
-                "key": item.entry.key,
-                "connection": item.entry.connection,
-                "created": number(item.entry.created),
-                "jitter": number(item.entry.jitter),
-                "since": number(item.since),
-                "seq": item.seq,
-                "order": number(item.order),
-            }
+            {**_fields(item.entry, Entry._fields), **_fields(item, ("since", "seq", "order"))}
             for item in sorted(heap.items(state.idle))
         ],
         "in_use": [
-            {
-                "key": key,
-                "connection": lease.entry.connection,
-                "created": number(lease.entry.created),
-                "jitter": number(lease.entry.jitter),
-                "checked_out": number(lease.checked_out),
-                "ticket": lease.ticket,
-                "owner": lease.owner,
-                "leaked": lease.leaked,
-            }
-            for key, lease in sorted(state.in_use.items())
+            {**_fields(lease.entry, Entry._fields), **_fields(lease, Lease._fields[1:])}
+            for _, lease in sorted(state.in_use.items())
         ],
-        "waiters": [
-            {"ticket": ticket, "owner": owner} for ticket, owner in waiters.items(state.waiters)
-        ],
-        "opening_tickets": [
-            {"ticket": ticket, "owner": owner}
-            for ticket, owner in sorted(state.opening_tickets.items())
-        ],
-        "opening_background": state.opening_background,
-        "failures": state.failures,
-        "retry_at": number(state.retry_at),
+        "waiters": _tickets(waiters.items(state.waiters)),
+        "opening_tickets": _tickets(sorted(state.opening_tickets.items())),
+        **_fields(state, ("opening_background", "failures", "retry_at")),
         "last_error": encode(state.last_error),
-        "retire_before": number(state.retire_before),
-        "next_seq": state.next_seq,
-        "next_ticket": state.next_ticket,
-        "issued": state.issued,
-        "granted": state.granted,
+        **_fields(state, ("retire_before", "next_seq", "next_ticket", "issued", "granted")),
         "counters": state.counters._asdict(),
     }
+
+
+def _fields(record: Any, names: Iterable[str]) -> Json:
+    return {name: number(getattr(record, name)) for name in names}
+
+
+def _tickets(items: Iterable[tuple[int, Any]]) -> list[Json]:
+    return [{"ticket": ticket, "owner": owner} for ticket, owner in items]
 
 
 _WHOLES = ("limits", "counters")

@@ -21,7 +21,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 
@@ -29,6 +29,7 @@ from pool.check.explore.canonical import Label, Scale, Shape, lean
 from pool.check.explore.configurations import EVENTS, Configuration
 from pool.check.interrupts import checkpoint, run_process, temporary_directory
 from pool.core import events
+from pool.core.effects import Effect
 from pool.core.limits import Limits
 
 MODULES = ("Pool.tla", "MCPool.tla", "PoolLiveness.tla")
@@ -427,12 +428,7 @@ def _shape(pool: Mapping[str, Any], scale: Scale) -> Shape:
 
 _PARTS = {"idle": events.AdoptIdle._fields, "in_use": events.AdoptLease._fields}
 _EFFECTS = {
-    "Grant": ("ticket", "key", "connection", "rested"),
-    "Refuse": ("ticket", "reason", "error"),
-    "Open": ("ticket",),
-    "Close": ("key", "connection", "reason"),
-    "Leaked": ("ticket", "key", "owner", "held"),
-    "Ignored": (),
+    kind.__name__: [name for name in kind._fields if name != "why"] for kind in get_args(Effect)
 }
 
 
