@@ -10,15 +10,17 @@ they are judged.  The invariants of the pool are checked one by one, so that a f
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from pool.check.explore.tickets import Tickets
 from pool.check.machines.reference import Reference
 from pool.check.proof.binding import Binding
 from pool.core import events, heap, waiters
 from pool.core.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
-from pool.core.events import Acquire, Adopt, Cancel, Dead, Discard, Event, Opened, Release, Tick
+from pool.core.events import Adopt, Cancel, Dead, Discard, Event, Opened, Release, Tick
 from pool.core.invariants import INVARIANTS, STEP_INVARIANTS
 from pool.core.limits import Limits
 from pool.core.state import State, initial
@@ -195,7 +197,7 @@ class Twin(Run):
         super().__init__(limits)
         self.model = Reference(limits) if compare else None
         self.binding = Binding()
-        self.tickets: dict[int, str] = {}
+        self.tickets = Tickets(functools.partial(self.fail, "AnsweredOnce"))
         self.holders: set[int] = set()
         self.gone: set[int] = set()
         self.came = self.went = 0
@@ -258,19 +260,13 @@ class Twin(Run):
 
     def follow(self, before: View, event: Event, effects: Sequence[Effect]) -> None:
         """What an allowed event and its effects mean for tickets and connections."""
+        self.tickets.follow(event, effects)
         match event:
-            case Acquire(ticket=ticket):
-                self.expect("AnsweredOnce", ticket not in self.tickets, "a ticket used twice")
-                self.tickets[ticket] = "waiting"
-            case Dead(ticket=ticket, key=key):
-                self.turn(ticket, "granted", "waiting", event)
-                self.holders.discard(key)
-            case Release(key=key) | Discard(key=key):
+            case Dead(key=key) | Release(key=key) | Discard(key=key):
                 self.holders.discard(key)
             case Cancel(ticket=ticket):
                 held = [key for key, lease in before["in_use"].items() if lease[4] == ticket]
                 self.holders.difference_update(held)
-                self.turn(ticket, "waiting opening granted", "cancelled", event)
             case Opened():
                 self.came += 1
             case events.Forked():
@@ -285,27 +281,14 @@ class Twin(Run):
                 self.holders.update(k for k, lease in leases if not lease[4] and k not in known)
         for effect in effects:
             match effect:
-                case Open(ticket=int(ticket)):
-                    self.turn(ticket, "waiting", "opening", effect)
-                case Refuse(ticket=ticket):
-                    self.turn(ticket, "waiting opening", "refused", effect)
-                case Grant(ticket=ticket, key=key):
-                    self.turn(ticket, "waiting opening", "granted", effect)
+                case Grant(key=key):
                     alive = key not in self.gone and key not in self.holders
                     self.expect("GrantedAlive", alive, repr(effect))
                     self.holders.add(key)
                 case Close(key=key):
                     known_key = 0 < key < self.view["next_seq"] and key not in self.gone
                     self.expect("ClosedOnce", known_key, repr(effect))
-                    self.gone.add(key)
-                    self.holders.discard(key)
-                    self.went += 1
-
-    def turn(self, ticket: int, expected: str, becomes: str, cause: object) -> None:
-        """One answer, or taking one back, in the life of a ticket."""
-        was = self.tickets.get(ticket, "unknown")
-        self.expect("AnsweredOnce", was in expected.split(), f"{cause!r}: the ticket was {was}")
-        self.tickets[ticket] = becomes
+                    self.forget([key])
 
     def forget(self, keys: Iterable[int]) -> None:
         for key in keys:
@@ -322,8 +305,8 @@ class Twin(Run):
         places.update({ticket: "opening" for ticket in state["opening_tickets"]})
         places.update({lease[4]: "granted" for lease in state["in_use"].values() if lease[4]})
         for ticket, place in places.items():
-            self.expect("AnsweredOnce", self.tickets.get(ticket) == place, f"ticket {ticket}")
-        lost = [t for t in self.tickets if self.is_pending(t) and t not in places]
+            self.expect("AnsweredOnce", self.tickets.place(ticket) == place, f"ticket {ticket}")
+        lost = [ticket for ticket in self.tickets.pending if ticket not in places]
         self.expect("AnsweredOnce", not lost, f"the pool lost the tickets {lost}")
         self.expect("Balanced", self.holders == set(state["in_use"]), "leases and their holders")
 
@@ -346,11 +329,8 @@ class Twin(Run):
     def close_everything(self, now: float, name: Callable[[], str]) -> None:
         """The same, and nothing is left afterwards."""
         super().close_everything(now, name)
-        left = self.state.size, self.holders, [t for t in self.tickets if self.is_pending(t)]
+        left = self.state.size, self.holders, self.tickets.pending
         self.expect("Closed", left == (0, set(), []), f"left: {left}")
-
-    def is_pending(self, ticket: int) -> bool:
-        return self.tickets[ticket] in ("waiting", "opening")
 
     # ------------------------------------------------------------ what was reached
 

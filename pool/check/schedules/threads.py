@@ -22,10 +22,12 @@ from typing import Any
 
 import attrs
 
+from pool.check.explore.tickets import PENDING as PENDING
+from pool.check.explore.tickets import Tickets
 from pool.check.schedules.scheduler import Interrupted, Lock, Violated, World, frozen
 from pool.core import shortcuts, waiters
 from pool.core.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
-from pool.core.events import Acquire, Cancel, Dead, Event, Opened, Release, Shutdown, Tick
+from pool.core.events import Acquire, Event, Opened, Release, Shutdown, Tick
 from pool.core.invariants import INVARIANTS, STEP_INVARIANTS
 from pool.core.limits import Limits
 from pool.core.state import Fields, State
@@ -236,8 +238,7 @@ class Play:
 
     def _keep_books(self, count: int) -> None:
         """What so many callers were answered, hold and say: nothing yet."""
-        self.answers: dict[int, str] = {}
-        """Of each ticket: waiting, told to open, or its answer."""
+        self.answers = Tickets(functools.partial(self.world.fail, "AnsweredOnce"))
         self.said: list[list[str]] = [[] for _ in range(count)]
         """What each thread got through the runtime."""
         self.lent: dict[str, int] = {}
@@ -343,25 +344,8 @@ class Play:
         if isinstance(event, Opened):
             self.told.add(event.connection)
         elif isinstance(event, Acquire):
-            self._turn(event.ticket, ("",), "waiting")
             self.asked[self.numbers.get(self.world.current, -1)] = event.ticket
-        elif isinstance(event, Dead):
-            self._turn(event.ticket, ("granted",), "waiting")
-        elif isinstance(event, Cancel):
-            self._turn(event.ticket, ("waiting", "opening", "granted"), "cancelled")
-        for effect in effects:
-            if isinstance(effect, Open) and effect.ticket is not None:
-                self._turn(effect.ticket, ("waiting",), "opening")
-            elif isinstance(effect, Grant):
-                self._turn(effect.ticket, PENDING, f"granted {effect.connection}")
-            elif isinstance(effect, Refuse):
-                self._turn(effect.ticket, PENDING, f"refused {effect.reason}")
-
-    def _turn(self, ticket: int, expected: tuple[str, ...], becomes: str) -> None:
-        was = self.answers.get(ticket, "")
-        if was.partition(" ")[0] not in expected:
-            self.world.fail("AnsweredOnce", f"ticket {ticket} was {was}, is now {becomes}")
-        self.answers[ticket] = becomes
+        self.answers.follow(event, effects)
 
     def key(self) -> Hashable:
         """All that threads share, and where each of them stands."""
@@ -410,7 +394,7 @@ class Play:
         state = runtime.state
         for what, left in {
             "Lent": state.in_use or self.lent,
-            "Answered": [t for t, said in self.answers.items() if said in PENDING],
+            "Answered": self.answers.pending,
             "Cells": runtime.monitor.cells,
         }.items():
             if left:
@@ -443,8 +427,6 @@ class Play:
         runtime.apply(Shutdown(self.world.now))
         runtime.apply(Tick(self.world.now))
 
-
-PENDING = ("waiting", "opening")
 
 REASONS: dict[type[PoolError], tuple[str, ...]] = {
     PoolTimeout: ("timeout", "exhausted"),
