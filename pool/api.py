@@ -1,6 +1,6 @@
 """`Pool`: the machine for any driver, with names that people expect.
 
-Theory.  This is the thinnest layer that gives the machine a face: arguments are checked and become
+Theory.  This is the thinnest layer between users and the machine: arguments are checked and become
 limits, each method is one event, numbers are read off the state.  What a driver needs is in
 `pool.drivers.callables`, what a caller holds in `pool.lease`.  There is no decision here: whether a
 pool is open, full or empty is `step`'s business, and what it answers is reported.
@@ -63,7 +63,7 @@ class Pool(Face[Connection]):
     * `opener`: who connects. `"background"`: threads of the pool's own, so that `acquire` keeps
       its timeout whatever the database does. `"caller"`: the caller, and no thread is started
       (but one, for an instant, at the first connect of sqlite3); what rests too long is then
-      looked at when the pool is next used.
+      closed when the pool is next used.
     * `leak_after`: a connection held so long is reported once, with the stack of its holder; None
       for never. Also makes errors name the lines that took the connections.
     * `backoff_initial`, `backoff_max`: `"background"`: pause after a failed connect; it doubles.

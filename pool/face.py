@@ -147,7 +147,7 @@ class Face(Generic[Connection]):
         return observe(self, observer, batch=batch)
 
     def _watch(self) -> None:
-        """Find out once, not in every turn, whether somebody wants to know of each acquire."""
+        """Find out once, not at every checkout, whether somebody wants to know of each acquire."""
         self._watched = self._tracks or self._listeners.hears_turns
         self._driver.watch()
 

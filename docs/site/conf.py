@@ -31,6 +31,7 @@ html_title = "purepool"
 copyright = ""
 author = "the authors of purepool"
 language = "en"
+smartquotes = False  # what is quoted is code, more often than not
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 root_doc = "docs/index"

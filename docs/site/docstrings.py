@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import importlib
 import re
+from pathlib import Path
 from typing import Any
+
+ROOT = Path(__file__).parents[2]
 
 MODULES = ("pool", "pool.aio", "pool.record", "pool.size", "pool.peewee", "pool.peewee.aio")
 """What users import from. What the first offers is not looked for in the next."""
@@ -54,7 +57,7 @@ FIELDS = {
 
 
 def mend(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Mark what is indented as code, put an empty line before lists, say what a field is."""
+    """Mark code, set lists apart, say what a field is and which rules an event has."""
     if lines and lines[0].startswith("Alias for field number"):
         lines[:] = [FIELDS[name.rpartition(".")[2]], ""]
     mended: list[str] = []
@@ -67,6 +70,20 @@ def mend(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[s
         # What an item of a list explains is a parameter, whatever methods are called likewise.
         mended.append(re.sub(r"^\* (?:`\w+`(?:, )?)+:", lambda m: m[0].replace("`", "``"), line))
     lines[:] = mended
+    if what == "class" and name.startswith("pool.") and (ids := rules().get(name[5:])):
+        lines += ["", f":doc:`Rules </spec/README>` {ids}.", ""]
+
+
+RULES = re.compile(r"^### (?P<event>\w+)\(.*?(?=^##)", re.M | re.S)
+
+
+def rules() -> dict[str, str]:
+    """The ids of the rules of each event, as the specification lists them: `REL-1 to REL-3`."""
+    found = {}
+    for match in RULES.finditer((ROOT / "spec" / "README.md").read_text("utf-8")):
+        ids = re.findall(r"^`([A-Z]{3}-\d+)`", match[0], re.M)
+        found[match["event"]] = ids[0] if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
+    return found
 
 
 def _is_text(lines: list[str]) -> bool:

@@ -63,7 +63,7 @@ class Refuse(NamedTuple):
 
 @value
 class Open(NamedTuple):
-    """With a ticket, a wake: your turn to connect. With None, Io: somebody connect."""
+    """With a ticket, a wake: its caller connects. With None, Io: somebody connects."""
 
     ticket: int | None
 

@@ -96,7 +96,7 @@ class Limits:
     idle_order: IdleOrder = attrs.field(default="lifo", validator=_one_of(get_args(IdleOrder)))
     """Which idle connection is lent first: oldest made, last returned, first returned."""
     opener: Opener = attrs.field(default="caller", validator=_one_of(get_args(Opener)))
-    """Who connects: the caller whose turn it is, or nobody in particular."""
+    """Who connects: the caller for whom it is, or a thread of the pool's own."""
     backoff_initial: float = attrs.field(default=0.1, validator=_seconds(optional=False))
     """`background`: the pause after the first failed connect of an outage; it doubles."""
     backoff_max: float = attrs.field(default=1.0, validator=_seconds(optional=False))

@@ -236,7 +236,7 @@ class Callables:
         return self._numbered.get(id(connection), key)
 
     def watch(self) -> None:
-        """Find out once, not in every turn, whether anybody wants to know of what comes back."""
+        """Find out once, not at every checkout, whether anybody wants to know of returns."""
         self.watches_returns = bool(self._leaks or self.listeners.hears_turns)
         hears = self.listeners.by_kind
         self._hears_resets = bool(hears["rolled_back"] or hears["not_reusable"])

@@ -123,7 +123,7 @@ class Recorder:
             raise PoolReentered(WITHIN)
         done, monitor = None, runtime.monitor
         try:
-            for _ in monitor.turnstile:  # not `with`: from 3.14 on one struck in it keeps the lock
+            for _ in monitor.turnstile:  # not `with`: interrupted in it, 3.14 keeps the lock
                 try:
                     done = do(runtime)
                 finally:

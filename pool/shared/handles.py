@@ -98,7 +98,7 @@ class Handle:
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         try:
             lost = not self.ended and self.ticket
-        except AttributeError:  # struck before it was made
+        except AttributeError:  # interrupted before it was made
             return
         # Where the interpreter ends, modules may be gone before this (those of a free-threaded
         # build are), and nobody is left for whom its place would be free.

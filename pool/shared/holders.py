@@ -11,9 +11,9 @@ has ended to the next one, who would be blamed.  And not by looking for it when 
 that would be a walk over all threads for each name, in the middle of a storm of refusals.
 
 It is a weak reference for the sake of one instant.  A lease that is lost says so in its finalizer;
-an exception that strikes on the first step of that, a second misfortune, ends it unsaid.  But then
+an exception that comes on the first step of that, a second misfortune, ends it unsaid.  But then
 the interpreter calls the weak reference's callback, which is the append of the runtime's
-inbox: not a step of Python is in it, so nothing can strike there.
+inbox: not a step of Python is in it, so no exception can come there.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Thread:
 
     def __init__(self) -> None:
         known: Any = threading.current_thread()
-        # What `name` gives, in a third of the time, for this is read in every turn.
+        # What `name` gives, in a third of the time, for this is read at every checkout.
         self.known = known if isinstance(getattr(known, "_name", None), str) else _Nameless()
         self.reference = weakref.ref(self)
         self.rename()

@@ -2,7 +2,7 @@
 
 Theory.  A healthy pool writes nothing.  What is written is what somebody would want to know of: a
 bug of theirs that the pool covers up, a caller that may wait for itself, and the beginning and the
-end of what is bad.  Each is written once, not in each turn of a storm: per line of code, per place
+end of what is bad.  Each is written once, not each time in a storm: per line of code, per place
 and class of an exception, per outage, per burst of refusals.  `docs/logging.md` has all of it.
 
 Nothing here is called under the pool's lock, nor from a finalizer.  Nothing here raises: a log

@@ -2,7 +2,7 @@
 
 Theory.  A listener is somebody else's code: it may be slow, and it may raise.  So it is called
 outside the pool's lock, on the thread where the thing happens, and what it raises is logged and
-goes no further: a broken metric must not cost a connection, nor a log a line for each turn.  It
+goes no further: a broken metric must not cost a connection, nor a log a line for each checkout.  It
 gets one frozen object.
 
 Each checkout that is told has exactly one end: whoever takes the connection out of `lent` tells it,

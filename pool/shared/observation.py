@@ -13,7 +13,7 @@ at a time, so the order is that of the transitions, and the others do not wait f
 may be told by another thread than the one that made it.  A finalizer tells nobody; who comes next
 does.
 
-An exception that strikes between a decision and its assignment undoes it: then the next event comes
+An exception that comes between a decision and its assignment undoes it: then the next event comes
 with another state than the last one led to, and the last one is taken back.  So the last one is
 told only when it is seen to be in force.
 

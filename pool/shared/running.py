@@ -81,7 +81,7 @@ class Running:
         self.monitor = monitor
         self.lost = monitor.inbox.append
         """To be the callback of a weak reference to a handle that is its owner. It is called where
-        the handle's finalizer is struck on its first step, and has no step of its own."""
+        the handle's finalizer is interrupted on its first step, and has no step of its own."""
 
     def _make_monitor(self, fields: Fields, tickets: Iterator[int] | None = None) -> Any:
         raise NotImplementedError

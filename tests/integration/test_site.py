@@ -14,12 +14,13 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from xml.etree import ElementTree
 
 import pytest
 from sphinx.pycode import ModuleAnalyzer
 
+import pool
 from benchmarks.pictures.drawn import draw
 from benchmarks.pictures.recorded import RUNS
 from tests import packaging
@@ -204,6 +205,12 @@ def test_each_arrow_of_a_diagram_is_drawn_and_explained() -> None:
             assert label in said
             assert start == "[*]" or f">{start.replace('_', ' ')}</text>" in drawn
             assert f">{end.replace('_', ' ')}</text>" in drawn
+
+
+def test_each_event_leads_to_its_rules() -> None:
+    found = part("docstrings").rules()
+    assert set(found) == {kind.__name__ for kind in get_args(pool.Event)}
+    assert found["OpenFailed"] == "OPF-1 to OPF-4"
 
 
 def test_docstrings_are_read_as_they_are_meant() -> None:

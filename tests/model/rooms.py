@@ -52,7 +52,7 @@ ROOMS = {
     "size": Room("size/", "in virtual time", 720, 940, 7, SAND),
     "face": Room("pool/", "Pool, Lease", 300, 490, 9, VIOLET),
     "aio": Room("aio/", "the same for asyncio", 510, 700, 8, VIOLET),
-    "drivers": Room("drivers/", "by their recipes", 300, 490, 10, VIOLET),
+    "drivers": Room("drivers/", "each in its own way", 300, 490, 10, VIOLET),
     "threads": Room("threads/", "the runtime, for threads", 60, 490, 11, BLUE),
     "tasks": Room("tasks/", "for asyncio", 510, 700, 11, BLUE),
     "shared": Room("shared/", "what both runtimes need", 60, 700, 12, BLUE),
@@ -172,7 +172,7 @@ def svg() -> str:
             " markerHeight='8' orient='auto'><path d='M0 1L9 5L0 9z' fill='#5b6673'/></marker>"
             "</defs>",
             f"<rect width='1000' height='{top}' fill='#ffffff'/>",
-            "<text x='40' y='36' font-size='19' font-weight='bold' fill='#1f2933'>The rooms of"
+            "<text x='40' y='36' font-size='19' font-weight='bold' fill='#1f2933'>The packages of"
             " pool/</text>",
             "<text x='40' y='57' font-size='13' fill='#5b6673'>An arrow: files of the one import"
             " files of the other. What several arrows say together is left out.</text>",
