@@ -29,7 +29,9 @@ from typing import Any
 import pytest
 
 from pool.check.conformance.files import vectors_directory
-from tests.integration.drivers import ROOT
+from pool.record.recorder import runtime_of
+from tests.integration.databases import scripted
+from tests.integration.drivers import ROOT, assert_sound, idle, lent
 from tests.integration.porting import Cli, command_line, find_node
 from tests.integration.servers import MariaDB, Postgres, Server, Unavailable, Workplace
 
@@ -67,6 +69,26 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if counts:
         text = f"{sum(counts):,} instants in {len(counts)} tests, something happening at each"
         terminalreporter.write_line(text)
+
+
+@pytest.fixture
+def sound_databases() -> Iterator[Callable[..., Any]]:
+    """Makes scripted pooled databases of peewee that at the end must be found whole."""
+    made: list[Any] = []
+
+    def make(*arguments: Any, **settings: Any) -> Any:
+        made.append(scripted(*arguments, **settings))
+        return made[-1]
+
+    yield make
+    for database in made:
+        assert_sound(database)
+        assert database.broken == []
+        assert database.driver.mistakes == []
+        forgotten = runtime_of(database).state.counters.forgotten  # taken out by hand
+        known = [*idle(database), *lent(database), *database.driver.closed]
+        assert len(known) + forgotten == len(database.driver.opened)
+        assert set(known) <= set(database.driver.opened)
 
 
 @pytest.fixture(scope="session")

@@ -260,6 +260,10 @@ def raise_in(thread: threading.Thread, error: type[BaseException]) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(identity, ctypes.py_object(error))
 
 
+class Stop(BaseException):
+    """Neither an error nor an interruption that anybody knows."""
+
+
 class Thrown(BaseException):
     """What `Storm` throws."""
 

@@ -12,19 +12,19 @@ import math
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import peewee
 import pytest
 
 from pool.peewee import MaxConnectionsExceeded, PooledSqliteDatabase, settings
-from tests.integration.databases import PooledScriptedDatabase, scripted
+from tests.integration.databases import PooledScriptedDatabase
 from tests.integration.drivers import (
     FOR_EVER,
     Call,
     Connection,
-    assert_sound,
+    Stop,
     idle,
     lent,
     nothing,
@@ -32,25 +32,9 @@ from tests.integration.drivers import (
 )
 
 
-class Stop(BaseException):
-    """Neither an error nor an interruption that anybody knows."""
-
-
 @pytest.fixture
-def make() -> Iterator[Callable[..., Any]]:
-    made: list[Any] = []
-
-    def make(*arguments: Any, **settings: Any) -> Any:
-        made.append(scripted(*arguments, **settings))
-        return made[-1]
-
-    yield make
-    for database in made:
-        assert_sound(database)
-        assert database.broken == []
-        assert database.driver.mistakes == []
-        known = [*idle(database), *lent(database), *database.driver.closed]
-        assert sorted(map(id, known)) == sorted(map(id, database.driver.opened))
+def make(sound_databases: Callable[..., Any]) -> Callable[..., Any]:
+    return sound_databases
 
 
 @pytest.fixture

@@ -17,11 +17,7 @@ import pytest
 from playhouse.pool import MaxConnectionsExceeded, PoolConnection
 
 from tests.integration.databases import PooledScriptedDatabase, scripted
-from tests.integration.drivers import Connection, idle, lent, raising
-
-
-class Stop(BaseException):
-    """Neither an error nor an interruption that anybody knows."""
+from tests.integration.drivers import Connection, Stop, idle, lent, raising
 
 
 class Clock:

@@ -14,7 +14,7 @@ import pytest
 from playhouse.pool import MaxConnectionsExceeded
 
 from tests.integration.databases import PooledScriptedDatabase, scripted
-from tests.integration.drivers import FOR_EVER, Call, lent, watch
+from tests.integration.drivers import FOR_EVER, Call, Stop, lent, watch
 
 # ---------------------------------------------------------------- the handle that is arriving
 
@@ -98,10 +98,6 @@ def test_after_a_connect_that_failed_one_by_hand_is_nobodys() -> None:
 # ---------------------------------------------------------------- what is closed
 
 
-class Broken(BaseException):
-    pass
-
-
 class Failing(PooledScriptedDatabase):
     """One whose `close_idle` is interrupted, when it is told to."""
 
@@ -109,7 +105,7 @@ class Failing(PooledScriptedDatabase):
 
     def close_idle(self) -> Any:
         if self.fails:
-            raise Broken
+            raise Stop
         return super().close_idle()
 
 
@@ -121,7 +117,7 @@ def test_a_close_all_that_is_interrupted_takes_back_what_stayed_lent() -> None:
         database.connect()
         connection = database.connection()
         database.fails = True
-        with pytest.raises(Broken):
+        with pytest.raises(Stop):
             database.close_all()
         assert lent(database) == []
         assert (closing.doomed, closing._all) == ({}, {})
@@ -136,7 +132,7 @@ def test_a_close_all_that_is_interrupted_takes_back_what_stayed_lent() -> None:
 def test_a_close_all_before_anything_was_connected_can_be_interrupted() -> None:
     database = Failing("failing", max_connections=1, timeout=None)
     database.fails = True
-    with pytest.raises(Broken):
+    with pytest.raises(Stop):
         database.close_all()
     assert database._purepool.runtime.monitor.callers == set()
 

@@ -22,7 +22,7 @@ from playhouse.pool import MaxConnectionsExceeded
 from pool.peewee import PooledSqliteDatabase
 from tests.integration.databases import PooledScriptedDatabase
 from tests.integration.databases import scripted as make_scripted
-from tests.integration.drivers import Call, idle, in_child, lent, settle, until
+from tests.integration.drivers import Call, Stop, idle, in_child, lent, settle, until
 
 EMPTY = {"closed": None, "conn": None, "ctx": None, "transactions": None}
 
@@ -361,9 +361,6 @@ def test_a_state_that_is_changed_by_its_methods_only() -> None:
 
 def test_what_an_interrupted_connect_was_lent_comes_back(database: Any) -> None:
     """Whatever the state: a `BaseException` leaves nothing behind."""
-
-    class Stop(BaseException):
-        pass
 
     class Stopping(PooledScriptedDatabase):
         def _initialize_connection(self, connection: Any) -> None:

@@ -46,8 +46,8 @@ def pooled(kind: type[Any], *arguments: Any, **settings: Any) -> Any:
 # ---------------------------------------------------------------- locks and limits of one's own
 
 
-class Guarded(PooledScriptedDatabase):
-    """A lock of the program's around both hooks."""
+class GuardedConnect(PooledScriptedDatabase):
+    """A lock of the program's around one hook."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         self.guard = threading.RLock()
@@ -56,20 +56,14 @@ class Guarded(PooledScriptedDatabase):
     def _connect(self) -> Any:
         with self.guard:
             return super()._connect()
+
+
+class Guarded(GuardedConnect):
+    """And around the other."""
 
     def _close(self, conn: Any, close_conn: bool = False) -> None:
         with self.guard:
             super()._close(conn, close_conn)
-
-
-class GuardedConnect(PooledScriptedDatabase):
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
-        self.guard = threading.RLock()
-        super().__init__(*arguments, **settings)
-
-    def _connect(self) -> Any:
-        with self.guard:
-            return super()._connect()
 
 
 @pytest.mark.parametrize("timeout", [FOR_EVER, 0])

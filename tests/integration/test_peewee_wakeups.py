@@ -22,13 +22,14 @@ import peewee
 import pytest
 
 from pool.peewee import MaxConnectionsExceeded
-from tests.integration.databases import PooledScriptedDatabase, scripted
+from tests.integration.databases import PooledScriptedDatabase
 from tests.integration.drivers import (
     FOR_EVER,
     PATIENCE,
     Call,
     Connection,
     Gate,
+    Stop,
     assert_sound,
     idle,
     lent,
@@ -40,24 +41,9 @@ from tests.integration.drivers import (
 )
 
 
-class Interrupted(BaseException):
-    """What is thrown at callers."""
-
-
 @pytest.fixture
-def make() -> Iterator[Callable[..., Any]]:
-    """Makes pooled databases that at the end must be found whole."""
-    made: list[Any] = []
-
-    def make(*arguments: Any, **settings: Any) -> Any:
-        made.append(scripted(*arguments, **settings))
-        return made[-1]
-
-    yield make
-    for database in made:
-        assert_sound(database)
-        assert database.broken == []
-        assert database.driver.mistakes == []
+def make(sound_databases: Callable[..., Any]) -> Callable[..., Any]:
+    return sound_databases
 
 
 @pytest.fixture
@@ -420,9 +406,9 @@ def test_a_granted_but_interrupted_waiter_passes_it_on(single: Any) -> None:
     """The exception waits for the thread, so it is raised between the grant and the return."""
     first = park(single, single.connect)
     second = park(single, borrow, single)
-    raise_in(first, Interrupted)
+    raise_in(first, Stop)
     single.close()
-    with pytest.raises(Interrupted):
+    with pytest.raises(Stop):
         first.result()
     assert second.result().number in (1, 2)
 
@@ -431,10 +417,10 @@ def test_many_granted_but_interrupted_waiters_pass_it_on(single: Any) -> None:
     interrupted = [park(single, single.connect) for _ in range(20)]
     last = park(single, borrow, single)
     for waiter in interrupted:
-        raise_in(waiter, Interrupted)
+        raise_in(waiter, Stop)
     single.close()
     for waiter in interrupted:
-        with pytest.raises(Interrupted):
+        with pytest.raises(Stop):
             waiter.result()
     last.result()
     assert len(lent(single)) == 0

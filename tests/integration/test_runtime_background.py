@@ -26,6 +26,7 @@ from tests.integration.drivers import (
     Call,
     Gate,
     ScriptedDriver,
+    Stop,
     Thrown,
     assert_sound,
     idle,
@@ -195,10 +196,6 @@ def test_a_hanging_connect_does_not_hold_up_another(make: Make) -> None:
     gate.open()
 
 
-class Broken(BaseException):
-    pass
-
-
 def test_a_check_that_is_interrupted_before_it_began(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,8 +203,8 @@ def test_a_check_that_is_interrupted_before_it_began(
     runtime = make(1)
     first = turn(runtime)
     with monkeypatch.context() as patch:
-        patch.setattr("pool.threads.helpers._start", raising(Broken()))
-        with pytest.raises(Broken):
+        patch.setattr("pool.threads.helpers._start", raising(Stop()))
+        with pytest.raises(Stop):
             runtime.acquire(FOR_EVER)
     assert turn(runtime) is not first
     until(lambda: first.closed == 1)

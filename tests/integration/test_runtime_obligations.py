@@ -27,6 +27,7 @@ from tests.integration.drivers import (
     Call,
     Gate,
     ScriptedDriver,
+    Stop,
     assert_sound,
     idle,
     lent,
@@ -107,10 +108,6 @@ def test_one_transition_at_a_time(make: Make, opener: str) -> None:
 # ---------------------------------------------------------------- RUN-2
 
 
-class Broken(BaseException):
-    """Raised inside a transition."""
-
-
 class FaultyLock:
     """A lock whose `release` is interrupted once: before or after it has done its work."""
 
@@ -124,10 +121,10 @@ class FaultyLock:
     def release(self) -> None:
         when, self._sync.when = self._sync.when, None
         if when == "before":
-            raise Broken
+            raise Stop
         self._lock.release()
         if when == "after":
-            raise Broken
+            raise Stop
 
 
 class FaultySync(Sync):
@@ -150,7 +147,7 @@ def test_answers_are_delivered_on_the_way_out(make: Make, when: str) -> None:
     sync.faulty = True
     waiter = park(runtime, turn, runtime)
     sync.when = when
-    with pytest.raises(Broken):
+    with pytest.raises(Stop):
         runtime.release(handle)
     assert sync.when is None
     waiter.result()
@@ -165,10 +162,10 @@ def test_who_fails_in_a_transition_leaves_the_old_state(make: Make) -> None:
 
     def step(state: Any, event: Any) -> Any:
         runtime.step = plain_step  # type: ignore[method-assign]
-        raise Broken
+        raise Stop
 
     runtime.step = step  # type: ignore[method-assign]
-    with pytest.raises(Broken):
+    with pytest.raises(Stop):
         runtime.release(handle)
     assert waiter.result().number == 2
 
@@ -256,10 +253,10 @@ def test_what_one_leaves_undone_another_does(make: Make, monkeypatch: pytest.Mon
 
     def interrupted(self: Any, monitor: Any, effects: Any) -> None:
         monkeypatch.undo()
-        raise Broken
+        raise Stop
 
     monkeypatch.setattr(type(runtime), "_leave", interrupted)
-    with pytest.raises(Broken):
+    with pytest.raises(Stop):
         runtime.discard(handle)
     assert connection.closed == 0
     turn(runtime)
@@ -269,7 +266,7 @@ def test_what_one_leaves_undone_another_does(make: Make, monkeypatch: pytest.Mon
 # ---------------------------------------------------------------- RUN-5
 
 
-@pytest.mark.parametrize("error", [OSError("no route"), Broken("stop")], ids=repr)
+@pytest.mark.parametrize("error", [OSError("no route"), Stop("stop")], ids=repr)
 def test_every_open_has_one_outcome(make: Make, error: BaseException) -> None:
     """RUN-5: `Opened`, `OpenFailed`, or the `Cancel` of its ticket."""
     runtime = make(1)
@@ -370,10 +367,10 @@ def test_an_interrupted_caller_leaves_no_trace(make: Make) -> None:
 
     def interrupt(*_: Any) -> None:
         runtime.driver.on_reset = lambda _: None  # type: ignore[attr-defined]
-        raise Broken
+        raise Stop
 
     runtime.driver.on_reset = interrupt  # type: ignore[attr-defined]
-    with pytest.raises(Broken):
+    with pytest.raises(Stop):
         runtime.release(holder)
     assert waiter.result().number == 2
     assert runtime.state.counters.closed == 1
