@@ -67,8 +67,9 @@ class Running:
         self.on_lost: Callable[[Close, Any, float], None] = _do_nothing
         """Told of a lease that was collected before it was given back, its owner, and for how many
         seconds it was held."""
-        self.on_wait: Callable[[int], None] = _do_nothing
-        """Told, where the caller is, the ticket of one that is going to wait."""
+        self.on_wait: Callable[[int], None] | None = None
+        """Told, where the caller is, the ticket of one that waits; threads tell once it has been
+        long (`pool/threads/runtime.py`)."""
         self.on_close: Callable[[Close], None] = _do_nothing
         self.on_fork: Callable[[], None] = _do_nothing
         self.number_of: Callable[[int, Any], int] = _key

@@ -111,8 +111,8 @@ class SeenShortcuts:
     def acquire(self, state: State, *fields: Any) -> Any:
         if shortcuts.acquire(state, *fields) is None:
             return None
-        after, (grant,) = self._step(state, Acquire(*fields))
-        return after, *grant[1:]
+        after, granted = self._step(state, Acquire(*fields))
+        return (after, *granted[0][1:]) if granted else (after, 0, None, None)
 
     def release(self, state: State, *fields: Any) -> Any:
         return shortcuts.release(state, *fields) and self._step(state, Release(*fields))
