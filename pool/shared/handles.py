@@ -38,7 +38,7 @@ class Cell:
 
     def wake(self) -> None:
         """Its answer is there."""
-        try:  # in less time than `contextlib.suppress`: others wait for the lock meanwhile
+        try:  # noqa: SIM105  # `suppress` takes longer, and others wait for the lock meanwhile
             self.parker.release()
         except RuntimeError:  # released before, by one interrupted
             pass

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from pool.core import shortcuts, waiters
-from pool.core.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
+from pool.core.effects import Effect, Grant, Ignored, Open, Refuse
 from pool.core.events import Cancel, Discard, Event
 from pool.core.state import Fields, State
 from pool.core.transition import step

@@ -164,8 +164,9 @@ class Runtime(Performer):
                     if taken is not None:  # it waits; there is nothing else to do
                         monitor.current = (taken[0], ())
                     else:
-                        event = Acquire(now, ticket, waits, owner)
-                        monitor.current = monitor.step(monitor.state, event)
+                        monitor.current = monitor.step(
+                            monitor.state, Acquire(now, ticket, waits, owner)
+                        )
                     cell = monitor.expect(Cell(ticket, loop.create_future()))
                     monitor.deliver()
             finally:

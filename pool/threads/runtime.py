@@ -117,8 +117,9 @@ class Runtime(Performer):
                             monitor.current = (taken[0], ())
                             taken = None
                         else:
-                            request = Acquire(now, ticket, waits, owner)
-                            monitor.current = monitor.step(monitor.state, request)
+                            monitor.current = monitor.step(
+                                monitor.state, Acquire(now, ticket, waits, owner)
+                            )
                             effects = monitor.current[1]
                         cell = monitor.expect(Cell(ticket))
                         if effects:

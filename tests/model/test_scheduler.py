@@ -68,7 +68,7 @@ COUNTS: dict[str, tuple[int, int]] = {
     "handover-fine": (1512, 1),
     "deadline-fine": (114, 2),
     "loss-fine": (1290, 2),
-    "interrupted-fine": (1346, 5),
+    "interrupted-fine": (1379, 5),
     "interrupted-loss-fine": (266, 2),
     "interrupted-holder-fine": (3994, 11),
     "interrupted-close-fine": (387, 4),
