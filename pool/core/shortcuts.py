@@ -94,14 +94,13 @@ def acquire(
             counters,
         )
         return fields, 0, None, None
-    if queue is not None:
-        return None
     resting, item, left, right = idle
     entry = item[2]
     key, connection, created, jitter = entry
     lifetime = limits.max_lifetime
     if (
-        (
+        queue is not None
+        or (
             resting <= limits.min_idle
             and refills(limits, resting - 1, len(in_use) + 1, opening_tickets, opening_background)
         )

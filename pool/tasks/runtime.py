@@ -205,8 +205,9 @@ class Runtime(Performer):
             while True:
                 if cell.answer is None:
                     waited = True
-                    if self.on_wait is not None:
-                        self.on_wait(cell.ticket)
+                    self.on_wait(cell.ticket)
+                    if self.on_long_wait is not None:
+                        self.on_long_wait(cell.ticket)
                     await cell.future  # type: ignore[misc]  # not None where no answer is
                 answer, cell.answer = cell.answer, None
                 if type(answer) is Refuse:

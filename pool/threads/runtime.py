@@ -191,7 +191,9 @@ class Runtime(Performer):
         """Do what the cell says until it says that there is a connection, or that there is none
         (RUN-6). In a child process that comes back to this, neither matters any more."""
         monitor = handle.monitor
-        tell = self.on_wait
+        if cell.answer is None:
+            self.on_wait(cell.ticket)
+        tell = self.on_long_wait
         while monitor is self.monitor:
             answer = cell.answer
             if type(answer) is Grant:
