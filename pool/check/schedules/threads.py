@@ -22,7 +22,6 @@ from typing import Any
 
 import attrs
 
-from pool.check.explore.tickets import PENDING as PENDING
 from pool.check.explore.tickets import Tickets
 from pool.check.schedules.scheduler import Interrupted, Lock, Violated, World, frozen
 from pool.core import shortcuts, waiters
