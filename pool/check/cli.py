@@ -52,6 +52,11 @@ COMMANDS: dict[str, tuple[Add, str, str]] = {
         "pool.check.conformance.conform",
         "check a port to another language: the vectors, then random histories",
     ),
+    "replay": (
+        options.add_replay,
+        "pool.check.recordings.command",
+        "verify what a flight recorder kept; show the pool at a time",
+    ),
     "size": (
         options.add_size,
         "pool.check.sizing.command",

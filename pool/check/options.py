@@ -50,6 +50,10 @@ EXITS = {
         1: "it does not, or lacks something",
         2: "the command line is wrong, or the port cannot be started",
     },
+    "replay": {
+        0: "each transition is what the machine does",
+        1: "one is not, or something could not be read",
+    },
     "size": {
         0: "a size is enough; it is named",
         1: "none of the sizes that were tried is enough",
@@ -320,6 +324,27 @@ def add_conform(parser: argparse.ArgumentParser) -> None:
         help="starts the port; after --, so that its own options are its own",
     )
     parser.epilog = _exits("conform")
+
+
+def add_replay(parser: argparse.ArgumentParser) -> None:
+    """`purepool replay`."""
+    add = parser.add_argument
+    add(
+        "recording",
+        metavar="RECORDING",
+        help="what a FlightRecorder wrote: the directory, or one of its segments",
+    )
+    add(
+        "--at",
+        metavar="TIME",
+        help="show the pool at that time: +90s after the beginning, -5s before the end, 14:03:20,"
+        " or a date and a time; on this machine's clock",
+    )
+    add(
+        "--salvage",
+        action="store_true",
+        help="leave out segments from where they cannot be read, and go on with the next",
+    )
 
 
 def add_size(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ the other, for the runtime must not keep a handle alive; a ticket is all they sh
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -38,10 +39,8 @@ class Cell:
 
     def wake(self) -> None:
         """Its answer is there."""
-        try:  # noqa: SIM105  # `suppress` takes longer, and others wait for the lock meanwhile
+        with contextlib.suppress(RuntimeError):  # released before, by one interrupted
             self.parker.release()
-        except RuntimeError:  # released before, by one interrupted
-            pass
 
 
 class Handle:

@@ -27,6 +27,7 @@ import functools
 import operator
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -54,6 +55,9 @@ OnState = Callable[[State], object]
 
 Lines = tuple[Any, ...]
 
+PATIENCE = 5.0
+"""Seconds that a flush waits for another thread that tells."""
+
 
 def _ask_for_nothing(_: State) -> Event:
     raise ValueError("this note asks for nothing")
@@ -69,6 +73,8 @@ class _Told:
 
     observer: Observer
     batch: int
+    at_end: Callable[[], object] | None
+    """Called when all that was known has been told."""
     failed: set[str] = attrs.field(factory=set)
 
 
@@ -89,6 +95,7 @@ class Observation:
         "_marks",
         "_pid",
         "_plain",
+        "_teller",
         "_telling",
         "_told",
         "shortcuts",
@@ -108,6 +115,7 @@ class Observation:
         self._marks: list[OnState] = []
         self._inbox: deque[Any] = deque()
         self._telling = threading.Lock()
+        self._teller: int | None = None
         self._pid = os.getpid()
         self.shortcuts: Any = self if plain is step else NoShortcuts
 
@@ -126,8 +134,8 @@ class Observation:
 
     # ------------------------------------------------------------ who is told
 
-    def add(self, observer: Observer, batch: int) -> _Told:
-        told = _Told(observer, batch)
+    def add(self, observer: Observer, batch: int, at_end: Callable[[], object] | None) -> _Told:
+        told = _Told(observer, batch, at_end)
         self._told += (told,)
         self._batch = min(each.batch for each in self._told)
         return told
@@ -173,7 +181,7 @@ class Observation:
         if outcome is not None:
             if fields is not self._last[0] or self._marks:
                 self._settle(fields)
-            item = (now, ticket, key, *named.effects(outcome[1], _owner))
+            item = (now, ticket, key)
             self._last = outcome[0], item
             buffer = self._buffer
             buffer.append(item)
@@ -237,12 +245,22 @@ class Observation:
         while self._is_something_known(monitor):
             for _ in iter(functools.partial(self._telling.acquire, False), False):
                 try:
+                    self._teller = threading.get_ident()
                     self._tell(monitor)
                 finally:
+                    self._teller = None
                     self._telling.release()
                 break
             else:
                 return
+
+    def await_teller(self) -> None:
+        """Until nobody tells; for at most `PATIENCE` seconds, and not for this very thread."""
+        deadline = time.monotonic() + PATIENCE
+        while self._telling.locked() and self._teller != threading.get_ident():
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(0.0005)
 
     def _is_something_known(self, monitor: Any) -> bool:
         return len(self._buffer) > 1 or (
@@ -264,6 +282,9 @@ class Observation:
                         self._call(told.observer, event, effects, told)
                 items.pop(0)
             buffer.popleft()
+        for told in self._told:
+            if told.at_end is not None:
+                self._call(told.at_end, told)
 
     def _call(self, function: Any, *arguments: Any) -> None:
         told = arguments[-1] if isinstance(arguments[-1], _Told) else None
@@ -290,13 +311,12 @@ def _read(item: Any) -> list[tuple[Any, Any]]:
     if len(item) == 2:
         on_state, state = item
         return [(on_state, named.state(state, _owner))]
-    if len(item) < 5:
-        now, ticket, key, *granted = item
-        return [(Release(now, ticket, key), tuple(granted))]
+    if len(item) == 3:
+        return [(Release(*item), ())]
     now, ticket, wait, taker, lines, key, rested = item
     owner = None if taker is None else _owner_of(ticket, taker, lines)
-    grant = (Grant(ticket, key, named.connection(key), rested),) if key else ()
-    return [(Acquire(now, ticket, wait, owner), grant)]
+    grant = Grant(ticket, key, named.connection(key), rested)
+    return [(Acquire(now, ticket, wait, owner), (grant,))]
 
 
 # ---------------------------------------------------------------- owners as text
@@ -325,22 +345,30 @@ def _owner_of(ticket: int, taker: Any, lines: Lines) -> str:
 
 
 class Observing:
-    """An observer at work, until `stop`. Made by `observe`, of a `runtime`, an `observer` and a
-    `batch`. Thread-safe. As a context manager it stops at the end."""
+    """An observer at work, until `stop`. Made by `observe`, of a `runtime`, an `observer`, a
+    `batch`, and what is called when all was told, `at_end`. Thread-safe. As a context manager it
+    stops at the end."""
 
-    def __init__(self, runtime: Any, observer: Observer, batch: int) -> None:
+    def __init__(
+        self,
+        runtime: Any,
+        observer: Observer,
+        batch: int,
+        at_end: Callable[[], object] | None = None,
+    ) -> None:
         self._runtime = weakref.ref(runtime)
         """A pool that nobody uses any more is collected, whoever observes it."""
         self._observation = _observation_of(runtime)
         self.flush()  # what was before is not its own
-        self._told: _Told | None = self._observation.add(observer, batch)
+        self._told: _Told | None = self._observation.add(observer, batch, at_end)
 
     def flush(self) -> None:
-        """Tell what waits for being told, by the thread that asks; by another one, where that is at
-        it just now."""
+        """Tell what waits for being told. Where another thread is at it just now, wait until that
+        has told it, for at most five seconds."""
         runtime = self._runtime()
         if runtime is not None:
             self._observation.tell(runtime.monitor)
+            self._observation.await_teller()
 
     def mark(self, on_state: OnState) -> None:
         """Call `on_state` with the state in which the next event comes, before that is told."""

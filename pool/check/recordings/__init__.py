@@ -1,0 +1,1 @@
+"""What a flight recorder kept, looked at: `purepool replay`."""
