@@ -43,8 +43,6 @@ def lines(name: str, parser: argparse.ArgumentParser) -> list[str]:
             continue
         about = (action.help or "") % {**vars(action), "prog": parser.prog}
         text += [f"``{invocation(action)}``", f"    {escape(' '.join(about.split()))}"]
-        if action.choices:
-            text += [f"    One of {', '.join(f'``{choice}``' for choice in action.choices)}."]
         text += [""]
     text += ["Exit statuses:", ""]
     for status, meaning in exits(name).items():
