@@ -34,6 +34,8 @@ PARTS = {
     "specification": "TLC finds every property true of the specification",
     "mutants-specification": "faults planted in the specification: each is found",
     "mutants-code": "faults planted in the function: each is found",
+    "protocol": "TLC finds that threads lose nothing, with an exception or a fork at any step",
+    "mutants-protocol": "faults planted in the protocol of threads: each is found",
     "schedules": "small programs of threads, and of tasks, in every order of their steps",
     "machine": "a number of random histories, compared with a reference model",
     "proved": "every invariant, for any number of callers and connections, by two solvers",

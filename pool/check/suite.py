@@ -16,7 +16,7 @@ from typing import Literal
 import attrs
 
 from pool.check import interrupts
-from pool.check.explore import tlc
+from pool.check.explore import protocol, tlc
 from pool.check.explore.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
 from pool.check.explore.explorer import Exploration, Wishes, explore
 from pool.check.explore.graphs import (
@@ -64,6 +64,9 @@ def profile(name: str) -> list[Task]:
         *map(specification_task, deep),
         *(specification_task(world, tlc.TEMPORAL) for world in LIVENESS.values()),
         *mutant_tasks("specification"),
+        *map(protocol_task, protocol.WORLDS.values()),
+        *(map(protocol_task, protocol.DEEP.values()) if deep else ()),
+        *protocol_mutant_tasks(),
         *(explore_task(world) for world in [*worlds, *deep]),
         *map(liveness_task, LIVENESS.values()),
         *mutant_tasks("code"),
@@ -250,3 +253,38 @@ def mutant_tasks(where: Literal["specification", "code"]) -> list[Task]:
 
     known = mutants().values()
     return [task(one, getattr(one, where)) for one in known if getattr(one, where)]
+
+
+# ---------------------------------------------------------------- of the threads' protocol
+
+
+def protocol_task(world: protocol.World) -> Task:
+    """TLC finds every promise of the protocol true in this world, and the states that are noted."""
+
+    def body(progress: Progress | None) -> tuple[Status, Counts, str]:
+        verdict = protocol.check(world)
+        counts = {"tlc-states": verdict.states, "generated": verdict.generated}
+        if verdict.violated is not None:
+            trace = verdict.output[verdict.output.find("Error:") :]
+            return "failed", counts, f"{verdict.violated} does not hold in {world.name}\n{trace}"
+        if verdict.states != world.states:
+            message = f"{world.name} has other states than were noted ({world.states:,})"
+            return "failed", counts, f"{message}: note them if the specification was changed"
+        return "passed", counts, ""
+
+    return Task("protocol", world.name, body, needs_java=True)
+
+
+def protocol_mutant_tasks() -> list[Task]:
+    """Every fault planted in the protocol is found, by the promise that it breaks."""
+    return [_protocol_mutant_task(fault) for fault in protocol.faults().values()]
+
+
+def _protocol_mutant_task(fault: protocol.Fault) -> Task:
+    def body(progress: Progress | None) -> tuple[Status, Counts, str]:
+        found = protocol.check(fault.world, fault.changes).violated
+        if found == fault.breaks:
+            return "passed", {"mutants": 1}, ""
+        return "failed", {}, f"{fault.about} Wanted {fault.breaks}, found {found or 'nothing'}"
+
+    return Task("mutants-protocol", fault.name, body, needs_java=True)

@@ -11,6 +11,8 @@ handing answers to parked callers.  No I/O, no hook, no callback.
 * Io that nobody performed (its owner was interrupted, or is a finalizer) has the mark `orphans`,
   and is taken over by whoever leaves the lock next.
 
+The protocol is specified, and checked with an exception at any step, in `spec/Runtime.tla`.
+
 In a child process a fresh one takes its place, for the lock may be held by a thread that is not
 there any more, and one that is there may come back to what it was doing with this one.
 """
@@ -126,6 +128,7 @@ class Monitor(Store):
                     break
         finally:  # not before: who finds it set looks only for what has been handed out
             self.orphans = True
+            self.onlookers.notify()
         self.drain(clock)
 
     def drain(self, clock: Clock) -> None:
@@ -138,14 +141,15 @@ class Monitor(Store):
                 finally:
                     self.applying = False
                     self.lock.release()
-                self.onlookers.notify()
                 break
             else:
                 return
 
     def take(self, note: Any, clock: Clock) -> None:
         super().take(note, clock)
-        self.orphans = True  # while it is on the list: whoever is interrupted takes it again
+        # While it is on the list: whoever is interrupted takes it again.
+        self.orphans = True
+        self.onlookers.notify()
 
     # ------------------------------------------------------------ what is under way
 

@@ -12,7 +12,7 @@ import inspect
 import math
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,9 @@ from pool import (
     PoolTimeout,
     TooManyWaiting,
 )
+from pool.core.events import CloseAll
 from pool.drivers.sqlite import Sqlite3
+from pool.threads.monitor import Monitor
 from tests.integration.drivers import (
     FREE_THREADED,
     PATIENCE,
@@ -249,6 +251,38 @@ def test_a_lease_that_is_lost_while_the_pool_is_closed_is_closed_with_it(opener:
     closing = Call(pool.close, None)
     until(lambda: len(pool._runtime.monitor.onlookers) == 1)
     del lost
+    assert closing.result()
+    assert connection.closed == 1
+
+
+@pytest.mark.parametrize(
+    ("where", "how"), [("empty_inbox", "lose"), ("drain", "close_all")], ids=["lost", "closed"]
+)
+def test_who_is_interrupted_tells_those_who_wait_for_the_pool(
+    where: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it decided was decided, and is told, though it comes no further."""
+    pool = Scripted(1, opener="caller")
+    lease = pool.acquire()
+    connection = lease.connection
+    monitor = pool._runtime.monitor
+    closing = Call(pool.close, None)
+    until(lambda: len(monitor.onlookers) == 1)
+    plain = getattr(Monitor, where)
+
+    def interrupted(self: Monitor, clock: Any) -> None:
+        monkeypatch.undo()
+        plain(self, clock)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Monitor, where, interrupted)
+    runtime = pool._runtime
+    ends: dict[str, Callable[[], Any]] = {
+        "lose": lambda: runtime.lose(lease),
+        "close_all": lambda: runtime.apply(CloseAll(runtime.clock())),
+    }
+    with pytest.raises(KeyboardInterrupt):
+        ends[how]()
     assert closing.result()
     assert connection.closed == 1
 

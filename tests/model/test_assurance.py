@@ -7,6 +7,7 @@ from pathlib import Path
 from pool.check.explore.configurations import CONFIGURATIONS
 from pool.check.explore.graphs import read_pins
 from pool.check.explore.mutants import mutants
+from pool.check.explore.protocol import DEEP, WORLDS, faults
 from pool.check.explore.tlc import spec_directory
 from pool.check.proof.obligations import obligations
 from pool.check.proof.relation import RELATION
@@ -69,3 +70,11 @@ def test_the_number_of_orders_of_tasks() -> None:
     assert f"some {round(total, -3):,} orders of {len(test_tasks.COUNTS)} programs" in PAGE
     assert len(test_tasks.FAULTS) == 13
     assert "thirteen faults planted in the runtime" in PAGE
+
+
+def test_the_numbers_of_the_protocol() -> None:
+    words = " ".join(PAGE.split())
+    states = sum(world.states for world in WORLDS.values())
+    assert f"no violation in {len(WORLDS)} worlds, {states:,} states, with each push" in words
+    assert f"in {len(DEEP)} larger ones of each night" in words
+    assert f"{len(faults())} faults planted in the protocol are found" in words

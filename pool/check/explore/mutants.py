@@ -24,7 +24,7 @@ import importlib.util
 import re
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,30 +69,46 @@ class Mutant:
     specification: tuple[str, ...]
 
 
-def read_mutant(path: Path) -> Mutant:
-    """A file of `spec/mutants/`. Raises `MutantError`."""
+@attrs.frozen
+class Planted:
+    """What a file says of a fault."""
+
+    about: str
+    configuration: str
+    changes: tuple[Change, ...]
+    breaks: tuple[tuple[str, str], ...]
+    """Files, each with the name of a property that breaks."""
+
+
+def read_file(path: Path, known: Container[str]) -> Planted:
+    """A file of `spec/mutants/`; its configuration is to be one of these. Raises `MutantError`."""
     head, *parts = re.split(r"^@@ ", path.read_text(), flags=re.MULTILINE)
     about, _, name = head.partition("configuration:")
-    known = {**CONFIGURATIONS, **LIVENESS}
     if name.strip() not in known:
         raise MutantError(f"{path.name}: no such configuration: {name.strip()!r}")
     changes: list[Change] = []
-    code: list[str] = []
-    specification: list[str] = []
+    broken: list[tuple[str, str]] = []
     for part in parts:
         title, *lines = part.splitlines()
         file, _, breaks = title.partition(" breaks ")
-        (specification if file.endswith(".tla") else code).extend(breaks.split())
+        broken.extend((file.strip(), each) for each in breaks.split())
         old = "\n".join(line[1:] for line in lines if line.startswith("-"))
         new = "\n".join(line[1:] for line in lines if line.startswith("+"))
         changes.append(Change(file.strip(), old, new))
+    return Planted(" ".join(about.split()), name.strip(), tuple(changes), tuple(broken))
+
+
+def read_mutant(path: Path) -> Mutant:
+    """A fault of the function, of its specification, or of both. Raises `MutantError`."""
+    known = {**CONFIGURATIONS, **LIVENESS}
+    read = read_file(path, known)
     return Mutant(
         path.stem,
-        " ".join(about.split()),
-        known[name.strip()],
-        tuple(changes),
-        tuple(code),
-        tuple(specification),
+        read.about,
+        known[read.configuration],
+        read.changes,
+        tuple(name for file, name in read.breaks if not file.endswith(".tla")),
+        tuple(name for file, name in read.breaks if file.endswith(".tla")),
     )
 
 
@@ -106,10 +122,18 @@ def changed(mutant: Mutant, file: str, text: str) -> str:
     """The text of a file with the mutant's changes to it."""
     for change in mutant.changes:
         if change.file == file:
-            if text.count(change.old + "\n") != 1:
-                raise MutantError(f"{mutant.name}: its old lines are not once in {file}")
-            text = text.replace(change.old + "\n", change.new + "\n")
+            try:
+                text = replaced(change, text)
+            except MutantError as error:
+                raise MutantError(f"{mutant.name}: {error}") from None
     return text
+
+
+def replaced(change: Change, text: str) -> str:
+    """The text with this change. Raises `MutantError`."""
+    if text.count(change.old + "\n") != 1:
+        raise MutantError(f"its old lines are not once in {change.file}")
+    return text.replace(change.old + "\n", change.new + "\n")
 
 
 # ---------------------------------------------------------------- of the code

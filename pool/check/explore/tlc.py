@@ -96,12 +96,25 @@ class Verdict:
     output: str = attrs.field(repr=False)
 
 
-def run(directory: Path, module: str, config: str, *options: str, workers: int = 2) -> Verdict:
-    """Run TLC in a directory. Raises `TlcError` if it cannot say yes or no; `Stopped`."""
+QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""Of runs of a few seconds: to compile better what runs so short costs more than it gains."""
+
+
+def run(
+    directory: Path,
+    module: str,
+    config: str,
+    *options: str,
+    workers: int = 2,
+    java_options: tuple[str, ...] = ("-XX:+UseParallelGC",),
+    deadlock: bool = False,
+) -> Verdict:
+    """Run TLC in a directory. Raises `TlcError` if it cannot say yes or no; `Stopped`. With
+    `deadlock` a state without a step is a violation, too."""
     with temporary_directory("purepool-tlc-") as scratch:
         command = [
             java(),
-            "-XX:+UseParallelGC",
+            *java_options,
             "-XX:-UsePerfData",  # a file in /tmp, which stays if it is ended
             f"-Djava.io.tmpdir={scratch}",
             "-cp",
@@ -109,7 +122,7 @@ def run(directory: Path, module: str, config: str, *options: str, workers: int =
             "tlc2.TLC",
             "-metadir",
             str(scratch),
-            "-deadlock",  # which turns the check for deadlocks off
+            *([] if deadlock else ["-deadlock"]),  # which turns the check for deadlocks off
             "-workers",
             str(workers),
             "-config",
@@ -134,7 +147,7 @@ def _verdict(output: str, status: int, seconds: float) -> Verdict:
         r"Action property (\w+) is violated",
         r"Action property line (\d+)",
         r"Temporal properties were violated",
-        r"Deadlock reached",
+        r"(Deadlock) reached",
     ):
         if match := re.search(pattern, output):
             violated = match[1] if match.groups() else match[0]
