@@ -82,7 +82,8 @@ class Face(Generic[Connection]):
         runtime.on_leak = driver.report_leak
         runtime.on_close = driver.report_close
         runtime.on_lost = driver.report_loss
-        runtime.on_wait = driver.report_wait
+        runtime.on_wait = driver.count_wait
+        runtime.on_long_wait = driver.report_wait
         runtime.number_of = driver.number_of
         runtime.label = f"pool {name!r}: "
         self._watch()

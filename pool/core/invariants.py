@@ -10,7 +10,6 @@ invariants.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 from types import MappingProxyType
 
 from pool.core import heap, waiters
@@ -84,12 +83,12 @@ def conserved(state: State) -> bool:
 
 def fifo(state: State) -> bool:
     """Waiters are in ticket order, none of them is also opening, all were issued."""
-    tickets = [ticket for ticket, _ in waiters.items(state.waiters)]
-    linked = len(tickets) == waiters.size(state.waiters)
-    ordered = all(one < other for one, other in pairwise(tickets))
+    queue = state.waiters
+    tickets = [ticket for ticket, _ in waiters.items(queue)]
+    ordered = queue is None or tickets[:1] == [queue.first]
     apart = not any(ticket in state.opening_tickets for ticket in tickets)
     issued = all(ticket < state.next_ticket for ticket in [*tickets, *state.opening_tickets])
-    return linked and ordered and apart and issued
+    return ordered and apart and issued
 
 
 def heap_ordered(state: State) -> bool:

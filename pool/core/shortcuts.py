@@ -1,7 +1,8 @@
-"""The two ordinary cases, written out for speed.
+"""The two ordinary events, written out for speed.
 
 Theory.  Almost every event of a healthy pool is an `Acquire` that finds an idle
-connection, or a `Release` that nobody waits for.  The handlers in `transition.py` thaw a
+connection, or, where all are lent, joins the queue; or a `Release` that nobody waits for, or that
+hands the connection to the oldest who waits.  The handlers in `transition.py` thaw a
 draft, serve, and freeze it again; here the same next state is built in one go, in a
 fourth of the time.  A shortcut is given the fields of state and event, and gives those of the next
 state and of its effect, so that a runtime need make none of these; None where its case does not
@@ -15,8 +16,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pool.core import heap
-from pool.core.effects import Effect
+from pool.core import heap, waiters
+from pool.core.effects import Effect, Grant
 from pool.core.limits import Limits
 from pool.core.maps import Map
 from pool.core.state import Fields, Idle, Lease
@@ -40,9 +41,10 @@ def refills(
 
 def acquire(
     state: Fields, now: float, ticket: int, wait: bool, owner: Any
-) -> tuple[Fields, int, Any, float] | None:
-    """Open, nobody waits, not backing off, something is idle, and it need not be made good. The
-    next state, and key, connection and rest of the `Grant`."""
+) -> tuple[Fields, int, Any, float | None] | None:
+    """Open and not backing off. Something is idle, nobody waits, and it need not be made good: the
+    next state, and key, connection and rest of the `Grant`. Or all are lent, and this caller may
+    wait: the next state, and key 0."""
     (
         limits,
         phase,
@@ -61,14 +63,43 @@ def acquire(
         granted,
         counters,
     ) = state
-    if idle is None or queue is not None or retry_at is not None or phase != "open":
+    if ticket < next_ticket or retry_at is not None or phase != "open":
         return None
+    fields: Fields
+    if idle is None:
+        most, longest = limits.max_size, limits.max_waiting
+        if (
+            not wait
+            or most is None
+            or len(in_use) + len(opening_tickets) + opening_background < most
+            or (longest is not None and waiters.size(queue) >= longest)
+        ):
+            return None
+        fields = (
+            limits,
+            phase,
+            None,
+            in_use,
+            waiters.insert(queue, ticket, owner),
+            opening_tickets,
+            opening_background,
+            failures,
+            None,
+            last_error,
+            retire_before,
+            next_seq,
+            ticket + 1,
+            issued + 1,
+            granted,
+            counters,
+        )
+        return fields, 0, None, None
     resting, item, left, right = idle
     entry = item[2]
     key, connection, created, jitter = entry
     lifetime = limits.max_lifetime
     if (
-        ticket < next_ticket
+        queue is not None
         or (
             resting <= limits.min_idle
             and refills(limits, resting - 1, len(in_use) + 1, opening_tickets, opening_background)
@@ -101,7 +132,8 @@ def acquire(
 def release(
     state: Fields, now: float, ticket: int, key: int, reusable: bool
 ) -> tuple[Fields, tuple[Effect, ...]] | None:
-    """Open, nobody waits, not backing off, and the connection is as good as it was."""
+    """Open, not backing off, and the connection is as good as it was. Nobody waits; or it is handed
+    to the oldest who does, as the pool is full and nothing can be opened for others."""
     (
         limits,
         phase,
@@ -123,7 +155,6 @@ def release(
     lease = in_use.get(key)
     if (
         lease is None
-        or queue is not None
         or retry_at is not None
         or not reusable
         or phase != "open"
@@ -131,20 +162,43 @@ def release(
     ):
         return None
     entry = lease[0]
-    _, _, created, jitter = entry
-    resting = 0 if idle is None else idle[0]
+    _, connection, created, jitter = entry
     most, lifetime = limits.max_size, limits.max_lifetime
+    if created < retire_before or (
+        lifetime is not None and now >= created + lifetime * (1.0 - jitter)
+    ):
+        return None
+    fields: Fields
+    if queue is not None:
+        if idle is not None or len(in_use) + len(opening_tickets) + opening_background != most:
+            return None
+        first, owner, left = waiters.pop(queue)
+        fields = (
+            limits,
+            phase,
+            None,
+            in_use.set(key, _new(Lease, (entry, now, first, owner, False))),
+            left,
+            opening_tickets,
+            opening_background,
+            failures,
+            None,
+            last_error,
+            retire_before,
+            next_seq + 1,
+            next_ticket,
+            issued,
+            granted + 1,
+            counters,
+        )
+        return fields, (_new(Grant, (first, key, connection, now - now)),)
+    resting = 0 if idle is None else idle[0]
     if (
-        (
-            resting < limits.min_idle
-            and refills(limits, resting + 1, len(in_use) - 1, opening_tickets, opening_background)
-        )
-        or created < retire_before
-        or (
-            most is not None
-            and resting + len(in_use) + len(opening_tickets) + opening_background > most
-        )
-        or (lifetime is not None and now >= created + lifetime * (1.0 - jitter))
+        resting < limits.min_idle
+        and refills(limits, resting + 1, len(in_use) - 1, opening_tickets, opening_background)
+    ) or (
+        most is not None
+        and resting + len(in_use) + len(opening_tickets) + opening_background > most
     ):
         return None
     kind = limits.idle_order

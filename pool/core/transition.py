@@ -61,8 +61,9 @@ def step(state: State, event: Event) -> Outcome:
     match event:
         case Acquire():
             if taken := shortcuts.acquire(state, *event):
-                after, *grant = taken
-                return State._make(after), (Grant(event.ticket, *grant),)
+                after, key, connection, rested = taken
+                granted = (Grant(event.ticket, key, connection, rested),) if key else ()
+                return State._make(after), granted
             return acquire(state, event)
         case Release():
             if returned := shortcuts.release(state, *event):
@@ -208,7 +209,7 @@ def cancel(state: State, event: Cancel) -> Outcome:
     """TLA+ `Cancel`."""
     now, ticket = event
     draft = Draft(state)
-    if draft.waiters and ticket in draft.waiters.links:
+    if draft.waiters and waiters.contains(draft.waiters, ticket):
         draft.waiters = waiters.remove(draft.waiters, ticket)  # CAN-2
         draft.cancelled += 1
     elif ticket in draft.opening_tickets:

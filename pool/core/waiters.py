@@ -1,14 +1,15 @@
 """A persistent queue: the callers that wait, in ticket order.
 
 Theory.  A queue of waiting callers is entered at the back, left at the front, and left
-from anywhere by those who give up.  As a value that is a doubly linked list laid out in
-a persistent map: ticket -> (previous ticket, next ticket, owner).  Every operation
-touches at most three entries of the map, each in O(log n) with a base of 32.  The empty
-queue is `None`: `if queue:` asks whether anybody waits.
+from anywhere by those who give up.  Tickets only grow, and are drawn one by one: so a persistent
+map from ticket to owner is a queue already, as soon as it is known where it begins.  Who comes
+next is the next number that waits; the numbers between belong to callers who were refused, or have
+given up, and each of them is walked past once.  Where there are more of them than callers that
+wait, the least ticket is looked for instead.  So whatever happens takes one change of the map, and,
+shared out over all the tickets, a few steps.  The empty queue is `None`: `if queue:` asks whether
+anybody waits.
 
-Tickets only grow, so a newcomer goes to the back.  The one who does not is a caller
-whose fresh connection was found dead: it takes up its old place, which is the front or
-just behind others of its kind; `insert` walks past those.
+A caller whose fresh connection was found dead takes up its old place: its number says where.
 
 It refuses to know why anybody waits.
 """
@@ -21,20 +22,11 @@ from typing import Any, NamedTuple
 from pool.core.maps import Map
 
 
-class Link(NamedTuple):
-    """A caller in the queue. Tickets begin at 1, so 0 says that there is no neighbour."""
-
-    previous: int
-    next: int
-    owner: Any
-
-
 class Waiting(NamedTuple):
-    """A queue that is not empty: its links by ticket, the oldest and the youngest ticket."""
+    """A queue that is not empty: who waits, by ticket, and the oldest ticket."""
 
-    links: Map[int, Link]
+    owners: Map[int, Any]
     first: int
-    last: int
 
 
 Queue = Waiting | None
@@ -42,61 +34,48 @@ Queue = Waiting | None
 
 def size(queue: Queue) -> int:
     """How many wait. O(1)."""
-    return len(queue.links) if queue else 0
+    return len(queue[0]) if queue else 0
 
 
 def contains(queue: Queue, ticket: int) -> bool:
     """Whether this ticket waits. O(log n)."""
-    return queue is not None and ticket in queue.links
+    return queue is not None and ticket in queue[0]
 
 
 def insert(queue: Queue, ticket: int, owner: Any) -> Waiting:
-    """The queue with this ticket in its place. O(log n) at the back and at the front."""
+    """The queue with this ticket in its place. O(log n)."""
     if queue is None:
-        return Waiting(Map({ticket: Link(0, 0, owner)}), ticket, ticket)
-    links, first, last = queue
-    if ticket > last:
-        before, after = last, 0
-    else:
-        before, after = 0, first
-        while after < ticket:
-            before, after = after, links[after].next
-    links = links.set(ticket, Link(before, after, owner))
-    if before:
-        previous, _, theirs = links[before]
-        links = links.set(before, Link(previous, ticket, theirs))
-    if after:
-        _, next_, theirs = links[after]
-        links = links.set(after, Link(ticket, next_, theirs))
-    return Waiting(links, first if before else ticket, last if after else ticket)
+        return Waiting(Map({ticket: owner}), ticket)
+    owners, first = queue
+    return Waiting(owners.set(ticket, owner), min(first, ticket))
 
 
 def remove(queue: Waiting, ticket: int) -> Queue:
-    """The queue without this ticket, which must wait in it. O(log n)."""
-    links, first, last = queue
-    before, after, _ = links[ticket]
-    if not before and not after:
+    """The queue without this ticket, which must wait in it. O(log n), and for the oldest the
+    steps to the next one."""
+    owners, first = queue
+    if len(owners) == 1:
         return None
-    links = links.delete(ticket)
-    if before:
-        previous, _, theirs = links[before]
-        links = links.set(before, Link(previous, after, theirs))
-    if after:
-        _, next_, theirs = links[after]
-        links = links.set(after, Link(before, next_, theirs))
-    return Waiting(links, first if before else after, last if after else before)
+    left = owners.delete(ticket)
+    return Waiting(left, _after(left, first) if ticket == first else first)
 
 
 def pop(queue: Waiting) -> tuple[int, Any, Queue]:
-    """The oldest ticket, its owner, and the queue without it. O(log n)."""
-    ticket = queue.first
-    return ticket, queue.links[ticket].owner, remove(queue, ticket)
+    """The oldest ticket, its owner, and the queue without it."""
+    owners, first = queue
+    return first, owners[first], remove(queue, first)
 
 
 def items(queue: Queue) -> Iterator[tuple[int, Any]]:
-    """Every (ticket, owner), oldest first. O(n)."""
-    ticket = queue.first if queue else 0
-    while queue and ticket:
-        link = queue.links[ticket]
-        yield ticket, link.owner
-        ticket = link.next
+    """Every (ticket, owner), oldest first. O(n log n)."""
+    if queue:
+        for ticket in sorted(queue.owners):
+            yield ticket, queue.owners[ticket]
+
+
+def _after(owners: Map[int, Any], ticket: int) -> int:
+    """The least ticket in the map, all of which are greater than this one."""
+    for later in range(ticket + 1, ticket + 1 + len(owners)):
+        if later in owners:
+            return later
+    return min(owners)

@@ -151,6 +151,5 @@ class AsyncCallables(Callables):
 
     def report_wait(self, ticket: int) -> None:
         """A task is going to wait."""
-        self.waits = next(self._waits)
         if (runtime := self._runtime()) is not None:
             self.journal.waits(runtime.state, ticket, "task")

@@ -284,9 +284,12 @@ class Callables:
             self.journal.lost(number, owner, held, runtime.clock())
         self.end_leak(close.key)
 
-    def report_wait(self, ticket: int) -> None:
-        """A caller is going to wait, on this thread."""
+    def count_wait(self, _: int) -> None:
+        """A caller is going to wait."""
         self.waits = next(self._waits)
+
+    def report_wait(self, ticket: int) -> None:
+        """A caller waits, on this thread."""
         if (runtime := self._runtime()) is not None:
             self.journal.waits(runtime.state, ticket)
 

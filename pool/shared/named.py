@@ -18,7 +18,7 @@ from pool.core.effects import Close, Effect, Grant, Leaked
 from pool.core.events import Acquire, Adopt, Event, Opened
 from pool.core.maps import Map
 from pool.core.state import Lease, State
-from pool.core.waiters import Link, Queue
+from pool.core.waiters import Queue
 
 Owner = Callable[[int, Any], Any]
 """Makes a name of a ticket and what it came with."""
@@ -89,11 +89,8 @@ def state(state: State, owner: Owner) -> State:
     def named_queue(queue: Queue) -> Queue:
         if queue is None:
             return None
-        links = {
-            ticket: Link(link.previous, link.next, named(ticket, link.owner))
-            for ticket, link in queue.links.items()
-        }
-        return queue._replace(links=Map(links))
+        owners = {ticket: named(ticket, owner) for ticket, owner in queue.owners.items()}
+        return queue._replace(owners=Map(owners))
 
     def named_lease(key: int, lease: Lease) -> Lease:
         entry = lease.entry._replace(connection=connection(key))

@@ -181,7 +181,7 @@ class Observation:
         if outcome is not None:
             if fields is not self._last[0] or self._marks:
                 self._settle(fields)
-            item = (now, ticket, key)
+            item = (now, ticket, key, *named.effects(outcome[1], _owner))
             self._last = outcome[0], item
             buffer = self._buffer
             buffer.append(item)
@@ -311,12 +311,13 @@ def _read(item: Any) -> list[tuple[Any, Any]]:
     if len(item) == 2:
         on_state, state = item
         return [(on_state, named.state(state, _owner))]
-    if len(item) == 3:
-        return [(Release(*item), ())]
+    if len(item) < 5:
+        now, ticket, key, *granted = item
+        return [(Release(now, ticket, key), tuple(granted))]
     now, ticket, wait, taker, lines, key, rested = item
     owner = None if taker is None else _owner_of(ticket, taker, lines)
-    grant = Grant(ticket, key, named.connection(key), rested)
-    return [(Acquire(now, ticket, wait, owner), (grant,))]
+    grant = (Grant(ticket, key, named.connection(key), rested),) if key else ()
+    return [(Acquire(now, ticket, wait, owner), grant)]
 
 
 # ---------------------------------------------------------------- owners as text

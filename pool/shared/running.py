@@ -43,6 +43,7 @@ class Running:
         "on_close",
         "on_fork",
         "on_leak",
+        "on_long_wait",
         "on_lost",
         "on_wait",
     )
@@ -69,6 +70,8 @@ class Running:
         seconds it was held."""
         self.on_wait: Callable[[int], None] = _do_nothing
         """Told, where the caller is, the ticket of one that is going to wait."""
+        self.on_long_wait: Callable[[int], None] | None = None
+        """The same, of what takes longer than that: threads tell once it has lasted."""
         self.on_close: Callable[[Close], None] = _do_nothing
         self.on_fork: Callable[[], None] = _do_nothing
         self.number_of: Callable[[int, Any], int] = _key

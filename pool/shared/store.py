@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from pool.core import shortcuts, waiters
-from pool.core.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
+from pool.core.effects import Effect, Grant, Ignored, Open, Refuse
 from pool.core.events import Cancel, Discard, Event
 from pool.core.state import Fields, State
 from pool.core.transition import step
@@ -174,18 +174,18 @@ class Store:
 
     def hand_out(self) -> None:
         state, effects = self.current
+        effect: Any
         for effect in effects:
-            if isinstance(effect, (Close, Leaked)) or (
-                type(effect) is Open and effect.ticket is None
-            ):
-                self.jobs[id(effect)] = effect
-            elif not isinstance(effect, Ignored):
-                cell = self.cells.get(effect.ticket)  # type: ignore[arg-type]  # not None
+            kind = type(effect)
+            if kind is Grant or kind is Refuse or (kind is Open and effect.ticket is not None):
+                cell = self.cells.get(effect.ticket)
                 if cell is not None:
                     cell.answer = effect
                     cell.wake()
-                    if type(effect) is not Open:  # who connects still waits for an answer
-                        self.cells.pop(effect.ticket, None)  # type: ignore[arg-type]
+                    if kind is not Open:  # who connects still waits for an answer
+                        self.cells.pop(effect.ticket, None)
+            elif kind is not Ignored:
+                self.jobs[id(effect)] = effect
         self.current = (state, ())
 
     # ------------------------------------------------------------ the inbox

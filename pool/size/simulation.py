@@ -130,7 +130,7 @@ class _Simulation:
                 self.most_used = self.in_use
             self.pass_to(at)
             taken = None if self.ages else shortcuts.acquire(self.state, at, ticket, True, None)
-            if taken is not None:
+            if taken is not None and taken[1]:
                 self.state, key = taken[0], taken[1]
                 self.granted(ticket, key, at, 0.0)
             else:

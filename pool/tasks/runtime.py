@@ -157,12 +157,16 @@ class Runtime(Performer):
                 handle.ticket = ticket = next(monitor.tickets)
                 waits = timeout != 0
                 taken = monitor.shortcuts.acquire(monitor.current[0], now, ticket, waits, owner)
-                if taken is not None:  # nobody else is concerned
+                if taken is not None and taken[1]:  # nobody else is concerned
                     fields, key, connection, rested = taken
                     monitor.current = (fields, ())
                 else:
-                    event = Acquire(now, ticket, waits, owner)
-                    monitor.current = monitor.step(monitor.state, event)
+                    if taken is not None:  # it waits; there is nothing else to do
+                        monitor.current = (taken[0], ())
+                    else:
+                        monitor.current = monitor.step(
+                            monitor.state, Acquire(now, ticket, waits, owner)
+                        )
                     cell = monitor.expect(Cell(ticket, loop.create_future()))
                     monitor.deliver()
             finally:
@@ -202,6 +206,8 @@ class Runtime(Performer):
                 if cell.answer is None:
                     waited = True
                     self.on_wait(cell.ticket)
+                    if self.on_long_wait is not None:
+                        self.on_long_wait(cell.ticket)
                     await cell.future  # type: ignore[misc]  # not None where no answer is
                 answer, cell.answer = cell.answer, None
                 if type(answer) is Refuse:

@@ -40,6 +40,9 @@ from pool.shared.log import logger
 from pool.threads.driver import Driver, Sync
 from pool.threads.performer import Performer
 
+LONG = 0.1
+"""Seconds after which a wait is worth to be told of. Who waits for less has no time to lose."""
+
 
 class Runtime(Performer):
     """A running pool over a driver. Thread-safe.
@@ -101,7 +104,7 @@ class Runtime(Performer):
                     # Drawn under the lock, so that tickets grow from event to event.
                     handle.ticket = ticket = next(monitor.tickets)
                     taken = monitor.shortcuts.acquire(monitor.current[0], now, ticket, waits, owner)
-                    if taken is not None:  # nobody else is concerned
+                    if taken is not None and taken[1]:  # nobody else is concerned
                         fields, key, connection, rested = taken
                         monitor.current = (fields, ())
                     else:
@@ -110,11 +113,17 @@ class Runtime(Performer):
                             me = None
                         else:
                             monitor.callers.add(me)
-                        request = Acquire(now, ticket, waits, owner)
-                        monitor.current = monitor.step(monitor.state, request)
-                        effects = monitor.current[1]
+                        if taken is not None:  # it waits; there is nothing else to do
+                            monitor.current = (taken[0], ())
+                            taken = None
+                        else:
+                            monitor.current = monitor.step(
+                                monitor.state, Acquire(now, ticket, waits, owner)
+                            )
+                            effects = monitor.current[1]
                         cell = monitor.expect(Cell(ticket))
-                        monitor.deliver()
+                        if effects:
+                            monitor.deliver()
                         handle.met = ticket, cell.answer is None, False
                 finally:
                     monitor.applying = False
@@ -184,10 +193,12 @@ class Runtime(Performer):
         monitor = handle.monitor
         if cell.answer is None:
             self.on_wait(cell.ticket)
+        tell = self.on_long_wait
         while monitor is self.monitor:
             answer = cell.answer
             if type(answer) is Grant:
-                handle.met = cell.ticket, handle.has_waited, answer.rested is None
+                if answer.rested is None:
+                    handle.met = cell.ticket, handle.has_waited, True
                 return answer
             if type(answer) is Open:
                 self._connect(monitor, cell.ticket)
@@ -196,12 +207,17 @@ class Runtime(Performer):
                 if answer.reason == "exhausted" and timeout != 0:
                     raise PoolReentered(f"no connection to be had at once: {WITHIN}")
                 raise error_for(answer, self.state, timeout, self.clock())
+            elif deadline is not None and (left := deadline - self._monotonic()) <= 0:
+                self._apply(monitor, Expire(self.clock(), cell.ticket))
+            elif tell is not None:
+                cell.parker.acquire(True, LONG if deadline is None else min(left, LONG))
+                if cell.answer is None:
+                    tell(cell.ticket)
+                tell = None
             elif deadline is None:
                 cell.parker.acquire()
-            elif (left := deadline - self._monotonic()) > 0:
-                cell.parker.acquire(True, min(left, threading.TIMEOUT_MAX))
             else:
-                self._apply(monitor, Expire(self.clock(), cell.ticket))
+                cell.parker.acquire(True, min(left, threading.TIMEOUT_MAX))
         return Grant(cell.ticket, 0, None, None)
 
     def release(self, handle: Handle, clean: bool = False) -> bool:

@@ -155,6 +155,13 @@ def test_the_benchmarks_are_listed() -> None:
     }
 
 
+def test_the_commands_of_the_page_about_the_comparison_are_commands() -> None:
+    page = (ROOT / "docs" / "measured.md").read_text("utf-8")
+    named = re.findall(r"`python -m benchmarks --only (\S+)`", page)
+    assert len(named) == 5
+    assert {*named} <= {line.split()[0] for line in run("benchmarks", "--list").splitlines()}
+
+
 def test_the_benchmarks_have_help() -> None:
     assert "--only" in run("benchmarks", "--help")
 

@@ -51,9 +51,12 @@ def test_every_feature_names_a_test() -> None:
     assert [row for row in rows("evidence.md") if not ROW.search(row)] == []
 
 
-def test_every_test_named_exists() -> None:
+@pytest.mark.parametrize("page", ["evidence.md", "measured.md"])
+def test_every_test_named_exists(page: str) -> None:
     missing = []
-    for file, function in ROW.findall("\n".join(rows("evidence.md"))):
+    found = ROW.findall("\n".join(rows(page)))
+    assert len(found) > 7
+    for file, function in found:
         source = (ROOT / "tests" / "integration" / file).read_text(encoding="utf-8")
         if f"\ndef {function}(" not in source:
             missing.append(f"{file}::{function}")

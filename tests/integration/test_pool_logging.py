@@ -102,7 +102,7 @@ def test_a_thread_waits_for_itself(caplog: pytest.LogCaptureFixture) -> None:
 def test_who_got_what_it_waits_for_holds_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """It was granted before the pool could look whether to warn; and another one still waits."""
     with scripted(1) as pool:
-        held, others, report = pool.acquire(), list[Any](), pool.runtime.on_wait
+        held, others, report = pool.acquire(), list[Any](), pool.runtime.on_long_wait
 
         def wait(ticket: int) -> None:
             if not others:
@@ -111,7 +111,7 @@ def test_who_got_what_it_waits_for_holds_nothing(caplog: pytest.LogCaptureFixtur
                 held.release()
             report(ticket)
 
-        pool.runtime.on_wait = wait
+        pool.runtime.on_long_wait = wait
         Call(lambda: pool.acquire().release()).result()
         others[1].result().release()
     assert said(caplog, "waits for another one") == []

@@ -41,8 +41,8 @@ def lifo_waiters(patch: pytest.MonkeyPatch) -> None:
     """The youngest waiter is served first."""
 
     def pop(queue: waiters.Waiting) -> Any:
-        ticket = queue.last
-        return ticket, queue.links[ticket].owner, waiters.remove(queue, ticket)
+        ticket = max(queue.owners)
+        return ticket, queue.owners[ticket], waiters.remove(queue, ticket)
 
     patch.setattr(waiters, "pop", pop)
 
@@ -87,6 +87,7 @@ def cancel_drops_the_connection(patch: pytest.MonkeyPatch) -> None:
 def growth_past_the_limit(patch: pytest.MonkeyPatch) -> None:
     """There is always room for one more."""
     patch.setattr(transition, "may_open", lambda draft: draft.size() < 8)
+    patch.setattr(shortcuts, "acquire", lambda state, *fields: None)
 
 
 def double_close(patch: pytest.MonkeyPatch) -> None:
@@ -248,11 +249,8 @@ def insert_at_the_back(patch: pytest.MonkeyPatch) -> None:
     honest = waiters.insert
 
     def insert(queue: waiters.Queue, ticket: int, owner: Any) -> waiters.Waiting:
-        if queue is None:
-            return honest(queue, ticket, owner)
-        links = queue.links.set(queue.last, queue.links[queue.last]._replace(next=ticket))
-        links = links.set(ticket, waiters.Link(queue.last, 0, owner))
-        return waiters.Waiting(links, queue.first, ticket)
+        after = honest(queue, ticket, owner)
+        return after._replace(first=queue.first) if queue else after
 
     patch.setattr(waiters, "insert", insert)
 

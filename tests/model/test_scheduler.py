@@ -42,6 +42,12 @@ from tests.model.faults import (
     trusts_the_wait,
     wakes_before_it_answers,
 )
+from tests.model.orders import (
+    assert_every_order_keeps_every_promise,
+    assert_it_is_found,
+    assert_the_cache_cuts_off_nothing,
+    with_slow_ones_marked,
+)
 
 # ---------------------------------------------------------------- what is true
 
@@ -62,10 +68,10 @@ COUNTS: dict[str, tuple[int, int]] = {
     "handover-fine": (1512, 1),
     "deadline-fine": (114, 2),
     "loss-fine": (1290, 2),
-    "interrupted-fine": (1346, 5),
+    "interrupted-fine": (1379, 5),
     "interrupted-loss-fine": (266, 2),
-    "interrupted-holder-fine": (3994, 11),
-    "interrupted-close-fine": (387, 4),
+    "interrupted-holder-fine": (4087, 11),
+    "interrupted-close-fine": (385, 4),
     "helpers": (1379, 1),
     "helpers-discard": (49, 1),
     "helpers-deadline": (1022, 2),
@@ -77,18 +83,10 @@ COUNTS: dict[str, tuple[int, int]] = {
 """Interleavings of each program, and their outcomes: the same on every Python."""
 
 
-LONG = [name for name, (interleavings, _) in COUNTS.items() if interleavings > 1500]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in PROGRAMS],
-)
+@pytest.mark.parametrize("name", with_slow_ones_marked(COUNTS))
 def test_every_order_keeps_every_promise(name: str) -> None:
-    found = explore(PROGRAMS[name].make)
-    assert found.violation is None, "\n".join([str(found.violation), *found.story])
-    assert found.complete
-    assert (found.interleavings, len(found.outcomes)) == COUNTS[name]
+    assert set(COUNTS) == set(PROGRAMS)
+    assert_every_order_keeps_every_promise(PROGRAMS[name].make, COUNTS[name])
 
 
 UNCACHED = [
@@ -105,14 +103,7 @@ UNCACHED = [
 
 @pytest.mark.parametrize("setting", UNCACHED, ids=lambda setting: setting.name)
 def test_without_the_cache_the_verdict_is_the_same(setting: Setting) -> None:
-    """What the cache cuts off leads nowhere else: every order, from every place, anew."""
-    with_cache = explore(setting.make)
-    without = explore(setting.make, cached=False)
-    assert with_cache.complete
-    assert without.complete
-    assert (with_cache.violation, without.violation) == (None, None)
-    assert without.outcomes == with_cache.outcomes
-    assert without.interleavings >= with_cache.interleavings
+    assert_the_cache_cuts_off_nothing(setting.make)
 
 
 def test_a_fine_program_has_the_outcomes_of_the_coarse_one() -> None:
@@ -331,11 +322,7 @@ def test_a_fault_is_found(
     fault: Fault, name: str, promise: str, interleavings: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fault(monkeypatch)
-    found = explore(PROGRAMS[name].make)
-    assert found.violation is not None
-    assert found.violation.promise == promise, "\n".join([str(found.violation), *found.story])
-    assert found.interleavings == interleavings
-    assert found.story
+    assert assert_it_is_found(PROGRAMS[name].make, promise) == interleavings
 
 
 # ---------------------------------------------------------------- in `purepool check`

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import pytest
 
-from pool import Acquire, Effect, Event, Grant, Limits, Release, State
+from pool import Acquire, Configure, Effect, Event, Grant, Limits, Release, State
 from pool.check.machines.step import PoolMachine
 from pool.check.machines.twin import view
 from pool.core import shortcuts, transition
@@ -36,7 +36,7 @@ def compare(state: State, event: Event) -> bool | None:
         return False
     if type(event) is Acquire:
         after, *grant = short
-        short = after, (Grant(event.ticket, *grant),)
+        short = after, (Grant(event.ticket, *grant),) if grant[0] else ()
     long = handler(state, event)
     assert short[1] == long[1], f"{event} in {before}"
     assert view(State(*short[0])) == view(long[0]), f"{event} in {before}"
@@ -170,11 +170,95 @@ def test_a_pool_that_lacks_idle_ones(why: str, limits: dict[str, Any], begins: b
     assert compare(state, Release(5, 4, 3)) is not begins
 
 
-def test_a_release_that_somebody_waits_for_is_not_ordinary() -> None:
-    run = Run(max_size=1)
-    run.lend(1)
-    run(Acquire(1, 2))
-    assert not compare(run.state, Release(2, 1, 1))
+def full(waiting: int = 0, **limits: Any) -> Run:
+    """Two connections, both lent; so many callers wait."""
+    run = Run(max_size=2)
+    run.lend(1, 2)
+    run(Configure(2, attrs.evolve(run.state.limits, **limits)))
+    for ticket in range(3, 3 + waiting):
+        run(Acquire(2, ticket, owner=f"caller {ticket}"))
+    return run
+
+
+def test_to_join_the_queue_of_a_full_pool_is_ordinary() -> None:
+    run = full()
+    for ticket in (3, 4, 7):
+        assert compare(run.state, Acquire(2, ticket, owner="me"))
+        in_background = attrs.evolve(run.state.limits, opener="background")
+        assert compare(run.state._replace(limits=in_background), Acquire(2, ticket, owner="me"))
+        assert run(Acquire(2, ticket, owner="me")) == []
+
+
+JOINS: list[tuple[str, dict[str, Any], Event]] = [
+    ("an old ticket", {}, Acquire(5, 3)),
+    ("who does not wait", {}, Acquire(5, 4, wait=False)),
+    ("there is room", {"limits": Limits(max_size=3)}, Acquire(5, 4)),
+    ("there is no limit", {"limits": Limits()}, Acquire(5, 4)),
+    ("as many wait as may", {"limits": Limits(max_size=2, max_waiting=1)}, Acquire(5, 4)),
+    ("nobody may wait", {"limits": Limits(max_size=2, max_waiting=0)}, Acquire(5, 4)),
+    ("suspended", {"phase": "suspended"}, Acquire(5, 4)),
+    ("closed", {"phase": "closed"}, Acquire(5, 4)),
+    ("backing off", {"retry_at": 9.0}, Acquire(5, 4)),
+]
+
+
+@pytest.mark.parametrize(("why", "change", "event"), JOINS, ids=[row[0] for row in JOINS])
+def test_to_join_a_queue_that_is_not_ordinary(
+    why: str, change: dict[str, Any], event: Event
+) -> None:
+    state = full(1).state
+    assert compare(state, Acquire(5, 4))
+    assert not compare(state._replace(**change), event)
+
+
+def test_one_more_may_wait() -> None:
+    state = full(1).state._replace(limits=Limits(max_size=2, max_waiting=2))
+    assert compare(state, Acquire(5, 4))
+
+
+@pytest.mark.parametrize("opening", [1, 2])
+def test_what_is_being_opened_fills_a_pool_too(opening: int) -> None:
+    state = full(1).state._replace(limits=Limits(max_size=3), opening_background=opening)
+    assert compare(state, Acquire(5, 4))
+
+
+@pytest.mark.parametrize("waiting", [1, 2, 3])
+@pytest.mark.parametrize("max_lifetime", [None, 100])
+def test_to_hand_a_connection_over_is_ordinary(waiting: int, max_lifetime: Any) -> None:
+    run = full(waiting, max_lifetime=max_lifetime)
+    lent = {1: 1, 2: 2}  # tickets by key
+    for ticket in range(3, 3 + waiting):
+        key = 1 + ticket % 2
+        returned = Release(4.5, lent[key], key)
+        in_background = attrs.evolve(run.state.limits, opener="background")
+        assert compare(run.state._replace(limits=in_background), returned)
+        assert compare(run.state, returned)
+        (granted,) = run(returned)
+        assert granted == Grant(ticket, key, f"c{key}", 0.0)
+        lent[key] = ticket
+
+
+HANDS: list[tuple[str, dict[str, Any], Event]] = [
+    ("a wrong ticket", {}, Release(5, 2, 1)),
+    ("a wrong key", {}, Release(5, 1, 9)),
+    ("not reusable", {}, Release(5, 1, 1, reusable=False)),
+    ("suspended", {"phase": "suspended"}, Release(5, 1, 1)),
+    ("closed", {"phase": "closed"}, Release(5, 1, 1)),
+    ("backing off", {"retry_at": 9.0}, Release(5, 1, 1)),
+    ("retired", {"retire_before": 10.0}, Release(5, 1, 1)),
+    ("expired", {"limits": Limits(max_size=2, max_lifetime=1)}, Release(5, 1, 1)),
+    ("surplus", {"limits": Limits(max_size=1)}, Release(5, 1, 1)),
+    ("surplus, counting opens", {"opening_background": 1}, Release(5, 1, 1)),
+    ("there is room for another", {"limits": Limits(max_size=3)}, Release(5, 1, 1)),
+    ("there is no limit", {"limits": Limits()}, Release(5, 1, 1)),
+]
+
+
+@pytest.mark.parametrize(("why", "change", "event"), HANDS, ids=[row[0] for row in HANDS])
+def test_a_hand_over_that_is_not_ordinary(why: str, change: dict[str, Any], event: Event) -> None:
+    state = full(1).state
+    assert compare(state, Release(5, 1, 1))
+    assert not compare(state._replace(**change), event)
 
 
 def test_the_last_place_of_a_full_pool_is_taken() -> None:

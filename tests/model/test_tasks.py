@@ -8,9 +8,14 @@ from __future__ import annotations
 import pytest
 
 from pool.check import suite
-from pool.check.schedules.orders import explore
 from pool.check.schedules.tasks import TASKS
 from tests.model import task_faults
+from tests.model.orders import (
+    assert_every_order_keeps_every_promise,
+    assert_it_is_found,
+    assert_the_cache_cuts_off_nothing,
+    with_slow_ones_marked,
+)
 from tests.model.task_faults import Fault
 
 COUNTS: dict[str, tuple[int, int]] = {
@@ -38,18 +43,11 @@ COUNTS: dict[str, tuple[int, int]] = {
 }
 """Orders of each program, and their outcomes: the same on every Python."""
 
-LONG = [name for name, (orders, _) in COUNTS.items() if orders > 1500]
 
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in TASKS],
-)
+@pytest.mark.parametrize("name", with_slow_ones_marked(COUNTS))
 def test_every_order_keeps_every_promise(name: str) -> None:
-    found = explore(TASKS[name].make)
-    assert found.violation is None, "\n".join([str(found.violation), *found.story])
-    assert found.complete
-    assert (found.interleavings, len(found.outcomes)) == COUNTS[name]
+    assert set(COUNTS) == set(TASKS)
+    assert_every_order_keeps_every_promise(TASKS[name].make, COUNTS[name])
 
 
 UNCACHED = ["tasks", "tasks-reset", "tasks-cancelled-pair", "tasks-close-all-reset"]
@@ -57,14 +55,7 @@ UNCACHED = ["tasks", "tasks-reset", "tasks-cancelled-pair", "tasks-close-all-res
 
 @pytest.mark.parametrize("name", UNCACHED)
 def test_without_the_cache_the_verdict_is_the_same(name: str) -> None:
-    """What the cache cuts off leads nowhere else: every order, from every place, anew."""
-    with_cache = explore(TASKS[name].make)
-    without = explore(TASKS[name].make, cached=False)
-    assert with_cache.complete
-    assert without.complete
-    assert (with_cache.violation, without.violation) == (None, None)
-    assert without.outcomes == with_cache.outcomes
-    assert without.interleavings >= with_cache.interleavings
+    assert_the_cache_cuts_off_nothing(TASKS[name].make)
 
 
 FAULTS: list[tuple[Fault, str, str]] = [
@@ -92,10 +83,7 @@ def test_a_fault_is_found(
     fault: Fault, name: str, promise: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fault(monkeypatch)
-    found = explore(TASKS[name].make)
-    assert found.violation is not None
-    assert found.violation.promise == promise, "\n".join([str(found.violation), *found.story])
-    assert found.story
+    assert_it_is_found(TASKS[name].make, promise)
 
 
 def test_the_profiles_include_every_program() -> None:

@@ -31,7 +31,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pool.check.explore.configurations import Configuration
-from pool.core import heap, invariants
+from pool.core import heap, invariants, waiters
 from pool.core.effects import Effect
 from pool.core.events import Event
 from pool.core.limits import Limits
@@ -188,7 +188,7 @@ def _full(configuration: Configuration, scale: Scale) -> Shaper:
 
     def shape(state: State, now: int) -> Shape:
         count = state.counters
-        waiting = sorted(state.waiters.links.items()) if state.waiters else []
+        waiting = list(waiters.items(state.waiters))
         connecting = sorted(state.opening_tickets.items())
         leases = sorted(state.in_use.items())
         idle = sorted(heap.items(state.idle))
@@ -243,7 +243,7 @@ def _full(configuration: Configuration, scale: Scale) -> Shaper:
                 )
                 for _, lease in leases
             ),
-            tuple((ticket_names[ticket], link.owner) for ticket, link in waiting),
+            tuple((ticket_names[ticket], owner) for ticket, owner in waiting),
             tuple((ticket_names[ticket], owner) for ticket, owner in connecting),
             state.opening_background,
             min(state.failures, scale.most_failures),
@@ -272,14 +272,8 @@ def sound(before: State, after: State) -> str | None:
     if idle is not None and idle is not before.idle and not invariants.heap_ordered(after):
         return "HeapOrdered"
     if queue is not None and queue is not before.waiters:
-        links, first, last = queue
-        previous, ticket = 0, first
-        for _ in range(len(links)):
-            link = links.get(ticket)
-            if link is None or link[0] != previous or ticket <= previous:
-                return "Fifo"
-            previous, ticket = ticket, link[1]
-        if ticket or previous != last:
+        owners, first = queue
+        if not owners or first != min(owners):
             return "Fifo"
     return None
 
@@ -300,7 +294,7 @@ class Labeller:
         after: State,
     ) -> Label:
         tickets = sorted(
-            [*(before.waiters.links if before.waiters else ()), *before.opening_tickets]
+            [*(before.waiters.owners if before.waiters else ()), *before.opening_tickets]
             + [lease.ticket for lease in before.in_use.values() if lease.ticket]
         )
         idle = list(heap.items(before.idle))
@@ -368,7 +362,7 @@ class Labeller:
             (PASS,) if event is None else record(type(event).__name__, event),
             tuple(record(type(effect).__name__, effect) for effect in effects),
             (
-                tuple(map(ticket, sorted(queue.links) if queue else ())),
+                tuple(map(ticket, sorted(queue.owners) if queue else ())),
                 tuple(map(ticket, sorted(after.opening_tickets))),
                 tuple((key(k), ticket(lease.ticket)) for k, lease in sorted(after.in_use.items())),
                 tuple(key(item.entry.key) for item in sorted(heap.items(after.idle))),

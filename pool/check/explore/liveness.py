@@ -70,9 +70,7 @@ def flag(state: State, now: int) -> int:
     """What liveness wants to know of a state."""
     queue, opening = state.waiters, state.opening_tickets
     bits = 0
-    if WATCHED in opening.values() or (
-        queue and any(link.owner == WATCHED for link in queue.links.values())
-    ):
+    if WATCHED in opening.values() or (queue and WATCHED in queue.owners.values()):
         bits |= PENDING
     if state.phase == "suspended":
         bits |= SUSPENDED

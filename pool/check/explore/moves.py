@@ -76,7 +76,7 @@ def _acquire(c: Configuration) -> Part:
 
 
 def _owners(state: State) -> set[Any]:
-    owners = {link.owner for link in state.waiters.links.values()} if state.waiters else set()
+    owners = set(state.waiters.owners.values()) if state.waiters else set()
     owners.update(state.opening_tickets.values())
     owners.update(lease.owner for lease in state.in_use.values())
     return owners

@@ -8,8 +8,8 @@ fault: what it is, in which configuration it must be found, and lines to replace
     configuration: base-caller
 
     @@ waiters.py breaks FifoStep
-    -    ticket = queue.first
-    +    ticket = queue.last
+    -    return first, owners[first], remove(queue, first)
+    +    return max(owners), owners[max(owners)], remove(queue, max(owners))
 
 The old lines must be there exactly once, so that a mutant that no longer fits the code says
 so.  A mutant of the code is the pure core, loaded a second time from changed source;

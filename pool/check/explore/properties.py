@@ -30,7 +30,7 @@ from typing import Any
 
 import attrs
 
-from pool.core import heap, invariants, shortcuts, transition
+from pool.core import heap, invariants, shortcuts, transition, waiters
 from pool.core.effects import Close, Effect, Grant, Ignored, Leaked, Refuse
 from pool.core.events import Acquire, Adopt, Cancel, Dead, Event, Forked, Opened, Release, Tick
 from pool.core.state import State
@@ -230,16 +230,14 @@ def ticks_in_time(
 def carries_owners(before: State, event: Event, after: State) -> bool:
     """Whether every ticket has the owner it came with, all over the state."""
     owners: dict[int, Any] = {}
-    if before.waiters:
-        owners.update((ticket, link.owner) for ticket, link in before.waiters.links.items())
+    owners.update(waiters.items(before.waiters))
     owners.update(before.opening_tickets)
     owners.update((lease.ticket, lease.owner) for lease in before.in_use.values())
     if isinstance(event, Acquire):
         owners[event.ticket] = event.owner
     now = [(lease.ticket, lease.owner) for lease in after.in_use.values()]
     now += list(after.opening_tickets.items())
-    if after.waiters:
-        now += [(ticket, link.owner) for ticket, link in after.waiters.links.items()]
+    now += waiters.items(after.waiters)
     return all(owners.get(ticket) == owner for ticket, owner in now)
 
 

@@ -18,7 +18,7 @@ import attrs
 
 from pool.check.schedules.loop import Live, LoopWorld
 from pool.check.schedules.scheduler import Violated, frozen
-from pool.check.schedules.threads import HELPED, PENDING, Away, Play, SeenShortcuts
+from pool.check.schedules.threads import HELPED, Away, Play, SeenShortcuts, nothing_left
 from pool.core import waiters
 from pool.core.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
 from pool.core.events import CloseAll, Configure, Discard, Event, Shutdown
@@ -301,9 +301,7 @@ class TaskPlay(Play):
         noted = [
             note for note in runtime.monitor.inbox if type(note) is tuple or claims_of(note, state)
         ]
-        for what, left in {"Delivered": runtime.monitor.current[1], "Drained": noted}.items():
-            if left:
-                raise Violated(what, f"left when nobody goes on: {left}")
+        nothing_left("when nobody goes on", Delivered=runtime.monitor.current[1], Drained=noted)
         waiting = {ticket for ticket, _ in waiters.items(state.waiters)}
         parked = set(runtime.monitor.cells)
         if waiting != parked:
@@ -313,16 +311,12 @@ class TaskPlay(Play):
         """Everybody is done: nothing is left, and the whole pool can be had again."""
         runtime, driver, world = self.runtime, self.driver, self.world
         outcome = tuple(map(tuple, self.said))
-        state = runtime.state
-        for what, left in {
-            "Lent": state.in_use or self.lent,
-            "Answered": [t for t, said in self.answers.items() if said in PENDING],
-            "Cells": runtime.monitor.cells,
-            "Ended": runtime.monitor.tasks | set(runtime.monitor.onlookers),
-            "Timers": [timer for timer in world.timers if timer is not runtime.monitor.alarm],
-        }.items():
-            if left:
-                raise Violated(what, f"left at the end: {left}")
+        self._everybody_is_answered()
+        nothing_left(
+            "at the end",
+            Ended=runtime.monitor.tasks | set(runtime.monitor.onlookers),
+            Timers=[timer for timer in world.timers if timer is not runtime.monitor.alarm],
+        )
         driver.failing = world.cancels = 0
         live: Live = world.spawn(self._after(), "afterwards", cancellable=False)
         for _ in range(100):  # time passes where a failed connect is waited out
@@ -331,17 +325,10 @@ class TaskPlay(Play):
             if live.done or not timers:
                 break
             world.take(timers[0])
-        if not live.done:
-            raise Violated("Capacity", f"cannot be had: {state.limits.max_size} of {state}")
-        self.quiet()
-        if runtime.monitor.jobs or runtime.monitor.closing or runtime.monitor.tasks:
-            raise Violated(
-                "Performed", f"left at the end: {runtime.monitor.jobs} {runtime.monitor.tasks}"
-            )
-        if driver.closed != dict.fromkeys(self.told, 1):
-            raise Violated("ClosedOnce", f"closed: {driver.closed}, opened: {self.told}")
-        if driver.made != len(self.told):
-            raise Violated("Opened", f"{driver.made} were made, the pool knows of {self.told}")
+        self._all_can_be_had(live.done)
+        monitor = runtime.monitor
+        nothing_left("at the end", Performed=[*monitor.jobs, *monitor.closing, *monitor.tasks])
+        self._all_is_closed()
         return outcome
 
     async def _after(self) -> None:

@@ -22,7 +22,6 @@ from typing import Any
 
 import attrs
 
-from pool.check.explore.tickets import PENDING as PENDING
 from pool.check.explore.tickets import Tickets
 from pool.check.schedules.scheduler import Interrupted, Lock, Violated, World, frozen
 from pool.core import shortcuts, waiters
@@ -111,8 +110,8 @@ class SeenShortcuts:
     def acquire(self, state: State, *fields: Any) -> Any:
         if shortcuts.acquire(state, *fields) is None:
             return None
-        after, (grant,) = self._step(state, Acquire(*fields))
-        return after, *grant[1:]
+        after, granted = self._step(state, Acquire(*fields))
+        return (after, *granted[0][1:]) if granted else (after, 0, None, None)
 
     def release(self, state: State, *fields: Any) -> Any:
         return shortcuts.release(state, *fields) and self._step(state, Release(*fields))
@@ -372,13 +371,12 @@ class Play:
         for thread in self.world.threads:
             if thread.error is not None:
                 raise Violated("Raised", f"{thread.name}: {thread.error!r}")
-        for what, left in {
-            "Unlocked": runtime.monitor.lock.is_held,
-            "Delivered": runtime.monitor.current[1],
-            "Drained": runtime.monitor.inbox,
-        }.items():
-            if left:
-                raise Violated(what, f"left when nobody goes on: {left}")
+        nothing_left(
+            "when nobody goes on",
+            Unlocked=runtime.monitor.lock.is_held,
+            Delivered=runtime.monitor.current[1],
+            Drained=runtime.monitor.inbox,
+        )
         waiting = {ticket for ticket, _ in waiters.items(state.waiters)}
         parked = {ticket for ticket, cell in runtime.monitor.cells.items() if cell.answer is None}
         if waiting != parked:
@@ -391,29 +389,37 @@ class Play:
         self.quiet()
         for handle in self.held:
             runtime.discard(handle)
-        state = runtime.state
-        for what, left in {
-            "Lent": state.in_use or self.lent,
-            "Answered": self.answers.pending,
-            "Cells": runtime.monitor.cells,
-        }.items():
-            if left:
-                raise Violated(what, f"left at the end: {left}")
+        self._everybody_is_answered()
         driver.failing = world.interrupts = 0
         after = world.spawn(self._afterwards, "afterwards")
         world.settle()
-        if not after.done:
+        self._all_can_be_had(after.done)
+        nothing_left("at the end", Performed=runtime.monitor.jobs)
+        # One who is interrupted between the driver and the pool lets go of what it made.
+        self._all_is_closed(lost=any("Interrupted" in said for said in self.said))
+        return outcome
+
+    def _everybody_is_answered(self) -> None:
+        nothing_left(
+            "at the end",
+            Lent=self.runtime.state.in_use or self.lent,
+            Answered=self.answers.pending,
+            Cells=self.runtime.monitor.cells,
+        )
+
+    def _all_can_be_had(self, done: bool) -> None:
+        state = self.runtime.state
+        if not done:
             raise Violated("Capacity", f"cannot be had: {state.limits.max_size} of {state}")
         self.quiet()
-        if runtime.monitor.jobs:
-            raise Violated("Performed", f"left at the end: {runtime.monitor.jobs}")
-        if driver.closed != dict.fromkeys(self.told, 1):
-            raise Violated("ClosedOnce", f"closed: {dict(driver.closed)}, opened: {self.told}")
-        # One who is interrupted between the driver and the pool lets go of what it made.
-        interrupted = any("Interrupted" in said for said in self.said)
-        if driver.made - len(self.told) > interrupted:
-            raise Violated("Opened", f"{driver.made} were made, the pool knows of {self.told}")
-        return outcome
+
+    def _all_is_closed(self, lost: int = 0) -> None:
+        """Each that the pool was told of, once; `lost`: of so many it may not have been told."""
+        closed, made = self.driver.closed, self.driver.made
+        if closed != dict.fromkeys(self.told, 1):
+            raise Violated("ClosedOnce", f"closed: {dict(closed)}, opened: {self.told}")
+        if not 0 <= made - len(self.told) <= lost:
+            raise Violated("Opened", f"{made} were made, the pool knows of {self.told}")
 
     def _afterwards(self) -> None:
         runtime = self.runtime
@@ -426,6 +432,13 @@ class Play:
                 runtime.release(handle)
         runtime.apply(Shutdown(self.world.now))
         runtime.apply(Tick(self.world.now))
+
+
+def nothing_left(when: str, **found: object) -> None:
+    """Raises `Violated` with the name of what is left after all."""
+    for promise, left in found.items():
+        if left:
+            raise Violated(promise, f"left {when}: {left}")
 
 
 REASONS: dict[type[PoolError], tuple[str, ...]] = {
