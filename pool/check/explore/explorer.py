@@ -24,7 +24,7 @@ from typing import Any
 
 import attrs
 
-from pool.check.explore.canonical import Label, Labeller, Shape, shaper, sound
+from pool.check.explore.canonical import Label, Labeller, Shape, Shaper, shaper, sound
 from pool.check.explore.configurations import Configuration
 from pool.check.explore.moves import moves
 from pool.check.explore.properties import (
@@ -73,7 +73,6 @@ class Exploration:
     """Of the graph: every event in every state, ignored ones too, and every unit of time."""
     frontier: int = 0
     seconds: float = 0.0
-    depth: int = 0
     seen: set[Any] = attrs.field(factory=set)
     shapes: dict[Shape, int] = attrs.field(factory=dict, repr=False)
     parents: list[tuple[int, Event | None]] = attrs.field(factory=list, repr=False)
@@ -202,7 +201,8 @@ def explore(configuration: Configuration, wishes: Wishes | None = None) -> Explo
 def _search(
     configuration: Configuration, wishes: Wishes, result: Exploration, began: float
 ) -> Violation | None:
-    shape = shaper(configuration)
+    ticking, ticks = configuration.ticking, configuration.ticks
+    shape = shaper(configuration) if ticks is None else _dated(shaper(configuration))
     possible = moves(configuration)
     machine, step = wishes.machine, wishes.machine.step
     labeller = Labeller(configuration) if wishes.labels else None
@@ -210,7 +210,6 @@ def _search(
     several_owners = len(configuration.owners) > 1
     predicates = list(invariants.INVARIANTS.items())
     bounded, fifo_step = invariants.bounded, invariants.fifo_step
-    ticking, ticks = configuration.ticking, configuration.ticks
     judge = wishes.judge
     progress, most_states = wishes.progress, wishes.most_states or float("inf")
     graph, shapes, parents, seen = result.graph, result.shapes, result.parents, result.seen
@@ -220,16 +219,41 @@ def _search(
         history = history if event is None else (*history, event)
         return Violation(name, history, why, others=_others(configuration, machine, history, name))
 
+    def arrive(key: Shape, parent: int, event: Event | None, state: State, now: int) -> int:
+        """A shape that was not met before; its number."""
+        number = shapes[key] = len(parents)
+        parents.append((parent, event))
+        queue.append((number, state, now))
+        if graph is not None and flag is not None:
+            graph.flags.append(flag(state, now))
+        return number
+
+    def keep(
+        target: int,
+        index: int,
+        before: State,
+        now: int,
+        event: Event | None,
+        effects: tuple[Effect, ...],
+        after: State,
+    ) -> None:
+        """One edge of the state at hand."""
+        if graph is None:
+            return
+        graph.target.append(target)
+        graph.move.append(index)
+        if classify is not None:
+            ignored = event is not None and after is before
+            graph.kinds.append(0 if ignored else classify(before, now, event))
+        if labeller is not None:
+            graph.name(labeller(before, now, event, effects, after))
+
+    queue: deque[tuple[int, State, int]] = deque()
     start, time_zero = initial(configuration.limits[0]), configuration.start
-    key = shape(start, time_zero)
-    shapes[key if ticks is None else (*key, time_zero)] = 0
-    parents.append((0, None))
-    if graph is not None and flag is not None:
-        graph.flags.append(flag(start, time_zero))
+    arrive(shape(start, time_zero), 0, None, start, time_zero)
     for name, predicate in predicates:
         if not predicate(start):
             return violated(name, 0, None)
-    queue: deque[tuple[int, State, int]] = deque([(0, start, time_zero)])
     next_report = began + 0.25
     transitions = edges = 0
 
@@ -260,12 +284,8 @@ def _search(
                     return violated("Bound", number, event, wrong)
             if after is before:
                 seen.add((type(event), Ignored, None))
-                if labeller is not None and graph is not None:
-                    graph.target.append(number)
-                    graph.move.append(index)
-                    if classify is not None:
-                        graph.kinds.append(0)
-                    graph.name(labeller(before, now, event, effects, after))
+                if labeller is not None:
+                    keep(number, index, before, now, event, effects, after)
                 continue
             kind = type(event)
             if effects:
@@ -273,14 +293,13 @@ def _search(
                     its = type(effect)
                     reason = effect.reason if isinstance(effect, (Close, Refuse)) else None
                     seen.add((kind, its, reason))
-                if not bounded(before, event, effects, after):
-                    return violated("Bounded", number, event)
-                if after.waiters is not None and not fifo_step(before, event, effects, after):
-                    return violated("FifoStep", number, event)
             else:
                 seen.add((kind, None, None))
-                if not bounded(before, event, effects, after):
-                    return violated("Bounded", number, event)
+            if not bounded(before, event, effects, after):
+                return violated("Bounded", number, event)
+            fair = not effects or after.waiters is None or fifo_step(before, event, effects, after)
+            if not fair:
+                return violated("FifoStep", number, event)
             if (kind is Release or kind is Acquire) and shortcut_differs(
                 machine, before, event, effects, after
             ):
@@ -292,15 +311,9 @@ def _search(
                 return violated(bad, number, event)
 
             key = shape(after, now)
-            if ticks is not None:
-                key = (*key, now)
             target = shapes.get(key)
             if target is None:
-                target = shapes[key] = len(parents)
-                parents.append((number, event))
-                queue.append((target, after, now))
-                if graph is not None and flag is not None:
-                    graph.flags.append(flag(after, now))
+                target = arrive(key, number, event, after, now)
                 for name, predicate in predicates:
                     if not predicate(after):
                         return violated(name, target, None)
@@ -309,32 +322,16 @@ def _search(
                     if not predicate(after):
                         return violated(name, number, event)
             if graph is not None:
-                graph.target.append(target)
-                graph.move.append(index)
-                if classify is not None:
-                    graph.kinds.append(classify(before, now, event))
-                if labeller is not None:
-                    graph.name(labeller(before, now, event, effects, after))
+                keep(target, index, before, now, event, effects, after)
 
         if ticking and (ticks is None or now - time_zero < ticks):
             key = shape(before, now + 1)
-            if ticks is not None:
-                key = (*key, now + 1)
             target = shapes.get(key)
             if target is None:
-                target = shapes[key] = len(parents)
-                parents.append((number, None))
-                queue.append((target, before, now + 1))
-                if graph is not None and flag is not None:
-                    graph.flags.append(flag(before, now + 1))
+                target = arrive(key, number, None, before, now + 1)
             edges += 1
-            if graph is not None and (target != number or labeller is not None):
-                graph.target.append(target)
-                graph.move.append(index + 1)
-                if classify is not None:
-                    graph.kinds.append(classify(before, now, None))
-                if labeller is not None:
-                    graph.name(labeller(before, now, None, (), before))
+            if target != number or labeller is not None:
+                keep(target, index + 1, before, now, None, (), before)
         if graph is not None:
             graph.first.append(len(graph.target))
         result.transitions, result.edges = transitions, edges
@@ -347,6 +344,11 @@ def _search(
             break
     result.frontier = len(queue)
     return None
+
+
+def _dated(shape: Shaper) -> Shaper:
+    """With the time: where that is bounded, it matters how much is left."""
+    return lambda state, now: (*shape(state, now), now)
 
 
 def _others(

@@ -7,20 +7,6 @@ of every reachable state, it holds of every run.
 
 The predicates look at the two states and at the effects, as `pool/core/invariants.py` does,
 and share no code with `transition.py`.
-
-| property | says |
-|---|---|
-| `Total` | `step` does not raise |
-| `IgnoredUnchanged` | an event that is ignored says only that, and the state is the same object |
-| `AnsweredOnce` | who stops waiting or connecting is granted or refused once, or was cancelled |
-| `ClosedOnce` | a connection that the pool lets go of is closed once, or was to be forgotten |
-| `NothingAfterClose` | what is granted is held by the pool, and then in use by that ticket |
-| `Ordered` | wakes before Io, closes before opens |
-| `Counted` | the counters count what the effects say |
-| `Carried` | connection and owner stay with their key and ticket |
-| `NeverReused` | keys and tickets only grow |
-| `ShortcutsAgree` | a shortcut does what the handler does |
-| `Punctual` | (of a state) before `wake_at` a `Tick` changes nothing |
 """
 
 from __future__ import annotations
@@ -35,19 +21,19 @@ from pool.core.effects import Close, Effect, Grant, Ignored, Leaked, Refuse
 from pool.core.events import Acquire, Adopt, Cancel, Dead, Event, Forked, Opened, Release, Tick
 from pool.core.state import State
 
-RUN_PROPERTIES = (
-    "Total",
-    "IgnoredUnchanged",
-    "AnsweredOnce",
-    "ClosedOnce",
-    "NothingAfterClose",
-    "Ordered",
-    "Counted",
-    "Carried",
-    "NeverReused",
-    "ShortcutsAgree",
-    "Punctual",
-)
+RUN_PROPERTIES = {
+    "Total": "`step` does not raise",
+    "IgnoredUnchanged": "an event that is ignored says only that; the state is the same object",
+    "AnsweredOnce": "who stops waiting or connecting is granted or refused once, or was cancelled",
+    "ClosedOnce": "a connection that the pool lets go of is closed once, or was to be forgotten",
+    "NothingAfterClose": "what is granted is held by the pool, and then in use by that ticket",
+    "Ordered": "wakes before Io, closes before opens",
+    "Counted": "the counters count what the effects say",
+    "Carried": "connection and owner stay with their key and ticket",
+    "NeverReused": "keys and tickets only grow",
+    "ShortcutsAgree": "a shortcut does what the handler does",
+    "Punctual": "(of a state) before `wake_at` a `Tick` changes nothing",
+}
 """Checked of every step."""
 
 GRAPH_PROPERTIES = ("Answerable", "Live", "Drained", "Goals")
