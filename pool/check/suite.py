@@ -41,7 +41,8 @@ from pool.check.results import Counts, Progress, Status
 from pool.check.schedules.orders import explore as every_order
 from pool.check.schedules.programs import DEEP as DEEP_PROGRAMS
 from pool.check.schedules.programs import PROGRAMS
-from pool.check.schedules.tasks import TASKS, Tasks
+from pool.check.schedules.task_programs import TASKS
+from pool.check.schedules.tasks import Tasks
 from pool.check.schedules.threads import Setting
 from pool.check.task import Task, told
 

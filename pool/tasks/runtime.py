@@ -231,6 +231,8 @@ class Runtime(Performer):
                     handle.ticket = cell.ticket = next(self.monitor.tickets)
                     waits = waits and not cell.is_late
                     self.apply(Acquire(self.clock(), cell.ticket, waits, owner), cell)
+                elif cell.is_late:  # it rang while the check was under way, and rings no more
+                    self._expire(cell)
                 handle.key = 0
         finally:
             if alarm is not None:

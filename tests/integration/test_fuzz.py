@@ -117,7 +117,7 @@ def test_a_signal_ends_it_with_what_there_is(shell: Shell, number: signal.Signal
     command = "exec purepool fuzz --seconds 600 --json part.json"
     with shell.start(command, faulty=False) as running:
         assert running.stdout is not None
-        assert "200 s each" in running.stdout.readline()
+        assert f"{600 / len(MACHINES):.3g} s each" in running.stdout.readline()
         until((shell.place / ".purepool" / "hypothesis").exists, SECONDS)  # step has begun
         running.send_signal(number)
         out, err = running.communicate(timeout=SECONDS)
@@ -166,7 +166,7 @@ def test_every_machine_is_where_it_is_said_to_be(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--machine", "pump"], "no machine pump. There are step, differential, runtime"),
+        (["--machine", "pump"], "no machine pump. There are step, differential, runtime, tasks"),
         (["--machine", "step", "--replay", "AXic"], "--replay: this is no program"),
         (["--machine", "step", "--replay", "ä"], "--replay: this is no program"),
         (["--machine", "step", "--replay", "AXic", "--json", "-"], "--json has no meaning with"),

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from pool.core.effects import Close
-from pool.core.events import Release
+from pool.core.effects import Close, Refuse
+from pool.core.events import Expire, Release
 from pool.shared.errors import PoolTimeout
 from pool.shared.handles import Handle
+from pool.tasks import runtime
 from pool.tasks.monitor import Cell
 from pool.tasks.performer import Check
 from pool.tasks.runtime import Runtime
@@ -161,3 +162,112 @@ def keeps_its_alarm(patch: pytest.MonkeyPatch) -> None:
         await follow(self, loop, handle, cell, *rest)
 
     patch.setattr(Runtime, "_follow", faulty)
+
+
+def rings_once(patch: pytest.MonkeyPatch) -> None:
+    """A deadline that passes during a check is forgotten where that finds the connection dead."""
+    plain = Runtime._expire
+
+    def faulty(self: Runtime, cell: Cell) -> None:
+        if not cell.is_late:
+            plain(self, cell)
+
+    patch.setattr(Runtime, "_expire", faulty)
+
+
+# ---------------------------------------------------------------- that need no order of their own
+
+
+def ignores_the_reset(patch: pytest.MonkeyPatch) -> None:
+    """Whatever becomes of the reset, the connection is lent again."""
+    plain = Runtime._release
+
+    def faulty(self: Runtime, ticket: int, key: int, reusable: bool) -> bool:
+        return plain(self, ticket, key, True)
+
+    patch.setattr(Runtime, "_release", faulty)
+
+
+def believes_what_rested(patch: pytest.MonkeyPatch) -> None:
+    """What rested is lent, whatever the driver says of it."""
+    plain = Runtime.acquire
+
+    async def faulty(self: Runtime, *arguments: Any) -> Handle:
+        self.check_after = float("inf")
+        return await plain(self, *arguments)
+
+    patch.setattr(Runtime, "acquire", faulty)
+
+
+def closes_twice(patch: pytest.MonkeyPatch) -> None:
+    """What has been closed is dropped as well."""
+    plain = Runtime._close
+
+    async def faulty(self: Runtime, effect: Close) -> None:
+        await plain(self, effect)
+        await self.driver.close(effect.connection)
+
+    patch.setattr(Runtime, "_close", faulty)
+
+
+def gives_up_early(patch: pytest.MonkeyPatch) -> None:
+    """Half of the time is enough."""
+    plain = Runtime.acquire
+
+    async def faulty(self: Runtime, timeout: float | None = None, *arguments: Any) -> Handle:
+        return await plain(self, timeout and timeout / 2, *arguments)
+
+    patch.setattr(Runtime, "acquire", faulty)
+
+
+def has_all_the_time(patch: pytest.MonkeyPatch) -> None:
+    """A deadline is for those who wait: who has its grant waits on, for the check."""
+
+    def faulty(self: Runtime, cell: Cell) -> None:
+        if cell.ticket in self.monitor.cells:
+            self.apply(Expire(self.clock(), cell.ticket))
+
+    patch.setattr(Runtime, "_expire", faulty)
+
+
+def never_ticks(patch: pytest.MonkeyPatch) -> None:
+    """Nobody is woken when it is time."""
+    patch.setattr(Runtime, "_look", lambda self: None)
+
+
+def tells_everybody_the_same(patch: pytest.MonkeyPatch) -> None:
+    """Whatever the reason, it was time."""
+    plain = runtime.error_for
+
+    def faulty(refusal: Refuse, *arguments: Any) -> Exception:
+        return plain(refusal._replace(reason="timeout"), *arguments)
+
+    patch.setattr(runtime, "error_for", faulty)
+
+
+def connects_twice(patch: pytest.MonkeyPatch) -> None:
+    """The first connection is dropped."""
+    plain = Runtime._connected
+
+    def faulty(self: Runtime, task: Any, mark: object) -> None:
+        if task.cancelled() or task.exception() is not None or self.state.counters.opened:
+            plain(self, task, mark)
+        else:
+            again = self.driver.connect()
+            self._start("connect", again, lambda task: plain(self, task, mark))
+
+    patch.setattr(Runtime, "_connected", faulty)
+
+
+def says_too_early_that_it_is_closed(patch: pytest.MonkeyPatch) -> None:
+    """What is being closed is as good as closed."""
+    plain = Runtime.is_at_rest
+
+    def faulty(self: Runtime, *about: Any) -> bool:
+        closing, self.monitor.closing = self.monitor.closing, {}
+        try:
+            return plain(self, *about)
+        finally:
+            self.monitor.closing = closing
+
+    patch.setattr(Runtime, "is_at_rest", faulty)

@@ -11,7 +11,8 @@ from collections import Counter
 import pytest
 from hypothesis import Phase, settings
 
-from pool.check.machines.runtime import TOLD, RuntimeMachine
+from pool.check.machines.calls import TOLD
+from pool.check.machines.runtime import RuntimeMachine
 from pool.check.machines.twin import Broken
 from tests.model.faults import (
     Fault,

@@ -24,7 +24,7 @@ from pool.check.results import Underway, as_json
 from pool.check.schedules.orders import Schedules, explore, replay
 from pool.check.schedules.programs import DEEP, PROGRAMS
 from pool.check.schedules.scheduler import Interrupted, Lock, World
-from pool.check.schedules.tasks import TASKS
+from pool.check.schedules.task_programs import TASKS
 from pool.check.schedules.threads import Setting, freeze
 from pool.core.outlook import walk
 from pool.threads.runtime import Runtime

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from pool.check import suite
-from pool.check.schedules.tasks import TASKS
+from pool.check.schedules.task_programs import TASKS
 from tests.model import task_faults
 from tests.model.orders import (
     assert_every_order_keeps_every_promise,
@@ -24,9 +24,10 @@ COUNTS: dict[str, tuple[int, int]] = {
     "tasks-deadlines": (2421, 4),
     "tasks-endings": (1107, 6),
     "tasks-failing": (268, 2),
-    "tasks-dead": (859, 2),
+    "tasks-dead": (769, 2),
+    "tasks-dead-suspended": (241, 3),
     "tasks-checked": (522, 4),
-    "tasks-hanging": (3573, 3),
+    "tasks-hanging": (3019, 3),
     "tasks-reset": (30, 1),
     "tasks-cancelled": (765, 7),
     "tasks-cancelled-pair": (82, 5),
@@ -72,6 +73,7 @@ FAULTS: list[tuple[Fault, str, str]] = [
     (task_faults.forgets_a_connect, "tasks-failing", "Deadlock"),
     (task_faults.keeps_no_handle, "tasks-cancelled-reset", "Kept"),
     (task_faults.keeps_its_alarm, "tasks-deadlines", "Timers"),
+    (task_faults.rings_once, "tasks-dead-suspended", "Deadlock"),
 ]
 """Faults, the program that shows them, and the promise that breaks."""
 

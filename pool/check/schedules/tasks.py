@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Awaitable, Callable, Hashable, Iterator
-from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -21,7 +20,7 @@ from pool.check.schedules.scheduler import Violated, frozen
 from pool.check.schedules.threads import HELPED, Away, Play, SeenShortcuts, nothing_left
 from pool.core import waiters
 from pool.core.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
-from pool.core.events import CloseAll, Configure, Discard, Event, Shutdown
+from pool.core.events import Discard, Shutdown
 from pool.core.limits import Limits
 from pool.core.state import Fields, State
 from pool.shared.errors import PoolError, PoolTimeout
@@ -30,8 +29,6 @@ from pool.shared.store import claims_of
 from pool.tasks.monitor import Cell, Monitor
 from pool.tasks.performer import Check, Reset
 from pool.tasks.runtime import Runtime
-
-TWO = Limits(max_size=2, opener="background")
 
 
 class WatchedMonitor(Monitor):
@@ -356,176 +353,3 @@ _KNOWN: dict[type, Callable[[Any], Hashable]] = {
 def freeze(value: Any) -> Hashable:
     """What a value of the runtime is, comparable between two runs."""
     return frozen(value, _KNOWN)
-
-
-# ------------------------------------------------------------ the programs
-
-
-def turn(timeout: float | None, end: str = "release", works: bool = False) -> Body:
-    """Acquire, perhaps work, then `release`, `discard`, or `lose` it."""
-
-    async def body(play: TaskPlay) -> None:
-        handle = await play.take(timeout)
-        if handle is None:
-            return
-        try:
-            if works:
-                await play.world.pause("work")
-        except asyncio.CancelledError:
-            del play.lent[handle.connection]
-            play.runtime.give_back(handle)
-            del handle  # the traceback has this frame
-            raise
-        del play.lent[handle.connection]
-        if end == "release":
-            await play.runtime.release(handle)
-        elif end == "discard":
-            play.runtime.discard(handle)
-
-    return body
-
-
-def send(make: Callable[[TaskPlay], Event]) -> Body:
-    """One event."""
-
-    async def body(play: TaskPlay) -> None:
-        play.apply(make(play))
-
-    return body
-
-
-WAIT, DISCARD, LOSE, HURRY = turn(None), turn(None, "discard"), turn(None, "lose"), turn(1.0)
-WORK, WORK_HURRY = turn(None, works=True), turn(1.0, works=True)
-CLOSE = send(lambda play: Shutdown(play.world.now))
-CLOSE_ALL = send(lambda play: CloseAll(play.world.now))
-GROW = send(lambda play: Configure(play.world.now, TWO))
-
-CONNECT, CHECK, RESET = frozenset({"connect"}), frozenset({"is_alive"}), frozenset({"reset"})
-ALWAYS = frozenset({"connect", "reset", "is_alive", "close"})
-FIRST, BOTH, ALL = frozenset({0}), frozenset({0, 1}), frozenset({0, 1, 2})
-
-_PROGRAMS = [
-    Tasks("tasks", "three tasks, one connection", (WAIT, WAIT, WAIT)),
-    Tasks("tasks-two", "three tasks, two connections", (WORK, WORK, WORK), TWO, slow=CONNECT),
-    Tasks("tasks-deadlines", "waits that may end by time", (WORK, HURRY, turn(2.0)), slow=CONNECT),
-    Tasks(
-        "tasks-endings",
-        "a release, a discard and a lost handle",
-        (WAIT, DISCARD, LOSE),
-        keeps=False,
-    ),
-    Tasks("tasks-failing", "two connects fail", (WAIT, HURRY), failing=2, slow=CONNECT),
-    Tasks(
-        "tasks-dead",
-        "what rests is dead",
-        (WAIT, HURRY),
-        idle=1,
-        is_dead=True,
-        slow=CHECK,
-        keeps=False,
-    ),
-    Tasks(
-        "tasks-checked",
-        "what rests is asked, by tasks with deadlines",
-        (HURRY, HURRY),
-        idle=1,
-        slow=CHECK,
-    ),
-    Tasks(
-        "tasks-hanging",
-        "a check takes too long",
-        (HURRY,),
-        idle=1,
-        slow=CHECK,
-        check_timeout=0.5,
-        keeps=False,
-    ),
-    Tasks("tasks-reset", "what comes back is reset", (WAIT, WAIT), resets=True, slow=RESET),
-    Tasks(
-        "tasks-cancelled",
-        "a task is cancelled, whenever",
-        (WORK, WAIT, WAIT),
-        cancels=1,
-        cancellable=ALL,
-    ),
-    Tasks(
-        "tasks-cancelled-pair",
-        "one of two tasks is cancelled, whenever",
-        (WAIT, WAIT),
-        cancels=1,
-        cancellable=BOTH,
-    ),
-    Tasks(
-        "tasks-cancelled-twice",
-        "two cancellations",
-        (WORK, WAIT),
-        cancels=2,
-        cancellable=BOTH,
-        slow=CONNECT,
-    ),
-    Tasks(
-        "tasks-cancelled-deadline",
-        "a cancellation meets a deadline and a grant",
-        (WORK, HURRY),
-        cancels=1,
-        cancellable=BOTH,
-    ),
-    Tasks(
-        "tasks-cancelled-reset",
-        "a cancellation meets a reset",
-        (WORK, WAIT),
-        cancels=2,
-        cancellable=BOTH,
-        resets=True,
-        slow=RESET,
-    ),
-    Tasks(
-        "tasks-cancelled-check",
-        "a cancellation meets a check",
-        (HURRY, WAIT),
-        idle=1,
-        cancels=1,
-        cancellable=BOTH,
-        slow=CHECK,
-    ),
-    Tasks(
-        "tasks-cancelled-dead",
-        "a cancellation meets a check of what is dead",
-        (WAIT, WAIT),
-        idle=1,
-        is_dead=True,
-        cancels=1,
-        cancellable=FIRST,
-        slow=CHECK,
-        keeps=False,
-    ),
-    Tasks(
-        "tasks-cancelled-loss",
-        "a cancellation meets a lost handle",
-        (LOSE, WAIT),
-        cancels=1,
-        cancellable=BOTH,
-        slow=frozenset({"close"}),
-        keeps=False,
-    ),
-    Tasks("tasks-shutdown", "the pool is closed meanwhile", (WORK, WAIT, CLOSE), slow=CONNECT),
-    Tasks(
-        "tasks-close-all",
-        "all is closed, also what is lent or being asked",
-        (WAIT, DISCARD, CLOSE_ALL),
-        idle=1,
-        slow=CHECK,
-        keeps=False,
-    ),
-    Tasks(
-        "tasks-close-all-reset",
-        "all is closed, also what is being reset",
-        (WAIT, CLOSE_ALL),
-        resets=True,
-        slow=RESET,
-    ),
-    Tasks("tasks-resize", "one more may be made while two wait", (WORK, WAIT, GROW)),
-]
-
-TASKS = MappingProxyType({one.name: one for one in _PROGRAMS})
-"""By name: seconds each."""

@@ -31,7 +31,7 @@ from pool.core.invariants import INVARIANTS, STEP_INVARIANTS
 from pool.core.limits import Limits
 from pool.core.state import Fields, State
 from pool.core.transition import step
-from pool.shared.errors import OpenError, PoolClosed, PoolError, PoolTimeout
+from pool.shared.errors import OpenError, PoolClosed, PoolError, PoolSuspended, PoolTimeout
 from pool.shared.handles import Cell, Handle
 from pool.shared.store import Step
 from pool.threads.helpers import Helpers
@@ -443,6 +443,7 @@ def nothing_left(when: str, **found: object) -> None:
 
 REASONS: dict[type[PoolError], tuple[str, ...]] = {
     PoolTimeout: ("timeout", "exhausted"),
+    PoolSuspended: ("suspended",),
     PoolClosed: ("closed",),
     OpenError: ("open_failed",),
 }
