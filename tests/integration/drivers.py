@@ -32,6 +32,7 @@ from typing import Any
 from pool import INVARIANTS, STEP_INVARIANTS, Tick
 from pool.core import heap, waiters
 from pool.record.recorder import runtime_of
+from pool.threads.driver import Sync
 from pool.threads.runtime import Runtime
 from tests.integration import processes
 
@@ -135,6 +136,15 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<connection {self.number}>"
+
+
+class Clock(Sync):
+    """Threads as they are, and a clock that only the test turns."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:  # type: ignore[override]
+        return self.now
 
 
 def nothing(*_: Any) -> None:

@@ -28,6 +28,7 @@ from tests.integration.drivers import (
     FOR_EVER,
     PATIENCE,
     Call,
+    Clock,
     Connection,
     Gate,
     ScriptedDriver,
@@ -83,13 +84,6 @@ def test_a_wait_may_be_longer_than_a_lock_allows() -> None:
 
 
 # ---------------------------------------------------------------- a lease that ended meanwhile
-
-
-class Clock(Sync):
-    now = 0.0
-
-    def monotonic(self) -> float:  # type: ignore[override]
-        return self.now
 
 
 @pytest.mark.parametrize(("timeout", "left"), [(10.0, 4.0), (None, None), (math.inf, math.inf)])

@@ -22,13 +22,13 @@ from pool.core.effects import Close, Leaked, Refuse
 from pool.core.events import CloseAll, OpenFailed, Release, Shutdown, Suspend, Tick
 from pool.core.state import Failure
 from pool.shared.handles import Cell, Handle
-from pool.threads.driver import Sync
 from pool.threads.monitor import Monitor
 from pool.threads.onlookers import Onlookers, wait
 from pool.threads.runtime import Runtime
 from tests.integration.drivers import (
     FOR_EVER,
     Call,
+    Clock,
     Connection,
     Gate,
     ScriptedDriver,
@@ -411,13 +411,6 @@ def test_what_an_interrupted_thread_hands_out_late_is_not_forgotten(
 
 
 # ---------------------------------------------------------------- checks, and the second try
-
-
-class Clock(Sync):
-    now = 0.0
-
-    def monotonic(self) -> float:  # type: ignore[override]
-        return self.now
 
 
 @pytest.mark.parametrize("short", [True, False])
