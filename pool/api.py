@@ -12,6 +12,7 @@ import functools
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import Any
 
 from pool import meant
 from pool.core.events import Shutdown, Tick
@@ -25,6 +26,9 @@ from pool.shared.errors import WITHIN, OpenError, PoolClosed, PoolError, PoolRee
 from pool.shared.holders import Holder, TracedHolder, here, introduce, is_mine, lines_here
 from pool.shared.listeners import Kind, Listener
 from pool.threads.runtime import Runtime
+
+# Measured: this takes half the time of calling the class.
+_new: Any = object.__new__
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at what rests, of a pool without threads of its own."""
@@ -144,7 +148,10 @@ class Pool(Face[Connection]):
         is in autocommit), and gives the connection back. `timeout` and what it raises: as
         `acquire`.
         """
-        return Borrowing(self, timeout)
+        block: Borrowing[Connection] = _new(Borrowing)
+        block._pool, block._timeout = self, timeout  # as its `__init__`, written out
+        block.runtime, block.ended = self._runtime, True
+        return block
 
     def acquire(self, timeout: float | None = DEFAULT) -> Lease[Connection]:
         """Borrow a connection until the lease is released, discarded or lost.
@@ -154,7 +161,8 @@ class Pool(Face[Connection]):
         `TooManyWaiting`, `PoolClosed`; `OpenError` if this caller's connect failed, or one
         while the pool has never had a connection; `ValueError` for a timeout that is none.
         """
-        lease: Lease[Connection] = Lease(self._runtime)
+        lease: Lease[Connection] = _new(Lease)
+        lease.runtime, lease.ended = self._runtime, True  # as its `__init__`, written out
         self._fill(lease, timeout)
         return lease
 
@@ -167,11 +175,10 @@ class Pool(Face[Connection]):
         try:
             if self._connects:
                 self._look()
+            holder: Holder
             if watched:
                 began = time.monotonic()
-            if watched and self._tracks:
-                holder: Holder = TracedHolder(lease, runtime.lost)
-                holder.lines = lines_here()
+                holder = self._traced(lease)
             else:
                 holder = Holder(lease, runtime.lost)
             try:
@@ -196,6 +203,13 @@ class Pool(Face[Connection]):
                 self._refuse(failed)
                 raise failed from error
             raise
+
+    def _traced(self, lease: Lease[Connection]) -> Holder:
+        if not self._tracks:
+            return Holder(lease, self._runtime.lost)
+        holder = TracedHolder(lease, self._runtime.lost)
+        holder.lines = lines_here()
+        return holder
 
     # ------------------------------------------------------------ running it
 

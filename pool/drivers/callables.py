@@ -73,7 +73,7 @@ class Callables:
         machine's keys are places in an order, which are given to what is returned, too."""
         self._leaks: dict[int, Leak] = {}
         """By the machine's key: leases that were reported, and have not ended yet."""
-        self._hears_resets = False
+        self._hears_resets = self._only_rolls_back = False
         self.watches_returns = False
         """Whether somebody wants to know of what is given back."""
         self.failed_connects = self.waits = 0
@@ -175,6 +175,8 @@ class Callables:
     def reset(self, connection: Any) -> bool:
         """Roll back what is open, then the user's reset; what that opens is committed, and what it
         set is put back."""
+        if self._only_rolls_back:  # as `_make_clean`, written out: it is a part of every checkout
+            return (self.recipes.get(id(connection)) or recipe_for(connection)).reset(connection)
         if not self._hears_resets:
             return self._make_clean(connection)
         was_open = self._is_open(connection)
@@ -240,6 +242,7 @@ class Callables:
         self.watches_returns = bool(self._leaks or self.listeners.hears_turns)
         hears = self.listeners.by_kind
         self._hears_resets = bool(hears["rolled_back"] or hears["not_reusable"])
+        self._only_rolls_back = self._reset is None and not self._hears_resets
 
     def returned(self, lease: Handle, reason: str = "released") -> bool:
         """Tell those who want to know of what is given back. Whether nobody had it in hand."""

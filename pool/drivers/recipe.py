@@ -157,15 +157,16 @@ class Recipe:
 
     def reset(self, connection: Any) -> bool:
         """Roll back what is open, put back what was changed; whether it can be lent again."""
-        if self._read is not None or not self.has_transactions:
+        if self._path or not self.has_transactions or type(self) is not Recipe:
             return self.roll_back(connection) and self.restore(connection)
-        try:  # as `roll_back`, written out, for this is a part of every turn
+        try:  # as these two, written out, for this is a part of every checkout
             connection.rollback()
         except Exception as error:
             if not _is_unsupported(error):
                 raise
             self.has_transactions = False
-        return True
+        read = self._read
+        return read is None or read(connection) == self._kept or self.restore(connection)
 
     def settle(self, connection: Any) -> bool:
         """After the user's reset: commit what is open, put back what was changed."""
