@@ -163,6 +163,7 @@ class Monitor(Store):
         """As `closed`, of a connect."""
         with contextlib.suppress(TypeError):  # as above
             self.connecting.pop(mark, None)
+        self.onlookers.notify()
 
     def abandon(self) -> None:
         """In a child: nobody is left who could leave the lock but this thread, which does so when

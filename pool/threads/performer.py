@@ -140,12 +140,13 @@ class Performer(Running):
         fields, undelivered = monitor.current
         state, me = State._make(fields), self.sync.ident()
         lent: Any = state.in_use
-        opening = state.opening
+        connecting = [thread for thread, _ in list(monitor.connecting.values())]
+        opening = max(state.opening, len(connecting))  # a pool that is closed expects none any more
         if mine is not None:
             checked = self.helpers.checked_by(me) if self.helpers else ()
             leases = state.in_use.items()
             lent = [key for key, lease in leases if not mine(lease) and key not in checked]
-            opening -= [thread for thread, _ in list(monitor.connecting.values())].count(me)
+            opening -= connecting.count(me)
         return not (
             lent
             or opening > 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -18,7 +19,7 @@ from unittest import mock
 import pytest
 
 from pool import OpenError, Pool, PoolClosed, PoolError, PoolTimeout
-from tests.integration.drivers import PATIENCE
+from tests.integration.drivers import PATIENCE, Call
 from tests.integration.pools import Scripted, is_whole, scripted
 
 
@@ -47,6 +48,34 @@ class Connection:
 
     def close(self) -> None:
         self.done.append("close")
+
+
+@pytest.mark.parametrize("hook", ["connect", "configure"])
+def test_a_close_from_within_a_connect_is_not_over(hook: str, opener: Any) -> None:
+    """The connection that is being made has yet to be closed; who waits for that is told."""
+    said: list[bool] = []
+    closed: list[bool] = []
+    inside, go_on = threading.Event(), threading.Event()
+
+    def close(*_: Any) -> Connection:
+        said.append(pool.close(PATIENCE))
+        inside.set()
+        assert go_on.wait(PATIENCE)
+        return Connection()
+
+    hooks: dict[str, Any] = {"configure": close} if hook == "configure" else {}
+    pool: Pool[Any] = Pool(
+        close if hook == "connect" else Connection, max_size=1, opener=opener, **hooks
+    )
+    caller = Call(lambda: pool.acquire(timeout=PATIENCE))
+    assert inside.wait(PATIENCE)
+    waits = Call(lambda: closed.append(pool.close(PATIENCE)))
+    assert pool.close(0) is False
+    go_on.set()
+    with pytest.raises(PoolClosed):
+        caller.result()
+    waits.result()
+    assert (said, closed) == ([False], [True])
 
 
 @pytest.mark.parametrize("hook", ["reset", "check"])
