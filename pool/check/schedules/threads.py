@@ -197,10 +197,8 @@ class Setting:
     """Connections that are held all the time."""
     is_dead: bool = False
     """They are dead."""
-    interrupts: int = 0
-    """Asynchronous exceptions that may come, wherever they like."""
     interruptible: frozenset[int] = frozenset()
-    """Threads to which."""
+    """Threads to one of which an asynchronous exception may come, wherever it likes."""
     slow: frozenset[str] = frozenset()
     """Hooks of the driver during which others may come first."""
 
@@ -233,7 +231,7 @@ class Play:
             )
             self.numbers[thread] = number
         world.begin()
-        world.interrupts = setting.interrupts
+        world.interrupts = int(bool(setting.interruptible))
 
     def _keep_books(self, count: int) -> None:
         """What so many callers were answered, hold and say: nothing yet."""
