@@ -349,14 +349,22 @@ def add_replay(parser: argparse.ArgumentParser) -> None:
 
 def add_size(parser: argparse.ArgumentParser) -> None:
     """`purepool size`."""
-    parser.usage = "purepool size [-h] --rate RATE --hold TIME[,SHAPE] [OPTION ...]"
+    parser.usage = (
+        "purepool size [-h] RECORDING [OPTION ...]\n"
+        "       purepool size [-h] --rate RATE --hold TIME[,SHAPE] [OPTION ...]"
+    )
     callers = parser.add_argument_group("the callers")
     add = callers.add_argument
-    add("--rate", type=given.rate, required=True, metavar="RATE", help="how many, as 400/s")
+    add(
+        "recording",
+        nargs="?",
+        metavar="RECORDING",
+        help="those that a FlightRecorder saw; the pool is then as it was, but for what is given",
+    )
+    add("--rate", type=given.rate, metavar="RATE", help="how many, as 400/s")
     add(
         "--hold",
         type=given.hold,
-        required=True,
         metavar="TIME[,SHAPE]",
         help="for how long each holds a connection, on average, as 50ms; then how that varies:"
         " exponential (the default), fixed, or lognormal,SPREAD",
@@ -377,14 +385,12 @@ def add_size(parser: argparse.ArgumentParser) -> None:
     add(
         "--calls",
         type=_whole(100),
-        default=100_000,
         metavar="N",
         help="how many are simulated for each size (default: 100000)",
     )
     add(
         "--seed",
         type=int,
-        default=0,
         metavar="N",
         help="of the random times; the same for the same (default: 0)",
     )
@@ -396,9 +402,7 @@ def add_size(parser: argparse.ArgumentParser) -> None:
         metavar="SIZES",
         help="which to try, as 2..40 or 4,8,16 (default: around what the callers keep busy)",
     )
-    add(
-        "--min-idle", type=_whole(0), default=0, metavar="N", help="idle to keep ready (default: 0)"
-    )
+    add("--min-idle", type=_whole(0), metavar="N", help="idle to keep ready (default: 0)")
     add(
         "--max-waiting",
         type=_whole(0),
@@ -408,13 +412,11 @@ def add_size(parser: argparse.ArgumentParser) -> None:
     add(
         "--opener",
         choices=OPENERS,
-        default="background",
         help="who connects (default: background, as in Pool)",
     )
     add(
         "--connect",
         type=given.seconds,
-        default=0.005,
         metavar="TIME",
         help="what a connect takes (default: 5ms)",
     )

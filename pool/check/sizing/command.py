@@ -24,7 +24,8 @@ from pool.check import interrupts
 from pool.check.results import save
 from pool.check.sizing.given import spoken
 from pool.check.sizing.goal import Goal
-from pool.check.usage import UsageError
+from pool.check.sizing.recorded import Recorded, read
+from pool.check.usage import UsageError, refuse
 from pool.core.limits import Limits
 from pool.size.loads import Load, poisson
 from pool.size.simulation import Result, simulate
@@ -34,6 +35,9 @@ LONGER = 1.25
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
+CALLS, CONNECT = 100_000, 0.005
+"""How many callers are made up, and how many seconds a connect takes, where that is not said."""
+
 SETTINGS = 16
 """Sizes that are tried when none are given, about."""
 
@@ -42,11 +46,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Do it, and give the exit status."""
     pictures = [path for path in (arguments.png, arguments.svg) if path]
     draw = _drawing() if pictures else None
-    load, goal = load_from(arguments), Goal(arguments.p99, arguments.refused)
-    settings = limits_from(arguments, load)
+    recorded = _recorded(arguments)
+    load, goal = load_from(arguments, recorded), Goal(arguments.p99, arguments.refused)
+    settings = limits_from(arguments, load, recorded)
     to_output = arguments.json == "-"
     console = Console(stderr=to_output, highlight=False)
     shown = Console(stderr=True)
+    if recorded is not None and not to_output:
+        compare(console, recorded, shown)
     results, stopped = simulate_all(settings, load, shown)
     best = next((result for result in results if goal.is_met(result)), None)
     longer, cut = None, stopped
@@ -75,36 +82,78 @@ def _drawing() -> Callable[..., None]:
 # ---------------------------------------------------------------- what is asked
 
 
-def load_from(arguments: argparse.Namespace) -> Load:
-    """The callers that the command line describes."""
+def _recorded(arguments: argparse.Namespace) -> Recorded | None:
+    """What the recording says, if one is given. It says all that would be made up."""
+    if arguments.recording is None:
+        if arguments.rate is None or arguments.hold is None:
+            raise UsageError("who are the callers? Give a RECORDING, or --rate and --hold")
+        return None
+    refuse(arguments, "with a recording", "rate", "hold", "calls", "seed", "connect")
+
+    def told(_: int) -> None:
+        interrupts.checkpoint()
+
+    return read(arguments.recording, told)
+
+
+def load_from(arguments: argparse.Namespace, recorded: Recorded | None = None) -> Load:
+    """The callers that the command line describes, or that were recorded."""
+    if recorded is not None:
+        load = recorded.load if arguments.load == 1 else recorded.load.scaled(arguments.load)
+        return load if arguments.timeout is None else attrs.evolve(load, timeout=arguments.timeout)
     mean, shape_name, shape = arguments.hold
     rate = arguments.rate * arguments.load
     return poisson(
         rate,
         mean,
-        calls=arguments.calls,
+        calls=CALLS if arguments.calls is None else arguments.calls,
         shape=shape,
-        connect=arguments.connect,
+        connect=CONNECT if arguments.connect is None else arguments.connect,
         timeout=arguments.timeout,
-        seed=arguments.seed,
+        seed=arguments.seed or 0,
         origin=f"{rate:g} calls/s that hold for {spoken(mean)} ({shape_name})",
     )
 
 
-def limits_from(arguments: argparse.Namespace, load: Load) -> list[Limits]:
-    """The settings to try, smallest first."""
+def limits_from(
+    arguments: argparse.Namespace, load: Load, recorded: Recorded | None = None
+) -> list[Limits]:
+    """The settings to try, smallest first: those of the recorded pool, but for what is given."""
+    own = Limits(opener="background") if recorded is None else recorded.limits
+    opener = own.opener if arguments.opener is None else arguments.opener
+    least = own.min_idle if arguments.min_idle is None else arguments.min_idle
+    longest = own.max_waiting if arguments.max_waiting is None else arguments.max_waiting
     try:
         return [
-            Limits(
+            attrs.evolve(
+                own,
                 max_size=size,
-                min_idle=min(arguments.min_idle, size),
-                max_waiting=arguments.max_waiting,
-                opener=arguments.opener,
+                min_idle=min(least, size),
+                max_waiting=longest,
+                opener=opener,
             )
             for size in arguments.max_size or likely(load.busy)
         ]
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def compare(console: Console, recorded: Recorded, shown: Console) -> None:
+    """Whether the simulation makes of the recorded callers what was recorded of them."""
+    for note in recorded.notes:
+        console.print(f"note: {note}")
+    simulated, _ = simulate_all([recorded.limits], recorded.load, shown)
+    if not simulated or not recorded.waits:
+        return
+    (result,) = simulated
+    names = [name for name in QUANTILES if name != "p95"]
+    was = ", ".join(f"{name} {spoken(recorded.quantile(QUANTILES[name]))}" for name in names)
+    now = ", ".join(f"{name} {spoken(result.quantile(QUANTILES[name]))}" for name in names)
+    most = recorded.limits.max_size
+    console.print(
+        f"recorded with max_size={most}:  waits {was}; {recorded.refused.total()} refused"
+    )
+    console.print(f"simulated with the same: waits {now}; {result.refused.total()} refused")
 
 
 def likely(busy: float) -> list[int]:
