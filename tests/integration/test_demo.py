@@ -65,6 +65,18 @@ def test_the_demo_shows_a_table_and_a_verdict(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_demo_fits_a_small_terminal_and_leads_with_what_a_thread_meets() -> None:
+    small = ("--seconds", "0.2")  # and as many rounds, threads and connections as ever
+    lines = run("benchmarks.demo", *small, COLUMNS="80").splitlines()
+    assert len(lines) < 24, "the first line scrolls away"
+    assert max(map(len, lines)) <= 80
+    rows = [line.split(",")[0].split("  ")[0].strip() for line in lines]
+    first, last = rows.index("longest wait"), rows.index("throughput")
+    assert rows.index("wait of all checkouts") > first
+    assert last > first
+
+
+@pytest.mark.slow
 def test_the_demo_needs_no_unicode() -> None:
     assert "Verdict: sound." in run("benchmarks.demo", *SMALL, PYTHONIOENCODING="ascii")
 
