@@ -48,6 +48,22 @@ _WITHIN_CONNECT = (
 )
 
 
+def _setting(name: str) -> Any:
+    """What the pool is asked for, and told, under another name."""
+    return property(
+        lambda self: getattr(self._purepool, name),
+        lambda self, value: self._purepool.configure(name, value),
+    )
+
+
+def _mirrored(name: str) -> Any:
+    """What is shown of the pool's state, and believed when it was changed."""
+    return property(
+        lambda self: getattr(self._purepool.mirrored(), name),
+        lambda self, value: setattr(self._purepool.mirrored(), name, value),
+    )
+
+
 class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
     """`playhouse.pool.PooledDatabase`, over a pool that is fair and loses nothing. Thread-safe.
 
@@ -284,53 +300,12 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
 
     # ------------------------------------------------------------ what programs look at
 
-    @property
-    def _max_connections(self) -> Any:
-        return self._purepool.max_connections
-
-    @_max_connections.setter
-    def _max_connections(self, value: Any) -> None:
-        self._purepool.configure("max_connections", value)
-
-    @property
-    def _stale_timeout(self) -> Any:
-        return self._purepool.stale_timeout
-
-    @_stale_timeout.setter
-    def _stale_timeout(self, value: Any) -> None:
-        self._purepool.configure("stale_timeout", value)
-
-    @property
-    def _wait_timeout(self) -> Any:
-        return self._purepool.wait_timeout
-
-    @_wait_timeout.setter
-    def _wait_timeout(self, value: Any) -> None:
-        self._purepool.configure("wait_timeout", value)
-
-    @property
-    def _connections(self) -> Any:
-        return self._purepool.mirrored().connections
-
-    @_connections.setter
-    def _connections(self, value: Any) -> None:
-        self._purepool.mirrored().connections = value
-
-    @property
-    def _in_use(self) -> Any:
-        return self._purepool.mirrored().in_use
-
-    @_in_use.setter
-    def _in_use(self, value: Any) -> None:
-        self._purepool.mirrored().in_use = value
-
-    @property
-    def _heap_counter(self) -> int:
-        return self._purepool.mirrored().heap_counter
-
-    @_heap_counter.setter
-    def _heap_counter(self, value: int) -> None:
-        self._purepool.mirrored().heap_counter = value
+    _max_connections = _setting("max_connections")
+    _stale_timeout = _setting("stale_timeout")
+    _wait_timeout = _setting("wait_timeout")
+    _connections = _mirrored("connections")
+    _in_use = _mirrored("in_use")
+    _heap_counter = _mirrored("heap_counter")
 
     @property
     def _pool_lock(self) -> Any:
