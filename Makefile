@@ -75,7 +75,7 @@ mutation: $(VENV)/dev ## Mutate the pure core: each mutant is killed by a test, 
 mutation-runtime: $(VENV)/dev ## The same for everything else; may take hours (ONLY=pool/lease.py for a part)
 	@$(BIN)/python -m tests.mutation $(ONLY)
 
-bench: $(VENV)/dev ## Measure against the targets and beside other pools: 5 minutes; fails if a target is missed
+bench: $(VENV)/dev ## Measure against the targets and beside other pools: 8 minutes; fails if a target is missed
 	@$(BIN)/python -m benchmarks
 
 check-lint: $(VENV)/dev ## Check style, format, types, and which file may import which

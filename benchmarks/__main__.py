@@ -23,7 +23,7 @@ EPILOG = """\
 The pools compared are those that are installed: `pip install 'purepool[dev]'` brings all of them.
 Ends with 0 if every target is met, with 1 if one is missed.
 """
-DURATION = "about 5 minutes on an idle machine"
+DURATION = "about 8 minutes on an idle machine"
 VERDICTS = {"met": "[green]met[/]", "missed": "[red]missed[/]", "reported": "[dim]reported[/]"}
 
 
@@ -31,6 +31,7 @@ def all_claims() -> dict[str, Claim]:
     from benchmarks import (
         aio,
         cold_start,
+        contended,
         exploring,
         fairness,
         interrupts,
@@ -43,6 +44,7 @@ def all_claims() -> dict[str, Claim]:
 
     modules = (
         uncontended,
+        contended,
         postgres,
         cold_start,
         opening,
