@@ -38,7 +38,7 @@ _numbers = itertools.count(1)
 class Leases:
     """What one owner of a state holds of one database.
 
-    `first` is a handle that is used again from turn to turn; but not if threads share it. `others`
+    `first` is a handle that is used again and again; but not if threads share it. `others`
     are those of further leases, by the identity of the connection."""
 
     __slots__ = ("arriving", "first", "leaving", "others", "thread")

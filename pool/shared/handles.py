@@ -51,7 +51,7 @@ class Handle:
     place in the pool freed.
     """
 
-    # Slots, as a turn makes and fills one handle: on CPython 3.12 a sixth less for the whole turn.
+    # Slots, as a checkout makes and fills one handle: on CPython 3.12 a sixth less for all of it.
     __slots__ = ("__weakref__", "ended", "held", "key", "met", "monitor", "runtime", "ticket")
 
     met: tuple[int, bool, bool]

@@ -122,7 +122,7 @@ class Performer(Running):
         return effects
 
     def _release(self, ticket: int, key: int, reusable: bool) -> bool:
-        """Whether it was this ticket's. With `apply` written out, for it is every turn."""
+        """Whether it was this ticket's. With `apply` written out, for it is in every checkout."""
         effects: tuple[Effect, ...]
         monitor, now = self.monitor, self.clock()
         if monitor.applying:

@@ -10,7 +10,7 @@ pool's own, never the caller's (`performer.py`):
 * A handle that is lost is noted, and the loop told.  A loop that is closed, with the pool still
   open, took all its connections with it: the pool begins anew with the next one.
 
-`acquire` has the monitor's `apply` written out, as `_release` has: they are every turn.
+`acquire` has the monitor's `apply` written out, as `_release` has: they are in every checkout.
 
 What it refuses to know: why anybody gets anything.  It has no `if` on the pool's state.
 """

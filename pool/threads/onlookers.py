@@ -1,6 +1,6 @@
 """Waiting for the pool as a whole: until it is filled, until it is closed.
 
-Theory.  Such a wait belongs to nobody's turn, so the machine has no word for it: somebody looks
+Theory.  Such a wait belongs to no checkout, so the machine has no word for it: somebody looks
 at the state from outside until it is as hoped.  Who looks parks on a lock of its own, and everyone
 who changed something wakes all of them to look again.  There are hardly ever any, so what
 it costs others is one look at an empty list.

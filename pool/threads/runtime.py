@@ -14,7 +14,7 @@ gets in, parks, is woken, and gives back.
   with the monitor it began with, whose effects are nobody's; an acquire then begins again with
   the child's own.
 
-`acquire` and `release` have the monitor's `apply` written out: they are every turn.
+`acquire` and `release` have the monitor's `apply` written out: they are in every checkout.
 
 What it refuses to know: why anybody gets anything.  It has no `if` on the pool's state.
 What a runtime owes the function is `RUN` in `spec/README.md`; each is named where it is met.
@@ -78,7 +78,7 @@ class Runtime(Performer):
     ) -> Handle:
         """A handle with a connection. `timeout` in seconds; None waits for ever, 0 not at all.
 
-        Raises a `PoolError`; or, if it was this caller's turn to connect, the driver's own
+        Raises a `PoolError`; or, if this caller was told to connect, the driver's own
         error. With `opener="caller"` the timeout bounds the queue, not the driver. `handle`
         is one that has ended, to be used again by an adapter that shows it to nobody.
         """
