@@ -103,10 +103,12 @@ def test_a_dead_one_is_closed_without_its_caller(answer: Any, timeout: float) ->
         pool.driver.on_alive = lambda _: None
 
 
+@pytest.mark.parametrize("check_timeout", [0.5, None])
 @IN_A_HURRY
-def test_one_that_never_answers_is_given_up(timeout: float) -> None:
-    """After `check_timeout` its place is free; it is closed when the driver comes back."""
-    with scripted(1, check_after=0.0, check_timeout=0.5) as pool:
+def test_one_that_never_answers_is_given_up(timeout: float, check_timeout: float | None) -> None:
+    """After `check_timeout`, or at once if there is none, its place is free; it is closed when the
+    driver comes back."""
+    with scripted(1, check_after=0.0, check_timeout=check_timeout) as pool:
         first = turn(pool)
         gate = pool.driver.on_alive = Gate()
         with pytest.raises(PoolTimeout, match=UNANSWERED):
@@ -117,20 +119,6 @@ def test_one_that_never_answers_is_given_up(timeout: float) -> None:
         assert (gate.standing, first.closed) == (1, 0)
         gate.open()
         until(lambda: first.closed == 1)
-
-
-@IN_A_HURRY
-def test_without_a_check_timeout_it_is_given_up_at_once(timeout: float) -> None:
-    with scripted(1, check_after=0.0, check_timeout=None) as pool:
-        first = turn(pool)
-        gate = pool.driver.on_alive = Gate()
-        with pytest.raises(PoolTimeout, match=UNANSWERED):
-            pool.acquire(timeout)
-        until(lambda: gate.standing)
-        pool.driver.on_alive = lambda _: None
-        assert turn(pool) is not first
-        assert (gate.standing, first.closed) == (1, 0)
-        gate.open()
 
 
 def test_a_close_waits_for_a_check_that_goes_on() -> None:
