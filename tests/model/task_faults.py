@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pool.core.effects import Close, Refuse
+from pool.core.effects import Close, Effect, Open, Refuse
 from pool.core.events import Expire, Release
 from pool.shared.errors import PoolTimeout
 from pool.shared.handles import Handle
@@ -173,6 +173,25 @@ def rings_once(patch: pytest.MonkeyPatch) -> None:
             plain(self, cell)
 
     patch.setattr(Runtime, "_expire", faulty)
+
+
+def takes_it_out_later(patch: pytest.MonkeyPatch) -> None:
+    """A job is begun, and then taken out of the list: an eager task finds it there."""
+    begin = Runtime._begin
+    within: list[Effect] = []
+
+    def faulty(self: Runtime, effect: Effect) -> None:
+        if type(effect) is Open and id(effect) in self.monitor.jobs:
+            if len(within) == 2:  # else without end
+                return
+            within.append(effect)
+            self._start("connect", self.driver.connect(), self._connected, object())
+            self.monitor.jobs.pop(id(effect), None)
+            within.pop()
+        else:
+            begin(self, effect)
+
+    patch.setattr(Runtime, "_begin", faulty)
 
 
 # ---------------------------------------------------------------- that need no order of their own

@@ -40,6 +40,10 @@ COUNTS: dict[str, tuple[int, int]] = {
     "tasks-shutdown": (179, 4),
     "tasks-close-all": (4926, 5),
     "tasks-close-all-reset": (91, 1),
+    "tasks-eager": (595, 6),
+    "tasks-eager-at-once": (428, 6),
+    "tasks-eager-failing": (144, 2),
+    "tasks-eager-cancelled": (511, 5),
     "tasks-resize": (97, 4),
 }
 """Orders of each program, and their outcomes: the same on every Python."""
@@ -74,6 +78,7 @@ FAULTS: list[tuple[Fault, str, str]] = [
     (task_faults.keeps_no_handle, "tasks-cancelled-reset", "Kept"),
     (task_faults.keeps_its_alarm, "tasks-deadlines", "Timers"),
     (task_faults.rings_once, "tasks-dead-suspended", "Deadlock"),
+    (task_faults.takes_it_out_later, "tasks-eager", "Asked"),
 ]
 """Faults, the program that shows them, and the promise that breaks."""
 

@@ -8,6 +8,7 @@ in the place of a `World` of threads (`scheduler.py`) before `orders.py`.
 
 * Tasks and futures are those that asyncio has in Python, so that what they wait for can be seen.
 * Time stands still, and jumps to a timer that rings; of several the earliest rings first.
+* Tasks may be eager: then one runs before whoever makes it knows it, up to where it first waits.
 * A task can be cancelled at any time between two callbacks, `cancels` times in all: before what it
   waits for is there, in the same turn of the loop, and again while it cleans up.
 
@@ -31,6 +32,18 @@ from pool.check.schedules.scheduler import Choice, Freeze, Violated
 
 PyFuture: Any = futures._PyFuture  # type: ignore[attr-defined]
 PyTask: Any = tasks._PyTask  # type: ignore[attr-defined]
+
+
+def _enter(loop: Any, task: Any) -> None:
+    if sys.version_info >= (3, 14):
+        tasks._py_enter_task(loop, task)
+    tasks._enter_task(loop, task)
+
+
+def _leave(loop: Any, task: Any) -> None:
+    tasks._leave_task(loop, task)
+    if sys.version_info >= (3, 14):
+        tasks._py_leave_task(loop, task)
 
 
 class _SeenTask(PyTask):  # type: ignore[misc]
@@ -92,6 +105,8 @@ class LoopWorld(asyncio.AbstractEventLoop):
         self.now = 0.0
         self.cancels = 0
         """How many more there may be."""
+        self.eager = False
+        """Tasks begin where they are made (but for those of the program)."""
         self.ready: list[asyncio.Handle] = []
         self.timers: list[asyncio.TimerHandle] = []
         self.pauses: list[Pause] = []
@@ -141,10 +156,27 @@ class LoopWorld(asyncio.AbstractEventLoop):
         return PyFuture(loop=self)
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Any = None) -> Any:
+        task = self._make(coro, name)
+        if self.eager:
+            self._begin(task, self.ready.pop())
+        return task
+
+    def _make(self, coro: Any, name: str | None) -> Any:
         task = MadeTask(coro, loop=self, name=name)
         task.made = self.made = self.made + 1
         self._made.add(task)
         return task
+
+    def _begin(self, task: Any, first: asyncio.Handle) -> None:
+        """As asyncio's own eager tasks from Python 3.12 on, within whichever task is at work."""
+        current: Any = asyncio.current_task(self)
+        if current is not None:
+            _leave(self, current)
+        try:
+            first._run()
+        finally:
+            if current is not None:
+                _enter(self, current)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -162,7 +194,7 @@ class LoopWorld(asyncio.AbstractEventLoop):
 
     def spawn(self, body: Coroutine[Any, Any, None], name: str, *, cancellable: bool) -> Live:
         """A task of the program."""
-        task = self.create_task(body, name=name)
+        task = self._make(body, name)
         live = Live(len(self.lives), name, task, can_be_cancelled=cancellable)
         self.lives.append(live)
         return live

@@ -20,7 +20,7 @@ from pool.check.schedules.scheduler import Violated, frozen
 from pool.check.schedules.threads import HELPED, Away, Play, SeenShortcuts, nothing_left
 from pool.core import waiters
 from pool.core.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
-from pool.core.events import Discard, Shutdown
+from pool.core.events import Discard, Shutdown, Tick
 from pool.core.limits import Limits
 from pool.core.state import Fields, State
 from pool.shared.errors import PoolError, PoolTimeout
@@ -100,8 +100,10 @@ class Driver:
         self.closed: dict[str, int] = {}
         self.busy: set[str] = set()
         """Connections that are being asked or reset."""
+        self.meddle: Callable[[], object] = lambda: None
 
     async def _pause(self, hook: str, connection: str = "") -> None:
+        self.meddle()
         if hook in self.slow:
             await self.world.pause(f"{hook} {connection}")
 
@@ -179,6 +181,10 @@ class Tasks:
     resets: bool = False
     """What comes back has to be reset."""
     check_timeout: float | None = None
+    eager: bool = False
+    """The pool's tasks run before the pool knows them."""
+    meddles: bool = False
+    """The driver, when it begins something, has the pool itself apply an event."""
     keeps: bool = True
     """No connection is given up: nobody's task loses one, or finds one dead."""
 
@@ -213,6 +219,9 @@ class TaskPlay(Play):
         if setting.is_dead:
             self.driver.alive.clear()
         self.driver.failing = setting.failing
+        if setting.meddles:
+            self.driver.meddle = lambda: runtime.apply(Tick(world.now))
+        world.eager = setting.eager
         for number, body in enumerate(setting.tasks):
             cancellable = number in setting.cancellable
             live = world.spawn(body(self), f"task {number}", cancellable=cancellable)  # type: ignore[arg-type]
@@ -236,6 +245,9 @@ class TaskPlay(Play):
         self.world.current = self._task  # type: ignore[attr-defined]
         if self.tasks.keeps and self.decided is not None and isinstance(self.decided[0], Discard):
             self.world.fail("Kept", f"a good connection is given up: {self.decided[0]!r}")
+        for effect in self.decided[1] if self.decided is not None else ():
+            if isinstance(effect, Close) and effect.reason == "unasked":
+                self.world.fail("Asked", f"nobody asked for {effect.connection}")
         super()._committed()
 
     # ------------------------------------------------------------ what tasks do
