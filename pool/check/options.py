@@ -207,6 +207,12 @@ def add_check(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="show what each event of a history does (-: standard input)",
     )
+    one.add_argument(
+        "--linearizable",
+        metavar="FILE",
+        help="search for an order of transitions that explains a log of calls, as"
+        " pool.check.calls.log writes it (-: standard input)",
+    )
     one.add_argument("--list", action="store_true", help="list the configurations")
     against = parser.add_argument_group("with --against-tla")
     against.add_argument(

@@ -15,10 +15,13 @@ import attrs
 from rich.console import Console
 
 from pool.check import suite
+from pool.check.calls.log import CallLogError
+from pool.check.calls.log import read as read_calls
+from pool.check.calls.order import explain
 from pool.check.explore import coverage as covering
 from pool.check.explore.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
 from pool.check.explore.notation import read_history, replay, write
-from pool.check.interrupts import read_standard_input
+from pool.check.interrupts import checkpoint, read_standard_input
 from pool.check.results import report
 from pool.check.task import Task, run_tasks, show
 from pool.check.usage import UsageError, legend, refuse, reports_to_output
@@ -35,6 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.replay:
         return _replay(console, arguments.replay)
+    if arguments.linearizable:
+        return _explain(console, arguments.linearizable)
     if arguments.coverage:
         return covering.show(console)
     tasks = _tasks(arguments)
@@ -46,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 BOUNDS = ("callers", "max_size", "ticks", "events", "most_states")
-MODES = ("profile", "mutants", "coverage", "replay", "list")
+MODES = ("profile", "mutants", "coverage", "replay", "linearizable", "list")
 """What has configurations of its own, or none."""
 
 
@@ -54,7 +59,7 @@ def _refuse_what_does_nothing(arguments: argparse.Namespace) -> None:
     for mode in MODES:
         if getattr(arguments, mode):
             refuse(arguments, f"with --{mode}", "configurations", *BOUNDS)
-            if mode in ("coverage", "replay", "list"):
+            if mode in ("coverage", "replay", "linearizable", "list"):
                 refuse(arguments, f"with --{mode}", "json", "junit")
     if arguments.against_tla:
         refuse(arguments, "with --against-tla", *BOUNDS)
@@ -132,11 +137,37 @@ def _list(console: Console) -> None:
         console.print(f"{title}:\n{legend(names)}\n", markup=False, soft_wrap=True)
 
 
-def _replay(console: Console, path: str) -> int:
+def _read(path: str) -> str:
     if path == "-":
-        text = read_standard_input()
-    else:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
+        return read_standard_input()
+    return Path(path).read_text(encoding="utf-8", errors="replace")
+
+
+def _explain(console: Console, path: str) -> int:
+    try:
+        limits, calls = read_calls(_read(path).splitlines())
+        with console.status("") as status:
+
+            def progress(number: int) -> None:
+                checkpoint()
+                status.update(f"{number:,} of {len(calls):,} calls")
+
+            verdict = explain(limits, calls, progress=progress)
+    except CallLogError as error:
+        raise UsageError(f"{path}: {error}") from None
+    if verdict.explained:
+        tried = f"{verdict.tried:,} transitions tried"
+        console.print(f"{len(calls):,} calls: there is an order that explains them ({tried})")
+        return 0
+    console.print(f"no order explains these calls; {verdict.calls:,} before them can be explained:")
+    for call in verdict.stuck:
+        console.print(f"  {call}", markup=False, soft_wrap=True)
+    console.print(f"when the pool is {verdict.state}", markup=False, soft_wrap=True)
+    return 1
+
+
+def _replay(console: Console, path: str) -> int:
+    text = _read(path)
     limits, history = read_history(text)
     console.print(write(limits), markup=False, soft_wrap=True)
     broken: list[str] = []

@@ -11,6 +11,7 @@ from pool.check.explore.protocol import DEEP, WORLDS, faults
 from pool.check.explore.tlc import spec_directory
 from pool.check.proof.obligations import obligations
 from pool.check.proof.relation import RELATION
+from tests.integration.test_linearizable import BAD, PLANTS
 from tests.model import test_tasks
 from tests.model.mutation import EXPLAINED, read_explained
 from tests.model.proof_faults import FAULTS, UNPROMISED
@@ -78,3 +79,10 @@ def test_the_numbers_of_the_protocol() -> None:
     assert f"no violation in {len(WORLDS)} worlds, {states:,} states, with each push" in words
     assert f"in {len(DEEP)} larger ones of each night" in words
     assert f"{len(faults())} faults planted in the protocol are found" in words
+
+
+def test_the_numbers_of_histories() -> None:
+    words = " ".join(PAGE.split())
+    numbers = {4: "four", 9: "nine"}
+    assert f"For {numbers[len(BAD)]} histories written by hand" in words
+    assert f"with {numbers[len(PLANTS) - 1]} faults planted in pools" in words

@@ -1,0 +1,1 @@
+"""Calls of real callers, with their times: is there an order of transitions that explains them?"""
