@@ -42,6 +42,7 @@ ROOMS = {
     "check.conformance": Room("conformance/", "ports: vectors, protocol", 60, 640, 1, GREY),
     "check.sizing": Room("sizing/", "purepool size", 660, 940, 1, GREY),
     "check.recordings": Room("recordings/", "purepool replay", 660, 940, 2, GREY),
+    "check.calls": Room("calls/", "is there an order", 660, 940, 3, GREY),
     "check.machines": Room("machines/", "random histories", 60, 640, 2, GREY),
     "check.proof": Room("proof/", "purepool prove", 60, 340, 3, GREY),
     "check.schedules": Room("schedules/", "every order of threads", 360, 640, 3, GREY),
