@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from benchmarks.application import Figures, Round
+    from benchmarks.demo_tasks import TaskFigures
 
 NAMES = ("purepool", "playhouse.pool")
 REFRESH = 0.1
@@ -138,6 +139,25 @@ def play(
     return figures, round_
 
 
+def play_tasks(
+    options: argparse.Namespace, display: Display, task: Any, interrupts: Interrupts
+) -> tuple[TaskFigures, Any]:
+    """The round of tasks, shown while it lasts."""
+    from benchmarks.demo_tasks import TaskRound
+
+    round_ = TaskRound(options.threads, options.connections)
+
+    def look(gone: float) -> None:
+        interrupts.look()
+        display.update(task, gone, blocks(round_.turns, display.characters))
+
+    figures = round_.play(options.seconds, look)
+    interrupts.look()
+    turns = blocks(round_.turns, display.characters)
+    display.finish(task, turns, f"{figures.throughput:,.0f} checkouts/s")
+    return figures, round_.recorder
+
+
 def run(options: argparse.Namespace, console: Console, interrupts: Interrupts) -> dict[str, Any]:
     """All rounds, then the check of the history: everything that is to be said."""
     from benchmarks.application import Figures
@@ -146,8 +166,8 @@ def run(options: argparse.Namespace, console: Console, interrupts: Interrupts) -
     figures: dict[str, list[Figures]] = {name: [] for name in NAMES}
     recorders = []
     title = (
-        f"[bold]purepool beside playhouse.pool[/]: {options.threads} threads of a peewee "
-        f"application share {options.connections} connections to SQLite. Ctrl-C stops it.\n"
+        f"[bold]purepool beside playhouse.pool[/]: {options.threads} threads of a peewee shop, "
+        f"{options.connections} connections.\n"
         "A bar for each thread: its checkouts, beside the thread with most. No bar: none."
     )
     display = Display(console, title)
@@ -159,13 +179,15 @@ def run(options: argparse.Namespace, console: Console, interrupts: Interrupts) -
         tasks = [
             display.add(f"round {number + 1} {name}", options.seconds) for number, name in plan
         ]
+        in_tasks = display.add("asyncio, purepool", options.seconds)
         for (number, name), task in zip(plan, tasks, strict=True):
             path = Path(directory) / f"{name}-{number}.db"
             result, round_ = play(name, path, options, display, task, interrupts)
             figures[name].append(result)
             if round_.recorder is not None:
                 recorders.append(round_.recorder)
-        history = check(recorders, display, interrupts)
+        result_of_tasks, recorder = play_tasks(options, display, in_tasks, interrupts)
+        history = check([*recorders, recorder], display, interrupts)
     medians = {name: Figures.medians(rounds) for name, rounds in figures.items()}
     return {
         "settings": {
@@ -173,6 +195,7 @@ def run(options: argparse.Namespace, console: Console, interrupts: Interrupts) -
         },
         "rounds": figures,
         "medians": medians,
+        "tasks": result_of_tasks,
         "history": history,
         "took": time.perf_counter() - began,
     }
@@ -220,6 +243,7 @@ def report(result: dict[str, Any], console: Console) -> None:
         title_justify="left",
         padding=(0, 1, 0, 0),
         title_style="bold",
+        show_edge=False,
     )
     table.add_column("")
     for name in NAMES:
@@ -254,6 +278,14 @@ def report(result: dict[str, Any], console: Console) -> None:
             "wait: that makes its wait over all checkouts short.",
             highlight=False,
         )
+    tasks, connections = result["tasks"], settings["connections"]
+    console.print(
+        f"asyncio, {settings['threads']} tasks: {tasks.fewest:,} to {tasks.most:,} checkouts, "
+        f"longest wait {milliseconds(tasks.wait_max)}; {tasks.delivered:,} of "
+        f"{tasks.cancelled:,} cancellations of others came through; afterwards {tasks.whole} of "
+        f"{connections} connections.",
+        highlight=False,
+    )
     console.print(
         f"The history of this pool: {history['events']:,} events, each given to the pure function "
         f"`step` again. Verdict: {VERDICTS[not history['violations']]} "

@@ -36,6 +36,7 @@ from pool.shared import named
 from pool.shared.errors import WITHIN, PoolReentered
 from pool.shared.observation import innermost, runtime_of, slots
 from pool.shared.store import Step
+from pool.tasks.monitor import Monitor as TaskMonitor
 from pool.threads.runtime import Runtime
 
 Record = tuple[Event, tuple[Effect, ...]]
@@ -69,7 +70,8 @@ class Violation:
 class Recorder:
     """Records the transitions of a running pool from now on, until `stop`. Thread-safe.
 
-    `pool` is a `Runtime`, or what stands on one: a pooled database of `pool.peewee`, a `Pool`. It
+    `pool` is a `Runtime`, or what stands on one: a pooled database of `pool.peewee`, a `Pool`, or a
+    `pool.aio.Pool` (from its loop's thread, or before there is a loop). It
     pays a few microseconds for each event, and some hundred bytes of memory, which are kept for
     as long as the recorder lives.
 
@@ -119,9 +121,14 @@ class Recorder:
     @staticmethod
     def _hold(runtime: Runtime, do: Callable[[Runtime], Any]) -> Any:
         """Do this between two transitions."""
+        monitor: Any = runtime.monitor
+        done = None
+        if isinstance(monitor, TaskMonitor):  # its loop keeps others away
+            if monitor.applying:
+                raise PoolReentered(WITHIN)
+            return do(runtime)
         if runtime.is_reentered():
             raise PoolReentered(WITHIN)
-        done, monitor = None, runtime.monitor
         try:
             for _ in monitor.turnstile:  # not `with`: interrupted in it, 3.14 keeps the lock
                 try:

@@ -34,6 +34,8 @@ from pool.aio import (
     TooManyWaiting,
     WrongLoop,
 )
+from pool.record import Recorder
+from pool.shared.errors import PoolReentered
 from tests.integration.drivers import PATIENCE
 from tests.integration.processes import run
 
@@ -797,3 +799,27 @@ def test_what_is_plain_may_be_plain() -> None:
 
     asyncio.run(main())
     assert said == ["configure", "reset", "check", "reset", "close"]
+
+
+def test_what_a_pool_does_is_recorded_and_checked(loop_run: Callable[[Main], Any]) -> None:
+    async def main() -> None:
+        pool: Pool[Connection] = Pool(connect, max_size=1)
+        with Recorder(pool) as recorder:
+            async with pool.connection():
+                waiting = asyncio.ensure_future(pool.acquire())
+                await turns()
+            await (await waiting).release()
+        kinds = [type(event).__name__ for event, _ in recorder.history]
+        assert kinds.count("Acquire") == kinds.count("Release") == 2
+        assert recorder.check() == []
+        await pool.close()
+        assert len(recorder.history) == len(kinds)
+
+    loop_run(main)
+
+
+def test_a_recorder_within_a_transition_is_refused() -> None:
+    pool: Pool[Connection] = Pool(connect)
+    pool._runtime.monitor.applying = True
+    with pytest.raises(PoolReentered):
+        Recorder(pool)
