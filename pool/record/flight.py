@@ -188,6 +188,8 @@ class FlightRecorder:
         self._write()
         self._close()
         self._number += 1
+        while not self._in_memory and (self.path / f"{self._number:08}{SUFFIX}").exists():
+            self._number += 1  # another recorder's, which was given the same path
         self._is_ending = False
         name = f"{self._number:08}{SUFFIX}"
         runtime = self._runtime()
@@ -212,10 +214,14 @@ class FlightRecorder:
                 left -= sizes.pop(0)
             return
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
-            self._file = os.open(self.path / name, flags | getattr(os, "O_CLOEXEC", 0), 0o600)
+            # Under its name only with its head: who reads, or comes after a crash, finds it whole.
+            unfinished = self.path / f"{name}.new"
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | getattr(os, "O_BINARY", 0)
+            self._file = os.open(unfinished, flags | getattr(os, "O_CLOEXEC", 0), 0o600)
             self._lines[:0] = lines
             self._write()
+            if self._file is not None:
+                os.replace(unfinished, self.path / name)
             self._drop_old()
         except OSError as error:
             self._fail(error)

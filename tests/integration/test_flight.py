@@ -538,3 +538,21 @@ def test_salvaging_says_what_it_leaves_out(tmp_path: Path, capsys: Any) -> None:
     out = capsys.readouterr().out
     assert "each is what the machine does" in out
     assert "left out: " in out
+
+
+def test_a_segment_has_its_name_only_with_its_head(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is killed in between leaves nothing that cannot be read."""
+    seen: list[list[Path]] = []
+    write = os.write
+
+    def look(descriptor: int, text: bytes) -> int:
+        seen.append(segments_of(tmp_path / "app.rec"))
+        return write(descriptor, text)
+
+    monkeypatch.setattr("pool.record.flight.os.write", look)
+    path = recorded(tmp_path / "app.rec")
+    assert seen[0] == []
+    assert len(segments_of(path)) == 1
+    assert list(path.iterdir()) == segments_of(path)
