@@ -147,7 +147,7 @@ def machine(mutant: Mutant | None) -> Machine:
     if unknown:
         raise MutantError(f"{', '.join(sorted(unknown))} is not part of the pure core")
     modules: dict[str, types.ModuleType] = {}
-    with _standing_in(modules):
+    with _standing_in():
         for name in CORE:
             spec = importlib.util.find_spec(f"pool.core.{name}")
             assert spec is not None
@@ -167,7 +167,7 @@ def machine(mutant: Mutant | None) -> Machine:
 
 
 @contextmanager
-def _standing_in(modules: dict[str, types.ModuleType]) -> Iterator[None]:
+def _standing_in() -> Iterator[None]:
     """While modules are loaded that import one another by the names of the real ones."""
     real = {name: importlib.import_module(f"pool.core.{name}") for name in CORE}
     try:
