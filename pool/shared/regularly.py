@@ -35,13 +35,14 @@ def tell_regularly(runtime: Any) -> None:
 
 
 def _start() -> None:
-    if not _threads:
+    if _threads:
+        return
+    try:
         thread = threading.Thread(target=_tell, name="purepool observer", daemon=True)
         _threads.append(thread)
-        try:
-            thread.start()
-        except RuntimeError:  # the system has none, or the program ends: callers tell, if need be
-            _threads.remove(thread)
+        thread.start()
+    except RuntimeError:  # a subinterpreter has no daemons, the system no threads, or all ends
+        _threads.clear()  # then callers tell, once enough waits
 
 
 def _tell() -> None:

@@ -185,6 +185,20 @@ def test_the_thread_that_tells_ends_with_the_last_one_observed(
     until(lambda: not is_told())
 
 
+def test_where_there_can_be_no_thread_callers_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any, **__: Any) -> None:
+        raise RuntimeError("daemon threads are disabled in this interpreter")
+
+    monkeypatch.setattr(regularly, "_threads", [])
+    monkeypatch.setattr("pool.shared.regularly.threading.Thread", none)
+    monkeypatch.setattr("pool.metrics.reading.BATCH", 10)
+    clocked = Clocked(max_size=1)
+    for _ in range(10):
+        clocked.hold(1.0)
+    assert clocked.reader.meter.holds.count >= 8  # and nobody has asked
+    assert regularly._threads == []
+
+
 def test_a_child_process_has_its_own() -> None:
     clocked = Clocked(max_size=1)
     clocked.hold(1.0)
