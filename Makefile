@@ -31,7 +31,7 @@ QUICK := tests/model tests/integration
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help environment run test test-model test-threads test-databases quick instants pythons check mutation mutation-runtime bench check-lint docs dist interpreter
+.PHONY: help environment run test test-model test-threads test-databases quick instants pythons check mutation mutation-runtime bench report check-lint docs dist interpreter
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.x]     (now: $(or $(INTERPRETER),no such thing as $(PYTHON)))"
@@ -77,6 +77,9 @@ mutation-runtime: $(VENV)/dev ## The same for everything else; may take hours (O
 
 bench: $(VENV)/dev ## Measure against the targets and beside other pools: 8 minutes; fails if a target is missed
 	@$(BIN)/python -m benchmarks
+
+report: $(VENV)/dev ## Ask this pool and others the same questions, and write docs/report.md; some minutes
+	@$(BIN)/python -m benchmarks.report > .cache/report.md && mv .cache/report.md docs/report.md
 
 check-lint: $(VENV)/dev ## Check style, format, types, and which file may import which
 	@$(BIN)/ruff check .
