@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from types import MappingProxyType
 
+from pool.check.schedules.programs import BOTH, CHECK, CONNECT, FIRST
 from pool.check.schedules.tasks import Body, TaskPlay, Tasks
 from pool.core.events import CloseAll, Configure, Event, Shutdown, Suspend
 from pool.core.limits import Limits
@@ -51,15 +52,13 @@ def send(make: Callable[[TaskPlay], Event]) -> Body:
 
 
 WAIT, DISCARD, LOSE, HURRY = turn(None), turn(None, "discard"), turn(None, "lose"), turn(1.0)
-WORK, WORK_HURRY = turn(None, works=True), turn(1.0, works=True)
+WORK = turn(None, works=True)
 CLOSE = send(lambda play: Shutdown(play.world.now))
 CLOSE_ALL = send(lambda play: CloseAll(play.world.now))
 SUSPEND = send(lambda play: Suspend(play.world.now))
 GROW = send(lambda play: Configure(play.world.now, TWO))
 
-CONNECT, CHECK, RESET = frozenset({"connect"}), frozenset({"is_alive"}), frozenset({"reset"})
-ALWAYS = frozenset({"connect", "reset", "is_alive", "close"})
-FIRST, BOTH, ALL = frozenset({0}), frozenset({0, 1}), frozenset({0, 1, 2})
+RESET, ALL = frozenset({"reset"}), frozenset({0, 1, 2})
 
 _PROGRAMS = [
     Tasks("tasks", "three tasks, one connection", (WAIT, WAIT, WAIT)),
@@ -111,14 +110,12 @@ _PROGRAMS = [
         "tasks-cancelled",
         "a task is cancelled, whenever",
         (WORK, WAIT, WAIT),
-        cancels=1,
         cancellable=ALL,
     ),
     Tasks(
         "tasks-cancelled-pair",
         "one of two tasks is cancelled, whenever",
         (WAIT, WAIT),
-        cancels=1,
         cancellable=BOTH,
     ),
     Tasks(
@@ -133,7 +130,6 @@ _PROGRAMS = [
         "tasks-cancelled-deadline",
         "a cancellation meets a deadline and a grant",
         (WORK, HURRY),
-        cancels=1,
         cancellable=BOTH,
     ),
     Tasks(
@@ -150,7 +146,6 @@ _PROGRAMS = [
         "a cancellation meets a check",
         (HURRY, WAIT),
         idle=1,
-        cancels=1,
         cancellable=BOTH,
         slow=CHECK,
     ),
@@ -160,7 +155,6 @@ _PROGRAMS = [
         (WAIT, WAIT),
         idle=1,
         is_dead=True,
-        cancels=1,
         cancellable=FIRST,
         slow=CHECK,
         keeps=False,
@@ -169,7 +163,6 @@ _PROGRAMS = [
         "tasks-cancelled-loss",
         "a cancellation meets a lost handle",
         (LOSE, WAIT),
-        cancels=1,
         cancellable=BOTH,
         slow=frozenset({"close"}),
         keeps=False,
@@ -221,7 +214,6 @@ _PROGRAMS = [
         "a cancellation meets what eager tasks do",
         (WORK, WAIT),
         idle=1,
-        cancels=1,
         cancellable=BOTH,
         resets=True,
         slow=CHECK | RESET,

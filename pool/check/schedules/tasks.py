@@ -172,10 +172,10 @@ class Tasks:
     """Connections that rest in the pool at the beginning."""
     is_dead: bool = False
     """They are dead."""
-    cancels: int = 0
-    """Cancellations that may come, whenever they like."""
     cancellable: frozenset[int] = frozenset()
-    """Tasks to which."""
+    """Tasks to which cancellations may come, whenever they like."""
+    cancels: int = 1
+    """So many in all."""
     slow: frozenset[str] = frozenset()
     """Hooks of the driver during which something else may come first."""
     resets: bool = False
