@@ -73,7 +73,11 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
     if arguments.profile:
         return suite.profile(arguments.profile)
     if arguments.mutants:
-        return [*suite.mutant_tasks("specification"), *suite.mutant_tasks("code")]
+        return [
+            *suite.mutant_tasks("specification"),
+            *suite.protocol_mutant_tasks(),
+            *suite.mutant_tasks("code"),
+        ]
     unknown = [name for name in arguments.configurations if name not in ALL]
     if unknown:
         raise UsageError(f"no configuration {', '.join(unknown)}. There are {', '.join(ALL)}")
