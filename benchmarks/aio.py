@@ -12,6 +12,8 @@ import asyncio
 import contextlib
 import gc
 import importlib
+import random
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -28,9 +30,9 @@ class Peer:
     """A pool, and how it lends. `acquire` gives what `release` takes."""
 
     install = ""
-    acquire: Callable[[], Awaitable[Any]]
+    acquire: Callable[..., Awaitable[Any]]
     release: Callable[[Any], Awaitable[Any]]
-    end: Callable[[], Awaitable[Any]]
+    end: Callable[..., Awaitable[Any]]
     block: Callable[[], Any]
     """The context manager that the pool's pages give."""
 
@@ -218,6 +220,11 @@ async def left_over(peer: Peer) -> float:
         with contextlib.suppress(ZeroDivisionError):
             await asyncio.ensure_future(dies())
     gc.collect()
+    return await there_at_once(peer)
+
+
+async def there_at_once(peer: Peer) -> float:
+    """How many connections can be had."""
     held: list[Any] = []
 
     async def take() -> None:
@@ -234,10 +241,76 @@ async def left_over(peer: Peer) -> float:
     return count
 
 
+async def swallowed(peer: Peer, times: int) -> float:
+    """Of so many cancellations, of 20 tasks at instants that nobody chose: those after which the
+    task went on."""
+    chance, lost = random.Random(0), 0
+
+    async def caller() -> None:
+        while True:
+            async with peer.block():
+                await asyncio.sleep(0)
+
+    tasks = [asyncio.ensure_future(caller()) for _ in range(20)]
+    for _ in range(times):
+        for _ in range(chance.choice((0, 1, 2, 3, 10))):
+            await asyncio.sleep(0)
+        number = chance.randrange(len(tasks))
+        tasks[number].cancel()
+        await asyncio.wait([tasks[number]], timeout=1.0)
+        while not tasks[number].done():
+            lost += 1
+            tasks[number].cancel()
+            await asyncio.wait([tasks[number]], timeout=1.0)
+        tasks[number].cancelled() or tasks[number].exception()
+        tasks[number] = asyncio.ensure_future(caller())
+    while pending := [task for task in tasks if not task.done()]:  # one may go on again
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=1.0)
+    return lost
+
+
+async def late(kind: type[Purepool], parameters: dict[str, Any], times: int) -> float:
+    """By how much 20 callers miss a deadline of 50 ms, at most, while a server says nothing."""
+    silent = socket.socket()
+    silent.bind(("127.0.0.1", 0))
+    silent.listen()
+    host, port = silent.getsockname()
+    peer = await kind.make({**parameters, "host": host, "port": port}, MOST)
+    worst = 0.0
+
+    async def caller() -> None:
+        nonlocal worst
+        began = now()
+        with contextlib.suppress(TimeoutError):
+            await peer.acquire(timeout=0.05)
+        worst = max(worst, now() - began - 0.05)
+
+    try:
+        for _ in range(times):
+            await asyncio.gather(*(caller() for _ in range(20)))
+    finally:
+        silent.close()
+        await peer.end(timeout=0)
+    return worst
+
+
 async def _measured(parameters: dict[str, Any], plan: Plan) -> list[Row]:
     missing: dict[str, str] = {}
     figures: dict[str, dict[str, Any]] = {
-        name: {} for name in ("quiet", "block", "crowd", "share", "wait", "left")
+        name: {}
+        for name in (
+            "quiet",
+            "block",
+            "crowd",
+            "share",
+            "wait",
+            "cancelled",
+            "whole",
+            "left",
+            "late",
+        )
     }
     peers: dict[str, Peer] = {}
     for name, kind in KINDS.items():
@@ -261,7 +334,10 @@ async def _measured(parameters: dict[str, Any], plan: Plan) -> list[Row]:
         share, wait = await shares(peer, plan.seconds(3.0, 0.5))
         figures["share"][name], figures["wait"][name] = share, wait
     for number, (name, peer) in enumerate(peers.items()):
-        plan.tell(0.6 + 0.2 * number / len(peers), f"tasks that die: {name}")
+        plan.tell(0.6 + 0.2 * number / len(peers), f"tasks that are cancelled, or die: {name}")
+        if issubclass(KINDS[name], Purepool):  # one that swallows them is not soon done with
+            figures["cancelled"][name] = await swallowed(peer, plan.some(500, 50))
+            figures["whole"][name] = await there_at_once(peer)
         figures["left"][name] = await left_over(peer)
         await peer.end()
     crowds: dict[str, list[float]] = {name: [] for name in peers}
@@ -272,6 +348,10 @@ async def _measured(parameters: dict[str, Any], plan: Plan) -> list[Row]:
             crowds[name].append(await crowd(larger[name], 1000, 3))
     for peer in larger.values():
         await peer.end()
+    ours: dict[str, type[Purepool]] = {OURS: Purepool, PSYCOPG: PurepoolPsycopg}
+    for name, kind in ours.items():
+        if name in peers:
+            figures["late"][name] = await late(kind, parameters, plan.some(5, 1))
     figures["crowd"] = {name: median(given) for name, given in crowds.items()}
     for each in figures.values():
         each.update(missing)
@@ -284,6 +364,9 @@ async def _measured(parameters: dict[str, Any], plan: Plan) -> list[Row]:
         at_least("1,000 tasks, 10 connections: checkouts/s", "count", figures["crowd"], fastest),
         at_most("40 tasks, 4 connections: most minus fewest", "count", figures["share"], 2),
         at_most("the same: longest wait", "s", figures["wait"], 1.2 * 0.020, "1.2 x the ideal"),
+        at_most("tasks cancelled at random: went on", "count", figures["cancelled"], 0),
+        at_least("afterwards: left of 4", "count", figures["whole"], MOST),
+        at_most("a silent server: beyond the deadline", "s", figures["late"], 0.020),
         at_least("4 tasks died with theirs: left of 4", "count", figures["left"], MOST),
     ]
 
