@@ -1,0 +1,181 @@
+"""What is written out for speed, in more places than one, is the same in each.
+
+Theory.  A name for it would cost a call, or a copy, in every checkout.  So the places stay, and
+here they are read: the fields of a state, wherever one is taken apart or put together, and how the
+monitor's lock is taken and left.  A field that is added, or moved, in one place only is a failure
+here, not a state with two fields that have changed places.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pool.core.state import Counters, State
+
+FIELDS = State._fields
+APART, TOGETHER = ast.Store, ast.Load
+
+PLACES = {
+    "pool/core/draft.py": {APART: 1, TOGETHER: 1},
+    "pool/core/shortcuts.py": {APART: 2, TOGETHER: 4},
+}
+"""How often a state is written out there. Nowhere else."""
+
+LOCKED = {
+    "pool/threads/monitor.py": 2,
+    "pool/threads/runtime.py": 2,
+}
+"""How often the lock is taken there."""
+
+
+def trees() -> Iterator[tuple[str, ast.Module]]:
+    """What runs in every checkout."""
+    for room in ("core", "shared", "threads", "tasks"):
+        for path in sorted(Path("pool", room).glob("*.py")):
+            yield path.as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def written_out(tree: ast.AST) -> list[ast.Tuple]:
+    """Tuples that can only be states: nothing else is nearly as long."""
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Tuple)]
+    return [node for node in found if len(node.elts) >= len(FIELDS) - 3 and _names(node)]
+
+
+def _names(node: ast.Tuple) -> list[str | None]:
+    return [_name(part) for part in node.elts if _name(part) is not None]
+
+
+def _name(part: ast.expr) -> str | None:
+    """The field that an element is called after, if any."""
+    match part:
+        case ast.Name(id="queue"):  # where `waiters` is the module
+            return "waiters"
+        case ast.Name(id=name) | ast.Attribute(value=ast.Name(id="self"), attr=name):
+            return name if name in FIELDS else None
+    return None
+
+
+def misplaced(node: ast.Tuple) -> list[str]:
+    """What is wrong with a state that is written out."""
+    if len(node.elts) != len(FIELDS):
+        return [f"line {node.lineno}: {len(node.elts)} fields, a state has {len(FIELDS)}"]
+    found = []
+    for part, field in zip(node.elts, FIELDS, strict=True):
+        name = _name(part)
+        if name is not None and name != field:
+            found.append(f"line {part.lineno}: {name} in the place of {field}")
+        if isinstance(node.ctx, APART) and name is None and not isinstance(part, ast.Tuple):
+            found.append(f"line {part.lineno}: {field} has another name")
+        if isinstance(part, ast.Tuple):  # the counters, taken apart too
+            names = [
+                attribute.attr for attribute in part.elts if isinstance(attribute, ast.Attribute)
+            ]
+            if (field, tuple(names)) != ("counters", Counters._fields):
+                found.append(f"line {part.lineno}: other counters")
+    return found
+
+
+def test_a_state_is_written_out_where_it_has_to_be_and_nowhere_else() -> None:
+    found = {}
+    for path, tree in trees():
+        tuples = written_out(tree)
+        counts = {
+            kind: sum(isinstance(node.ctx, kind) for node in tuples) for kind in (APART, TOGETHER)
+        }
+        if tuples:
+            found[path] = counts
+    assert found == PLACES
+
+
+@pytest.mark.parametrize("path", PLACES)
+def test_each_field_is_in_its_place(path: str) -> None:
+    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    assert [wrong for node in written_out(tree) for wrong in misplaced(node)] == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("failures, retry_at,", "retry_at, failures,"),
+        ("issued + 1,", ""),
+        ("last_error, retire_before,", "last_error, idle,"),
+        ("next_seq, next_ticket,", "next_seq, ticket,"),
+    ],
+)
+def test_a_field_out_of_place_is_found(old: str, new: str) -> None:
+    text = ast.unparse(ast.parse(Path("pool/core/shortcuts.py").read_text(encoding="utf-8")))
+    assert old in text
+    tuples = written_out(ast.parse(text.replace(old, new, 1)))
+    assert [wrong for node in tuples for wrong in misplaced(node)]
+
+
+# ---------------------------------------------------------------- the lock
+
+
+def turnstiles(tree: ast.AST) -> list[ast.For]:
+    """`for _ in monitor.turnstile:`, and what is left of it where it is only tried."""
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.For) and ("turnstile" in ast.unparse(node.iter))
+    ]
+
+
+def shape(loop: ast.For) -> str | None:
+    """What is wrong with a loop that takes the lock."""
+    whose = ast.unparse(loop.iter).removesuffix(".turnstile")
+    match loop.body:
+        case [ast.Try(body=[first, *_], handlers=[], orelse=[], finalbody=last), ast.Break()]:
+            lines = [ast.unparse(first), *map(ast.unparse, last)]
+        case _:
+            return "it is more, or less, than one `try` and a `break`"
+    expected = [
+        f"{whose}.applying = True",
+        f"{whose}.applying = False",
+        f"{whose}.lock.release()",
+    ]
+    return None if lines == expected else f"it begins and ends with {lines}"
+
+
+def test_the_lock_is_taken_in_one_way() -> None:
+    found = {path: turnstiles(tree) for path, tree in trees()}
+    assert {path: len(loops) for path, loops in found.items() if loops} == LOCKED
+    for loops in found.values():
+        assert [wrong for loop in loops if (wrong := shape(loop))] == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("monitor.applying = False", "pass"),
+        ("monitor.lock.release()\n            break", "monitor.lock.release()"),
+        ("try:\n                    monitor.applying = True", "try:\n                    pass"),
+        ("monitor.lock.release()", "monitor.lock.acquire()"),
+    ],
+)
+def test_another_way_to_take_the_lock_is_found(old: str, new: str) -> None:
+    text = ast.unparse(ast.parse(Path("pool/threads/runtime.py").read_text(encoding="utf-8")))
+    changed = text.replace(old, new, 1)
+    if changed == text:  # the loops stand at different depths
+        old, new = (part.replace("\n", "\n    ") for part in (old, new))
+        changed = text.replace(old, new, 1)
+    assert changed != text
+    assert any(shape(loop) for loop in turnstiles(ast.parse(changed)))
+
+
+def handed_out_first(loop: ast.For) -> bool:
+    """Whether what an interrupted one left is handed out before anything is decided: else it is
+    lost with the assignment."""
+    before = ast.unparse(loop).split(".current = ")[0]
+    return "deliver()" in before
+
+
+def test_nothing_is_decided_before_what_was_decided_is_handed_out() -> None:
+    for path, tree in trees():
+        loops = [loop for loop in turnstiles(tree) if ".current = " in ast.unparse(loop)]
+        assert len(loops) == (2 if path == "pool/threads/runtime.py" else 0), path
+        assert all(map(handed_out_first, loops)), path
