@@ -73,6 +73,7 @@ FILES = [
 TESTS = [
     "tests/integration",
     *(f"tests/model/test_{name}.py" for name in ("outlook", "runtime_machine", "text", "maps")),
+    *(f"tests/model/test_{name}.py" for name in ("tasks", "tasks_machine")),
 ]
 
 LEFT_OUT = [
