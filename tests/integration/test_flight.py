@@ -505,7 +505,8 @@ def test_the_pool_at_a_time(tmp_path: Path, capsys: Any, monkeypatch: pytest.Mon
     runtime = Runtime(
         ScriptedDriver(), Limits(max_size=1), check_after=FOR_EVER, clock=lambda: now[0]
     )
-    monkeypatch.setattr(regularly, "PAUSE", FOR_EVER)
+    # Not `PAUSE`: the thread would sleep so long, also for the tests to come.
+    monkeypatch.setattr(regularly, "_tell_of", lambda runtime: None)
     recorder = FlightRecorder(runtime, tmp_path / "app.rec")
     handle = runtime.acquire(owner=object())
     now[0] = 1005.0

@@ -25,7 +25,7 @@ from pool.record.flight import segments_of
 from pool.shared import regularly
 from pool.size import simulate
 from pool.threads.runtime import Runtime
-from tests.integration.drivers import FOR_EVER, ScriptedDriver
+from tests.integration.drivers import ScriptedDriver
 
 
 def record(path: Path, size: int, calls: int = 2000, timeout: float | None = None) -> Path:
@@ -75,7 +75,8 @@ def record(path: Path, size: int, calls: int = 2000, timeout: float | None = Non
 
 @pytest.fixture(autouse=True)
 def _told_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regularly, "PAUSE", FOR_EVER)
+    # Not `PAUSE`: the thread would sleep so long, also for the tests to come.
+    monkeypatch.setattr(regularly, "_tell_of", lambda runtime: None)
 
 
 def test_with_its_own_limits_the_recorded_waits_come_out(tmp_path: Path) -> None:
