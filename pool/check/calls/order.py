@@ -178,6 +178,9 @@ class _Search:
         self.step = step
         self.initial = initial(limits)
         self.at = dict.fromkeys(self.chains, 0)
+        self.number = {chain: index for index, chain in enumerate(self.chains)}
+        self.most = 0
+        """None of the chains from this one on has ever been begun."""
         self.loose: dict[Chain, None] = {}
         """Chains of which nothing is left that must have happened by now."""
         self.seen: set[Any] = set()
@@ -266,7 +269,7 @@ class _Search:
         """What the rest depends on."""
         open_ = [
             (index, self.at[self.chains[index]])
-            for index in range(lo, min(len(self.chains), lo + 64))
+            for index in range(lo, self.most)
             if self.at[self.chains[index]]
         ]
         loose = [(id(chain), self.at[chain]) for chain in self.loose]
@@ -284,6 +287,7 @@ class _Search:
 
     def _move(self, chain: Chain, by: int) -> None:
         at = self.at[chain] = self.at[chain] + by
+        self.most = max(self.most, self.number[chain] + 1)
         left = chain.steps[at:]
         if left and left[0].end == math.inf:
             self.loose[chain] = None
