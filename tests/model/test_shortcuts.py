@@ -16,6 +16,7 @@ from pool import Acquire, Configure, Effect, Event, Grant, Limits, Release, Stat
 from pool.check.machines.step import PoolMachine
 from pool.check.machines.twin import view
 from pool.core import shortcuts, transition
+from pool.core.maps import Map
 from tests.model.notation import Run
 from tests.model.rounds import run
 
@@ -216,9 +217,16 @@ def test_one_more_may_wait() -> None:
     assert compare(state, Acquire(5, 4))
 
 
-@pytest.mark.parametrize("opening", [1, 2])
-def test_what_is_being_opened_fills_a_pool_too(opening: int) -> None:
-    state = full(1).state._replace(limits=Limits(max_size=3), opening_background=opening)
+@pytest.mark.parametrize(
+    "opening",
+    [
+        {"opening_background": 1},
+        {"opening_background": 2},
+        {"opening_tickets": Map({3: None}), "waiters": None},
+    ],
+)
+def test_what_is_being_opened_fills_a_pool_too(opening: dict[str, Any]) -> None:
+    state = full(1).state._replace(limits=Limits(max_size=3), **opening)
     assert compare(state, Acquire(5, 4))
 
 
