@@ -11,7 +11,8 @@ from __future__ import annotations
 import gc
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 EXAMPLES = {"dev": 100, "ci": 300, "nightly": 5000}
 STEPS = {"dev": 50, "ci": 50, "nightly": 100}
@@ -33,5 +34,12 @@ settings.load_profile(PROFILE)
 def pytest_collection_finish() -> None:
     """What was imported for all the tests is there to the end: the garbage collector, which many
     tests ask for, need not look through it each time."""
+    _make_what_hypothesis_keeps()
     gc.collect()
     gc.freeze()
+
+
+@settings(max_examples=1, database=None)
+@given(st.none())
+def _make_what_hypothesis_keeps(_: None) -> None:
+    """It asks who refers to its random numbers, and is told nothing of what is frozen."""
