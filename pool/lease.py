@@ -100,7 +100,10 @@ class Lease(Handle, Generic[Connection]):
             self.discard()
 
     def __repr__(self) -> str:
-        return "<Lease: ended>" if self.ended else f"<Lease: {repr_of(self.connection)}>"
+        if self.ended:
+            return "<Lease: ended>"
+        held = getattr(self, "held", None)  # not set where another thread waits with it
+        return "<Lease: waiting>" if held is None else f"<Lease: {repr_of(held)}>"
 
 
 class Lending(Protocol):

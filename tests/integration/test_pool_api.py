@@ -731,4 +731,17 @@ def test_repr() -> None:
             assert repr(pool).startswith("<Pool 'orders': open, max 2, in use 1, idle 0")
             assert repr(lease) == "<Lease: <connection 1>>"
         assert repr(lease) == "<Lease: ended>"
+
+
+def test_a_block_that_another_thread_waits_with_can_be_printed() -> None:
+    with scripted(1) as pool:
+        lease, block = pool.acquire(), pool.connection()
+        assert repr(block) == "<Lease: ended>"
+        call = Call(block.__enter__)
+        until(lambda: pool.statistics().waiting == 1)
+        assert repr(block) == "<Lease: waiting>"
+        lease.release()
+        connection = call.result()
+        assert repr(block) == f"<Lease: {connection!r}>"
+        block.__exit__(None, None, None)
         assert [connection.number for connection in idle(pool)] == [1]
