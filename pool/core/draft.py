@@ -15,7 +15,7 @@ from typing import Any
 
 from pool.core import heap, waiters
 from pool.core.effects import Close, CloseReason, Effect, Grant, Leaked, Refuse, RefuseReason
-from pool.core.events import AdoptIdle, AdoptLease
+from pool.core.events import Adopt, AdoptIdle, AdoptLease
 from pool.core.limits import Limits
 from pool.core.maps import Map
 from pool.core.state import Counters, Entry, Idle, Lease, State, expires_at
@@ -200,7 +200,36 @@ class Draft:
             self.close(resting.pop().entry, "surplus")
         self.idle = heap.build(resting)
 
-    def believe(self, known: Entry | None, item: AdoptIdle | AdoptLease) -> Entry:
+    # ... or is said by an adapter.
+
+    def forget(self, keys: tuple[int, ...]) -> None:
+        """These are not there any more, wherever they were."""
+        kept = [idle for idle in heap.items(self.idle) if idle.entry.key not in keys]
+        self.forgotten += heap.size(self.idle) - len(kept)
+        self.idle = heap.build(kept)
+        for key in keys:
+            if key in self.in_use:
+                self.forgotten += 1
+                self.in_use = self.in_use.delete(key)
+
+    def believe(self, event: Adopt) -> None:
+        """These are there, idle or lent, known or new. The order is left to `arrange`."""
+        idle = {item.entry.key: item for item in heap.items(self.idle)}
+        self.next_seq = max(self.next_seq, event.next_seq, *(item.seq + 1 for item in event.idle))
+        for item in event.idle:
+            known = idle.get(item.key) if item.key is not None else None
+            entry = self.entry_of(known.entry if known else None, item)
+            since = known.since if known else event.now
+            idle[entry.key] = Idle(0.0, item.seq, entry, since)
+        for put in event.in_use:
+            lease = self.in_use.get(put.key) if put.key is not None else None
+            entry = self.entry_of(lease.entry if lease else None, put)
+            lease = lease or Lease(entry, put.checked_out, 0, None, False)
+            changed = lease._replace(entry=entry, checked_out=put.checked_out)
+            self.in_use = self.in_use.set(entry.key, changed)
+        self.idle = heap.build(idle.values())
+
+    def entry_of(self, known: Entry | None, item: AdoptIdle | AdoptLease) -> Entry:
         """The entry that an adapter describes: a known one changed, or a new one."""
         if known:
             return known._replace(connection=item.connection, created=item.created)

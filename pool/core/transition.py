@@ -22,36 +22,14 @@ from __future__ import annotations
 
 from typing_extensions import assert_never
 
-from pool.core import heap, shortcuts, waiters
+from pool.core import events, heap, shortcuts, waiters
 from pool.core.draft import Draft, Outcome, by_key, expiry, reaches
 from pool.core.effects import Grant, Ignored, Open, RefuseReason
-from pool.core.events import (
-    Acquire,
-    Adopt,
-    Cancel,
-    CloseAll,
-    CloseIdle,
-    CloseStale,
-    Configure,
-    Dead,
-    Discard,
-    Event,
-    Expire,
-    Forked,
-    Opened,
-    OpenFailed,
-    Release,
-    Resume,
-    Retire,
-    Shutdown,
-    Suspend,
-    Tick,
-)
 from pool.core.maps import Map
-from pool.core.state import Entry, Idle, Lease, State, expires_at
+from pool.core.state import Entry, State, expires_at
 
 
-def step(state: State, event: Event) -> Outcome:
+def step(state: State, event: events.Event) -> Outcome:
     """The state after `state` when this `event` happens, and what the runtime must do. Pure; never
     raises for a legal event.
 
@@ -59,49 +37,49 @@ def step(state: State, event: Event) -> Outcome:
     allowed gives the same state object and one `Ignored`.
     """
     match event:
-        case Acquire():
+        case events.Acquire():
             if taken := shortcuts.acquire(state, *event):
                 after, key, connection, rested = taken
                 granted = (Grant(event.ticket, key, connection, rested),) if key else ()
                 return State._make(after), granted
             return acquire(state, event)
-        case Release():
+        case events.Release():
             if returned := shortcuts.release(state, *event):
                 return State._make(returned[0]), returned[1]
             return release(state, event)
-        case Opened():
+        case events.Opened():
             return opened(state, event)
-        case OpenFailed():
+        case events.OpenFailed():
             return open_failed(state, event)
-        case Dead():
+        case events.Dead():
             return dead(state, event)
-        case Discard():
+        case events.Discard():
             return discard(state, event)
-        case Expire():
+        case events.Expire():
             return expire(state, event)
-        case Cancel():
+        case events.Cancel():
             return cancel(state, event)
-        case Tick():
+        case events.Tick():
             return tick(state, event)
-        case CloseIdle():
+        case events.CloseIdle():
             return close_idle(state, event)
-        case CloseStale():
+        case events.CloseStale():
             return close_stale(state, event)
-        case CloseAll():
+        case events.CloseAll():
             return close_all(state, event)
-        case Retire():
+        case events.Retire():
             return retire(state, event)
-        case Configure():
+        case events.Configure():
             return configure(state, event)
-        case Suspend():
+        case events.Suspend():
             return suspend(state, event)
-        case Resume():
+        case events.Resume():
             return resume(state, event)
-        case Shutdown():
+        case events.Shutdown():
             return shutdown(state, event)
-        case Forked():
+        case events.Forked():
             return forked(state, event)
-        case Adopt():
+        case events.Adopt():
             return adopt(state, event)
         case _:
             assert_never(event)
@@ -164,7 +142,7 @@ def may_open(draft: Draft) -> bool:
 # ---------------------------------------------------------------- callers
 
 
-def acquire(state: State, event: Acquire) -> Outcome:
+def acquire(state: State, event: events.Acquire) -> Outcome:
     """TLA+ `Acquire`."""
     now, ticket, wait, owner = event
     if ticket < state.next_ticket:
@@ -195,7 +173,7 @@ def send_away(draft: Draft, ticket: int, reason: RefuseReason) -> None:
     draft.refuse(ticket, reason)
 
 
-def expire(state: State, event: Expire) -> Outcome:
+def expire(state: State, event: events.Expire) -> Outcome:
     """TLA+ `Expire`."""
     now, ticket = event
     if not waiters.contains(state.waiters, ticket):
@@ -205,7 +183,7 @@ def expire(state: State, event: Expire) -> Outcome:
     return finish(draft, now)
 
 
-def cancel(state: State, event: Cancel) -> Outcome:
+def cancel(state: State, event: events.Cancel) -> Outcome:
     """TLA+ `Cancel`."""
     now, ticket = event
     draft = Draft(state)
@@ -227,7 +205,7 @@ def cancel(state: State, event: Cancel) -> Outcome:
 # ---------------------------------------------------------------- driver connects
 
 
-def opened(state: State, event: Opened) -> Outcome:
+def opened(state: State, event: events.Opened) -> Outcome:
     """TLA+ `Opened`."""
     now, ticket = event.now, event.ticket
     draft = Draft(state)
@@ -251,7 +229,7 @@ def opened(state: State, event: Opened) -> Outcome:
     return finish(draft, now)
 
 
-def open_failed(state: State, event: OpenFailed) -> Outcome:
+def open_failed(state: State, event: events.OpenFailed) -> Outcome:
     """TLA+ `OpenFailed`."""
     now, ticket, error, jitter = event
     draft = Draft(state)
@@ -288,7 +266,7 @@ def holds(state: State, ticket: int, key: int) -> bool:
     return lease is not None and lease.ticket == ticket
 
 
-def release(state: State, event: Release) -> Outcome:
+def release(state: State, event: events.Release) -> Outcome:
     """TLA+ `Release`."""
     now, ticket, key, reusable = event
     if not holds(state, ticket, key):
@@ -302,7 +280,7 @@ def release(state: State, event: Release) -> Outcome:
     return finish(draft, now)
 
 
-def discard(state: State, event: Discard) -> Outcome:
+def discard(state: State, event: events.Discard) -> Outcome:
     """TLA+ `Discard`."""
     now, ticket, key = event
     if not holds(state, ticket, key):
@@ -312,7 +290,7 @@ def discard(state: State, event: Discard) -> Outcome:
     return finish(draft, now)
 
 
-def dead(state: State, event: Dead) -> Outcome:
+def dead(state: State, event: events.Dead) -> Outcome:
     """TLA+ `Dead`."""
     now, ticket, key, wait = event
     if not holds(state, ticket, key):
@@ -336,14 +314,14 @@ def dead(state: State, event: Dead) -> Outcome:
 # ---------------------------------------------------------------- housekeeping
 
 
-def close_idle(state: State, event: CloseIdle) -> Outcome:
+def close_idle(state: State, event: events.CloseIdle) -> Outcome:
     """TLA+ `CloseIdle`."""
     draft = Draft(state)
     draft.close_idle("close_idle")  # CLI-1
     return finish(draft, event.now)
 
 
-def close_stale(state: State, event: CloseStale) -> Outcome:
+def close_stale(state: State, event: events.CloseStale) -> Outcome:
     """TLA+ `CloseStale`."""
     draft = Draft(state)
     for key, lease in by_key(state.in_use):
@@ -352,7 +330,7 @@ def close_stale(state: State, event: CloseStale) -> Outcome:
     return finish(draft, event.now)
 
 
-def close_all(state: State, event: CloseAll) -> Outcome:
+def close_all(state: State, event: events.CloseAll) -> Outcome:
     """TLA+ `CloseAll`."""
     draft = Draft(state)
     draft.close_idle("close_all")  # CAL-1
@@ -361,7 +339,7 @@ def close_all(state: State, event: CloseAll) -> Outcome:
     return finish(draft, event.now)
 
 
-def retire(state: State, event: Retire) -> Outcome:
+def retire(state: State, event: events.Retire) -> Outcome:
     """TLA+ `Retire`."""
     if state.phase == "closed":
         return ignored(state, "the pool is closed")  # RET-1
@@ -371,7 +349,7 @@ def retire(state: State, event: Retire) -> Outcome:
     return finish(draft, event.now)
 
 
-def tick(state: State, event: Tick) -> Outcome:
+def tick(state: State, event: events.Tick) -> Outcome:
     """TLA+ `Tick`."""
     draft = Draft(state)
     draft.sweep(event.now)  # TIC-1
@@ -380,7 +358,7 @@ def tick(state: State, event: Tick) -> Outcome:
     return finish(draft, event.now)
 
 
-def configure(state: State, event: Configure) -> Outcome:
+def configure(state: State, event: events.Configure) -> Outcome:
     """TLA+ `Configure`."""
     if state.phase == "closed":
         return ignored(state, "the pool is closed")  # CFG-1
@@ -392,7 +370,7 @@ def configure(state: State, event: Configure) -> Outcome:
     return finish(draft, event.now)
 
 
-def suspend(state: State, event: Suspend) -> Outcome:
+def suspend(state: State, event: events.Suspend) -> Outcome:
     """TLA+ `Suspend`."""
     if state.phase != "open":
         return ignored(state, f"the pool is {state.phase}")  # SUS-1
@@ -401,7 +379,7 @@ def suspend(state: State, event: Suspend) -> Outcome:
     return finish(draft, event.now)
 
 
-def resume(state: State, event: Resume) -> Outcome:
+def resume(state: State, event: events.Resume) -> Outcome:
     """TLA+ `Resume`."""
     if state.phase != "suspended":
         return ignored(state, f"the pool is {state.phase}")  # RES-1
@@ -410,7 +388,7 @@ def resume(state: State, event: Resume) -> Outcome:
     return finish(draft, event.now)
 
 
-def shutdown(state: State, event: Shutdown) -> Outcome:
+def shutdown(state: State, event: events.Shutdown) -> Outcome:
     """TLA+ `Shutdown`."""
     if state.phase == "closed":
         return ignored(state, "the pool is closed")  # SHU-1
@@ -421,7 +399,7 @@ def shutdown(state: State, event: Shutdown) -> Outcome:
     return finish(draft, event.now)
 
 
-def forked(state: State, event: Forked) -> Outcome:
+def forked(state: State, event: events.Forked) -> Outcome:
     """TLA+ `Forked`."""
     draft = Draft(state)
     draft.refuse_everybody("forked")  # FRK-1
@@ -432,30 +410,13 @@ def forked(state: State, event: Forked) -> Outcome:
     return finish(draft, event.now)
 
 
-def adopt(state: State, event: Adopt) -> Outcome:
+def adopt(state: State, event: events.Adopt) -> Outcome:
     """TLA+ `Adopt`. An adapter let its user change what it shows of the pool: believe the user."""
     if state.phase == "closed":
         return ignored(state, "the pool is closed")  # ADO-1
     draft = Draft(state)
-    idle = {item.entry.key: item for item in heap.items(state.idle)}
-    for key in event.removed:
-        if key in idle or key in draft.in_use:
-            draft.forgotten += 1  # ADO-2
-            idle.pop(key, None)
-            draft.in_use = draft.in_use.delete(key) if key in draft.in_use else draft.in_use
-    draft.next_seq = max(draft.next_seq, event.next_seq, *(item.seq + 1 for item in event.idle))
-    for item in event.idle:
-        known = idle.get(item.key) if item.key is not None else None
-        entry = draft.believe(known.entry if known else None, item)  # ADO-3
-        since = known.since if known else event.now
-        idle[entry.key] = Idle(0.0, item.seq, entry, since)  # arrange gives the order
-    for put in event.in_use:
-        lease = draft.in_use.get(put.key) if put.key is not None else None
-        entry = draft.believe(lease.entry if lease else None, put)  # ADO-4
-        lease = lease or Lease(entry, put.checked_out, 0, None, False)
-        changed = lease._replace(entry=entry, checked_out=put.checked_out)
-        draft.in_use = draft.in_use.set(entry.key, changed)
-    draft.idle = heap.build(idle.values())
+    draft.forget(event.removed)  # ADO-2
+    draft.believe(event)  # ADO-3, ADO-4
     draft.arrange()  # ADO-5
     return finish(draft, event.now)
 
