@@ -401,8 +401,8 @@ OURSELVES = """## What this pool does not keep, or does not claim
   reported (`leak_after`).
 * An exception that strikes on the way into or out of peewee's `with database._pool_lock` can leave
   that locked.
-* On the free-threaded build the pool is tried, and not supported; a child process that returns from
-  a signal handler into a turn of the pool goes on with the parent's connection.
+* On the free-threaded build the pool is tried, and not supported. In a child process that returns
+  from the signal handler which forked it, a query, rollback or connect that was under way goes on.
 * It is younger than all the others, and used by fewer people.
 """
 

@@ -54,7 +54,7 @@ class Pool(Face[Connection]):
       may not connect yet waits, which counts for `timeout` and `max_waiting`.
     * `check`: function of a connection, called before it is lent; False or an exception: it is
       closed and the caller gets another. By default what the driver offers, for most a round trip.
-    * `check_after`: only a connection that was idle for so long is checked; 0: each time.
+    * `check_after`: a connection that was idle for so long is checked before it is lent; 0: always.
     * `check_timeout`: with `opener="background"` no answer within it means False; None: wait for
       ever.
     * `reset`: function of a returned connection, called after a rollback of what was open; False

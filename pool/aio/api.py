@@ -48,7 +48,7 @@ class Pool(Face[Connection]):
     * `max_connecting`: most connects at once, always, in an empty pool too; None for no limit.
     * `check`: function of a connection, called before it is lent; False or an exception: it is
       closed and the caller gets another. By default what the driver offers, for most a round trip.
-    * `check_after`: only a connection that was idle for so long is checked; 0: each time.
+    * `check_after`: a connection that was idle for so long is checked before it is lent; 0: always.
     * `check_timeout`: no answer of `check` within it means False; None: wait for ever.
     * `reset`: function of a returned connection, called after a rollback of what was open; False
       or an exception: it is closed. What the function leaves open is committed. `pool.NO_RESET`: do
