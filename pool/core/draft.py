@@ -158,9 +158,14 @@ class Draft:
 
     def sweep(self, now: float) -> None:
         """Close the idle that have expired."""
+        limits, retire_before = self.limits, self.retire_before
+        if not any(
+            expiry(limits, retire_before, idle.entry, now) for idle in heap.items(self.idle)
+        ):
+            return  # to sort them all would take ten times as long
         kept = []
         for idle in sorted(heap.items(self.idle)):
-            if reason := expiry(self.limits, self.retire_before, idle.entry, now):
+            if reason := expiry(limits, retire_before, idle.entry, now):
                 self.close(idle.entry, reason)
             else:
                 kept.append(idle)
@@ -168,12 +173,11 @@ class Draft:
 
     def shrink(self, now: float) -> None:
         """Close the idle above `min_idle` that rested for `max_idle`, longest first."""
-        if self.limits.max_idle is None:
-            return
+        most = self.limits.max_idle
+        if most is None or all(now < idle.since + most for idle in heap.items(self.idle)):
+            return  # as above
         resting = sorted(heap.items(self.idle), key=lambda idle: (idle.since, *idle[1:3]))
-        while (
-            len(resting) > self.limits.min_idle and now >= resting[0].since + self.limits.max_idle
-        ):
+        while len(resting) > self.limits.min_idle and now >= resting[0].since + most:
             self.close(resting.pop(0).entry, "rested")
         self.idle = heap.build(resting)
 
