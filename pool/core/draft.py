@@ -208,10 +208,11 @@ class Draft:
 
     def forget(self, keys: tuple[int, ...]) -> None:
         """These are not there any more, wherever they were."""
-        kept = [idle for idle in heap.items(self.idle) if idle.entry.key not in keys]
+        gone = set(keys)
+        kept = [idle for idle in heap.items(self.idle) if idle.entry.key not in gone]
         self.forgotten += heap.size(self.idle) - len(kept)
         self.idle = heap.build(kept)
-        for key in keys:
+        for key in gone:
             if key in self.in_use:
                 self.forgotten += 1
                 self.in_use = self.in_use.delete(key)

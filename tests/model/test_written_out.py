@@ -113,6 +113,36 @@ def test_a_field_out_of_place_is_found(old: str, new: str) -> None:
     assert [wrong for node in tuples for wrong in misplaced(node)]
 
 
+# ---------------------------------------------------------------- leases
+
+
+def assigned(tree: ast.AST) -> set[str]:
+    """Attributes that are set there."""
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    }
+
+
+def function(path: str, owner: str, name: str) -> ast.AST:
+    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    (found,) = (
+        each
+        for kind in tree.body
+        if isinstance(kind, ast.ClassDef) and kind.name == owner
+        for each in kind.body
+        if isinstance(each, ast.FunctionDef) and each.name == name
+    )
+    return found
+
+
+@pytest.mark.parametrize(("kind", "method"), [("Lease", "acquire"), ("Borrowing", "connection")])
+def test_a_pool_makes_what_the_class_would_make(kind: str, method: str) -> None:
+    made = assigned(function("pool/api.py", "Pool", method))
+    assert made == assigned(function("pool/lease.py", kind, "__init__"))
+
+
 # ---------------------------------------------------------------- the lock
 
 
