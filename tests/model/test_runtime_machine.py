@@ -6,8 +6,6 @@ seed must reach every goal below, and every fault must be found, by the claim th
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 from hypothesis import Phase, settings
 
@@ -29,7 +27,7 @@ from tests.model.faults import (
     tells_everybody_the_same,
     trusts_the_wait,
 )
-from tests.model.rounds import run
+from tests.model.rounds import not_reached, run
 
 TestRuntime = pytest.mark.timeout(3600)(RuntimeMachine.TestCase)  # `nightly` takes its time
 TestRuntime.settings = settings(phases=set(Phase) - {Phase.explain})
@@ -84,18 +82,7 @@ GOALS = {
 
 @pytest.mark.slow
 def test_every_goal_is_reached() -> None:
-    total: Counter[str] = Counter()
-
-    class Reached(RuntimeMachine):
-        @classmethod
-        def collect(cls, ended: RuntimeMachine) -> None:
-            total.update(ended.reached)
-
-    for number in range(10):
-        run(Reached, number, 100)
-        if set(total) >= GOALS:
-            break
-    assert GOALS - set(total) == set()
+    assert not_reached(RuntimeMachine, GOALS, 10) == set()
 
 
 FAULTS: list[tuple[Fault, set[str]]] = [

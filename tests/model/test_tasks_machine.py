@@ -6,8 +6,6 @@ fault must be found, by the claim that is named.
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 from hypothesis import Phase, settings
 
@@ -16,7 +14,7 @@ from pool.check.machines.tasks import TasksMachine
 from pool.check.machines.twin import Broken
 from tests.model import faults, task_faults
 from tests.model.faults import Fault
-from tests.model.rounds import run
+from tests.model.rounds import not_reached, run
 
 TestTasks = pytest.mark.timeout(3600)(TasksMachine.TestCase)  # `nightly` takes its time
 TestTasks.settings = settings(phases=set(Phase) - {Phase.explain})
@@ -67,18 +65,7 @@ GOALS = {
 
 @pytest.mark.slow
 def test_every_goal_is_reached() -> None:
-    total: Counter[str] = Counter()
-
-    class Reached(TasksMachine):
-        @classmethod
-        def collect(cls, ended: TasksMachine) -> None:  # type: ignore[override]
-            total.update(ended.reached)
-
-    for number in range(20):
-        run(Reached, number, 100)
-        if set(total) >= GOALS:
-            break
-    assert GOALS - set(total) == set()
+    assert not_reached(TasksMachine, GOALS, 20) == set()
 
 
 FAULTS: list[tuple[Fault, set[str]]] = [
