@@ -60,13 +60,13 @@ class Instrumented:
         up_down(f"{name}.pending_requests", [waiting], "{request}", "Callers that wait")
         timeouts = self._see(lambda seen: [({}, seen.meter.refused["timeout"])])
         counter(f"{name}.timeouts", [timeouts], "{timeout}", "Callers whose timeout passed")
-        refused = self._see(lambda seen: _by_reason(seen.meter.refused))
+        refused = self._see(lambda seen: _by_reason(seen.refused))
         counter("purepool.refusals", [refused], "{request}", "Callers that were refused")
-        closed = self._see(lambda seen: _by_reason(seen.meter.closed))
+        closed = self._see(lambda seen: _by_reason(seen.closed))
         counter("purepool.closes", [closed], "{connection}", "Connections that were closed")
         failed = self._see(lambda seen: [({}, seen.meter.failed)])
         counter("purepool.connects.failed", [failed], "{connect}", "Connects that failed")
-        full = self._see(lambda seen: [({}, seen.meter.saturated_until(seen.now))])
+        full = self._see(lambda seen: [({}, seen.saturated)])
         text = "Time in which every connection was in use and somebody waited"
         counter("purepool.saturated.time", [full], "s", text)
         oldest = self._see(lambda seen: [({}, seen.oldest)])
@@ -104,17 +104,16 @@ def _histogram(meter: Any, name: str, about: str) -> Any:
 
 
 def _counts(seen: Reading) -> list[tuple[dict[str, str], float]]:
-    return [({STATE: "idle"}, seen.idle), ({STATE: "used"}, seen.used)]
+    return [({STATE: state}, count) for state, count in seen.counts]
 
 
 def _most(seen: Reading) -> list[tuple[dict[str, str], float]]:
-    most = seen.state.limits.max_size
-    return [] if most is None else [({}, most)]
+    return [({}, most) for most in seen.most]
 
 
 def _least(seen: Reading) -> list[tuple[dict[str, str], float]]:
     return [({}, seen.state.limits.min_idle)]
 
 
-def _by_reason(counts: Any) -> list[tuple[dict[str, str], float]]:
-    return [({"reason": reason}, count) for reason, count in dict(counts).items()]
+def _by_reason(counts: list[tuple[str, float]]) -> list[tuple[dict[str, str], float]]:
+    return [({"reason": reason}, count) for reason, count in counts]

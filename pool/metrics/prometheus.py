@@ -111,12 +111,11 @@ def _buckets(times: Times) -> list[tuple[str, float]]:
 
 
 def _counts(seen: Reading) -> list[tuple[list[str], float]]:
-    return [(["idle"], seen.idle), (["used"], seen.used)]
+    return [([state], count) for state, count in seen.counts]
 
 
 def _most(seen: Reading) -> list[tuple[list[str], float]]:
-    most = seen.state.limits.max_size
-    return [] if most is None else [([], most)]
+    return [([], most) for most in seen.most]
 
 
 def _least(seen: Reading) -> list[tuple[list[str], float]]:
@@ -136,11 +135,11 @@ def _timeouts(seen: Reading) -> list[tuple[list[str], float]]:
 
 
 def _refused(seen: Reading) -> list[tuple[list[str], float]]:
-    return [([reason], count) for reason, count in dict(seen.meter.refused).items()]
+    return [([reason], count) for reason, count in seen.refused]
 
 
 def _closed(seen: Reading) -> list[tuple[list[str], float]]:
-    return [([reason], count) for reason, count in dict(seen.meter.closed).items()]
+    return [([reason], count) for reason, count in seen.closed]
 
 
 def _failed(seen: Reading) -> list[tuple[list[str], float]]:
@@ -148,4 +147,4 @@ def _failed(seen: Reading) -> list[tuple[list[str], float]]:
 
 
 def _saturated(seen: Reading) -> list[tuple[list[str], float]]:
-    return [([], seen.meter.saturated_until(seen.now))]
+    return [([], seen.saturated)]

@@ -35,6 +35,32 @@ class Reading:
         return waiters.size(self.state.waiters)
 
     @property
+    def counts(self) -> list[tuple[str, float]]:
+        """Connections, by the conventions' names for what they are doing."""
+        return [("idle", self.idle), ("used", self.used)]
+
+    @property
+    def most(self) -> list[float]:
+        """What bounds the open ones, if anything does."""
+        most = self.state.limits.max_size
+        return [] if most is None else [most]
+
+    @property
+    def refused(self) -> list[tuple[str, float]]:
+        """Callers, by reason."""
+        return list(dict(self.meter.refused).items())
+
+    @property
+    def closed(self) -> list[tuple[str, float]]:
+        """Connections, by reason."""
+        return list(dict(self.meter.closed).items())
+
+    @property
+    def saturated(self) -> float:
+        """Seconds so far in which every connection was in use and somebody waited."""
+        return self.meter.saturated_until(self.now)
+
+    @property
     def oldest(self) -> float:
         """For how many seconds the oldest lease lasts; 0 if there is none."""
         taken = [lease.checked_out for lease in self.state.in_use.values()]
