@@ -311,3 +311,9 @@ meant.point(
     "then `lease.connection` and `lease.release()`",
 )
 meant.point(Pool, meant.RETURNING, "a lease is given back by `lease.release()`")
+meant.point(
+    Pool,
+    meant.ASYNC_WITH,
+    "it lends to threads: `with`, or with asyncio `pool.aio.Pool`",
+    meant.OfTheOtherBlock,
+)

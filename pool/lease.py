@@ -176,3 +176,10 @@ meant.point(
     "without a block: `lease = pool.acquire()`, then `lease.connection` and `lease.release()`",
     meant.ElsewhereToSet,
 )
+meant.point(
+    Lease,
+    meant.ASYNC_WITH,
+    "`with pool.connection() as connection:`, or `with pool.acquire() as lease:`; with asyncio "
+    "there is `pool.aio.Pool`",
+    meant.OfTheOtherBlock,
+)

@@ -257,12 +257,6 @@ class Pool(Face[Connection]):
     ) -> None:
         await self.close()
 
-    def __enter__(self) -> None:
-        raise TypeError("this pool is for asyncio: `async with`, or `pool.Pool` with threads")
-
-    def __exit__(self, *_: object) -> None:
-        """Never called; without it, `with` would not get as far as `__enter__`."""
-
 
 meant.point(
     Pool,
@@ -271,3 +265,9 @@ meant.point(
     "pool.acquire()`, then `lease.connection` and `await lease.release()`",
 )
 meant.point(Pool, meant.RETURNING, "a lease is given back by `await lease.release()`")
+meant.point(
+    Pool,
+    meant.WITH,
+    "it lends to tasks of asyncio: `async with`, or with threads `pool.Pool`",
+    meant.OfTheOtherBlock,
+)

@@ -116,14 +116,6 @@ class Lease(Handle, Generic[Connection]):
     ) -> None:
         await self._end(error)
 
-    def __enter__(self) -> None:
-        raise TypeError(
-            "this lease is for `async with`: `async with await pool.acquire() as lease`"
-        )
-
-    def __exit__(self, *_: object) -> None:
-        raise NotImplementedError  # pragma: no cover  # for type checkers: __enter__ raises
-
     def __repr__(self) -> str:
         if self.ended:
             return "<Lease: ended>"
@@ -180,11 +172,6 @@ class Borrowing(Lease[Connection]):
         if type(ended) is not bool:
             await ended
 
-    def __enter__(self) -> None:
-        raise TypeError(
-            "this block is for `async with`: `async with pool.connection() as connection`"
-        )
-
     def __await__(self) -> Any:
         raise TypeError(
             "a block is not awaited: `async with pool.connection() as connection`; without one: "
@@ -206,4 +193,11 @@ meant.point(
     "connection:`; without a block: `lease = await pool.acquire()`, then `lease.connection` and "
     "`await lease.release()`",
     meant.ElsewhereToSet,
+)
+meant.point(
+    Lease,
+    meant.WITH,
+    "`async with pool.connection() as connection:`, or `async with await pool.acquire() as "
+    "lease:`; with threads there is `pool.Pool`",
+    meant.OfTheOtherBlock,
 )

@@ -11,7 +11,13 @@ import contextlib
 import time
 from typing import Any
 
-from pool.drivers.async_recipes import AsyncRecipe, awaited, recipe_for
+from pool.drivers.async_recipes import (
+    AsyncRecipe,
+    awaited,
+    blocking_maker,
+    instead_of,
+    recipe_for,
+)
 from pool.drivers.callables import NO_RESET, Callables
 from pool.shared.arguments import refuse, why_useless
 from pool.shared.causes import is_unreached
@@ -24,6 +30,9 @@ class AsyncCallables(Callables):
     def _check_arguments(self, connect: Any, hooks: dict[str, Any]) -> None:
         if not callable(connect):
             allowed = "a function without parameters that returns a connection, or a coroutine"
+            raise refuse("connect", connect, allowed)
+        if (package := blocking_maker(connect)) is not None:
+            allowed = f"what makes connections for asyncio; this is {instead_of(package)}"
             raise refuse("connect", connect, allowed)
         for name, function in hooks.items():
             if function is not None and not callable(function):
@@ -59,8 +68,9 @@ class AsyncCallables(Callables):
             if (why := why_useless(connection)) is not None:
                 raise TypeError(why)
             self._refuse_again(connection)
-            recipe = recipe_for(connection)
+            recipe = AsyncRecipe()
             try:
+                recipe = recipe_for(connection)
                 if self._configure is not None:
                     words = CONFIGURE_FAILED
                     await awaited(self._configure(connection))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -363,16 +364,20 @@ def recipe_for(connection: Any) -> AsyncRecipe:
     kind = _kind_of(raw)
     if kind is None or (kind is AsyncPsycopg and not _is_awaited(raw, "commit")):
         package = _package_of(raw)
-        if package in BLOCKING:
-            instead = BLOCKING[package]
-            raise TypeError(
-                f"connect returned a connection of {package}, a blocking driver, which would stop "
-                f"the event loop: use {instead}, or `pool.Pool` with threads"
-            )
+        if package in BLOCKING and not _is_awaited(raw, "commit"):
+            raise TypeError(f"connect returned a connection {instead_of(package)}")
         recipe = AsyncRecipe()
         recipe.has_transactions = has_method(connection, "rollback")
         return recipe
     return kind(path or ())
+
+
+def drop(connection: Any) -> None:
+    """Close a connection of an asynchronous driver, without a loop; leave anything else alone."""
+    with contextlib.suppress(Exception):
+        recipe = recipe_for(connection)
+        if type(recipe) is not AsyncRecipe:
+            recipe.terminate(connection)
 
 
 def _kind_of(connection: Any) -> type[AsyncRecipe] | None:
@@ -389,6 +394,23 @@ def _package_of(connection: Any) -> str:
         if package in BLOCKING:
             return package
     return str(type(connection).__module__).partition(".")[0]
+
+
+def instead_of(package: str) -> str:
+    """What to say of something of this blocking driver."""
+    return (
+        f"of {package}, a blocking driver, which would stop the event loop: use "
+        f"{BLOCKING[package]}, or `pool.Pool` with threads"
+    )
+
+
+def blocking_maker(connect: Any) -> str | None:
+    """The blocking driver whose own function this is, or whose connection, if so."""
+    while isinstance(connect, functools.partial):
+        connect = connect.func
+    package = str(get(connect, "__module__")).lstrip("_").partition(".")[0]
+    is_blocking = package in BLOCKING and not inspect.iscoroutinefunction(connect)
+    return package if is_blocking else None
 
 
 def _is_awaited(connection: Any, name: str) -> bool:

@@ -22,6 +22,7 @@ from pool.core import heap
 from pool.core.effects import Close, Leaked
 from pool.core.state import Entry, State
 from pool.core.text import kind_of, text_of
+from pool.drivers import async_recipes
 from pool.drivers.recipe import Recipe
 from pool.drivers.recipes import recipe_for
 from pool.shared.arguments import check_answer, check_connect, check_hook, why_no_connection
@@ -135,6 +136,7 @@ class Callables:
                     self.close(connection)
                 raise
             if why is not None:
+                async_recipes.drop(connection)  # it may be one, of the other kind of driver
                 raise TypeError(why)
         except BaseException as error:
             if not (self._keeps_errors or isinstance(error, Exception)):

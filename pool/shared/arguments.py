@@ -15,6 +15,11 @@ from typing import Any
 from pool.core.limits import is_finite
 from pool.core.text import repr_of
 
+FOR_THREADS = (
+    "this pool lends connections of blocking drivers to threads; for those of asyncio there is "
+    "`pool.aio.Pool`"
+)
+
 
 def refuse(name: str, value: object, allowed: str) -> ValueError:
     """The error that says what is wrong with an argument."""
@@ -37,7 +42,7 @@ def check_connect(connect: Any) -> None:
     if not callable(connect):
         raise refuse("connect", connect, "a function without parameters that returns a connection")
     if _is_asynchronous(connect):
-        allowed = "a plain function; this pool lends connections of blocking drivers to threads"
+        allowed = f"a plain function; {FOR_THREADS}"
         raise refuse("connect", connect, allowed)
 
 
@@ -69,8 +74,8 @@ def why_no_connection(connection: Any) -> str | None:
     if _is_asynchronous_answer(connection):
         _drop(connection)
         return (
-            "connect returned something to be awaited: this pool lends connections of "
-            "blocking drivers to threads, so connect has to be a plain function"
+            "connect returned something to be awaited, and has to be a plain function: "
+            f"{FOR_THREADS}"
         )
     why = why_useless(connection)
     if why is not None:
@@ -79,7 +84,7 @@ def why_no_connection(connection: Any) -> str | None:
         if _is(inspect.iscoroutinefunction, _attribute(connection, name)):
             return (
                 f"connect returned a connection of an asynchronous driver (its {name} has to be "
-                "awaited): this pool lends connections of blocking drivers to threads"
+                f"awaited): {FOR_THREADS}"
             )
     return None
 

@@ -88,13 +88,16 @@ class Runtime(Performer):
     def _bind_to(self, loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop:
         if loop is None:
             raise WrongLoop(
-                "this pool is for asyncio, and no event loop of asyncio is running in this thread"
+                "this pool is for asyncio, and no event loop of asyncio is running in this thread: "
+                "use it in a coroutine, which `asyncio.run` runs; with threads there is `pool.Pool`"
             )
         if (before := self.monitor.loop) is not None:
             if not before.is_closed():
                 raise WrongLoop(
-                    f"this pool belongs to the event loop {before!r}, which is not closed, so "
-                    f"it cannot be used from {loop!r}: make a pool in each loop (and each thread)"
+                    f"this pool belongs to the event loop {before!r} at {id(before):#x}, which is "
+                    f"not closed, so it cannot be used from {loop!r} at {id(loop):#x}: make a pool "
+                    "in each loop (and each thread); a lease is given back in its own, or from "
+                    "elsewhere by `asyncio.run_coroutine_threadsafe(lease.release(), loop)`"
                 )
             self.abandon_loop()
         self.monitor.loop = loop
