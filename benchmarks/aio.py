@@ -1,142 +1,40 @@
 """asyncio: what a checkout costs, who waits how long, and what is left when tasks die.
 
-Theory.  All pools lend connections to one PostgreSQL on this machine, in one process, on one loop,
-one pool at a time; what is compared in microseconds takes turns.  Each pool is used as its pages
-say.  What each does with a connection that comes back differs: asyncpg's pool resets it in a round
-trip, which is part of what its users pay; ours and psycopg's see that there is nothing to reset.
+Theory.  All pools of a table are in one process, on one loop, one at a time, with servers on this
+machine; what is compared in microseconds takes turns.  There are two tables: pools over PostgreSQL,
+and those of other drivers and of peewee, where a checkout costs what the driver does.  What each
+does with a connection that comes back differs: asyncpg's pool resets it in a round trip, which is
+part of what its users pay; ours and psycopg's see that there is nothing to reset.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
-import importlib
+import heapq
 import random
 import socket
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from benchmarks import peers_aio
 from benchmarks.claims import OURS, Claim, Plan, Row, at_least, at_most
 from benchmarks.measure import median, now
-
-MOST = 4
-PATIENCE = 30.0
-
-PSYCOPG = "purepool, psycopg"
-
-
-class Peer:
-    """A pool, and how it lends. `acquire` gives what `release` takes."""
-
-    install = ""
-    acquire: Callable[..., Awaitable[Any]]
-    release: Callable[[Any], Awaitable[Any]]
-    end: Callable[..., Awaitable[Any]]
-    block: Callable[[], Any]
-    """The context manager that the pool's pages give."""
-
-    @classmethod
-    async def make(cls, parameters: dict[str, Any], most: int) -> Peer:
-        raise NotImplementedError
-
-
-def _asyncpg(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {("database" if name == "dbname" else name): value for name, value in parameters.items()}
-
-
-class Purepool(Peer):
-    install = "asyncpg"
-
-    @classmethod
-    async def make(cls, parameters: dict[str, Any], most: int) -> Peer:
-        asyncpg = importlib.import_module("asyncpg")
-        return cls._over(lambda: asyncpg.connect(**_asyncpg(parameters)), most)
-
-    @classmethod
-    def _over(cls, connect: Callable[[], Any], most: int) -> Peer:
-        from pool.aio import Pool
-
-        peer = cls()
-        pool: Any = Pool(connect, max_size=most, timeout=PATIENCE, max_opening=None)
-        peer.acquire = pool.acquire
-        peer.release = lambda lease: lease.release()
-        peer.end = pool.close
-        peer.block = pool.connection
-        return peer
-
-
-class PurepoolPsycopg(Purepool):
-    install = "psycopg[binary]"
-
-    @classmethod
-    async def make(cls, parameters: dict[str, Any], most: int) -> Peer:
-        psycopg = importlib.import_module("psycopg")
-        return cls._over(lambda: psycopg.AsyncConnection.connect(**parameters), most)
-
-
-class Asyncpg(Peer):
-    install = "asyncpg"
-
-    @classmethod
-    async def make(cls, parameters: dict[str, Any], most: int) -> Peer:
-        asyncpg = importlib.import_module("asyncpg")
-        peer = cls()
-        pool = await asyncpg.create_pool(**_asyncpg(parameters), min_size=1, max_size=most)
-        peer.acquire = lambda: pool.acquire(timeout=PATIENCE)
-        peer.release = pool.release
-        peer.block = lambda: pool.acquire(timeout=PATIENCE)
-
-        async def end() -> None:
-            pool.terminate()
-
-        peer.end = end
-        return peer
-
-
-class AsyncConnectionPool(Peer):
-    install = "psycopg_pool"
-
-    @classmethod
-    async def make(cls, parameters: dict[str, Any], most: int) -> Peer:
-        psycopg_pool = importlib.import_module("psycopg_pool")
-        peer = cls()
-        pool = psycopg_pool.AsyncConnectionPool(
-            kwargs=parameters, min_size=1, max_size=most, timeout=PATIENCE, open=False
-        )
-        await pool.open()
-        peer.acquire, peer.release, peer.block = pool.getconn, pool.putconn, pool.connection
-        peer.end = lambda: pool.close(timeout=0)
-        return peer
-
-
-class SQLAlchemy(Peer):
-    install = "sqlalchemy"
-
-    @classmethod
-    async def make(cls, parameters: dict[str, Any], most: int) -> Peer:
-        sqlalchemy = importlib.import_module("sqlalchemy")
-        extension = importlib.import_module("sqlalchemy.ext.asyncio")
-        peer = cls()
-        url = sqlalchemy.URL.create("postgresql+asyncpg")
-        given = _asyncpg(parameters)
-        engine = extension.create_async_engine(
-            url, pool_size=most, max_overflow=0, pool_timeout=PATIENCE, connect_args=given
-        )
-        peer.acquire = lambda: engine.connect()
-        peer.block = engine.begin
-        peer.release = lambda connection: connection.close()
-        peer.end = engine.dispose
-        return peer
-
-
-KINDS: dict[str, type[Peer]] = {
-    OURS: Purepool,
-    PSYCOPG: PurepoolPsycopg,
-    "asyncpg.Pool": Asyncpg,
-    "AsyncConnectionPool": AsyncConnectionPool,
-    "SQLAlchemy": SQLAlchemy,
-}
+from benchmarks.peers_aio import (
+    KINDS,
+    MOST,
+    OTHERS,
+    PATIENCE,
+    PSYCOPG,
+    Hold,
+    Peer,
+    Purepool,
+    PurepoolPsycopg,
+    Servers,
+)
 
 
 async def turn(peer: Peer, work: Callable[[], Awaitable[Any]] | None = None) -> float:
@@ -154,8 +52,7 @@ async def turn(peer: Peer, work: Callable[[], Awaitable[Any]] | None = None) -> 
 
 async def warm(peer: Peer, most: int) -> Peer:
     """With all of its connections open."""
-    for lease in [await peer.acquire() for _ in range(most)]:
-        await peer.release(lease)
+    await (await Hold.begin(peer, most)).over()
     return peer
 
 
@@ -189,24 +86,59 @@ async def crowd(peer: Peer, tasks: int, turns: int) -> float:
     return tasks * turns / (now() - began)
 
 
-async def shares(peer: Peer, seconds: float) -> tuple[float, float]:
-    """40 tasks that hold a connection for 2 ms, again and again: how many more turns the most had
-    than the fewest, and the longest wait."""
-    counts, longest = [0] * 40, 0.0
+class Shares(NamedTuple):
+    """Of 40 tasks that hold a connection for 2 ms, again and again."""
+
+    spread: float
+    """How many more turns the most had than the fewest."""
+    longest: float
+    """Seconds that the longest wait took."""
+    beside: float
+    """That wait in the place of the longest one of a queue that costs nothing, with the same holds:
+    a sleep of 2 ms takes longer, on a busy machine much longer."""
+
+
+TASKS = 40
+
+
+async def shares(peer: Peer, seconds: float) -> Shares:
+    counts, waits, holds = [0] * TASKS, list[float](), list[float]()
     end = now() + seconds
 
     async def caller(number: int) -> None:
-        nonlocal longest
-        while now() < end:
+        while (asked := now()) < end:
             try:
-                waited = await turn(peer, lambda: asyncio.sleep(0.002))
+                lease = await peer.acquire()
             except Exception:  # its timeout
-                waited = PATIENCE
+                waits.append(PATIENCE)
+                continue
+            began, place = now(), len(holds)
+            waits.append(began - asked)
+            holds.append(0.0)
+            try:
+                await asyncio.sleep(0.002)
+            finally:
+                holds[place] = now() - began
+                await peer.release(lease)
             counts[number] += 1
-            longest = max(longest, waited)
 
-    await asyncio.gather(*map(caller, range(40)))
-    return max(counts) - min(counts), longest
+    await asyncio.gather(*map(caller, range(TASKS)))
+    longest = max(waits)
+    return Shares(max(counts) - min(counts), longest, longest / ideal(holds))
+
+
+def ideal(holds: Sequence[float]) -> float:
+    """The longest wait where each of these holds begins as soon as one of `MOST` connections is
+    free, for the task that has waited longest."""
+    asked = deque([0.0] * TASKS)
+    free, longest = [0.0] * MOST, 0.0
+    for hold in holds:
+        began = max(heapq.heappop(free), asked[0])
+        longest = max(longest, began - asked.popleft())
+        heapq.heappush(free, began + hold)
+        asked.append(began + hold)
+        asked = deque(sorted(asked)) if asked[-1] < asked[-2] else asked
+    return longest
 
 
 async def left_over(peer: Peer) -> float:
@@ -225,20 +157,9 @@ async def left_over(peer: Peer) -> float:
 
 async def there_at_once(peer: Peer) -> float:
     """How many connections can be had."""
-    held: list[Any] = []
-
-    async def take() -> None:
-        held.append(await peer.acquire())
-
-    tasks = [asyncio.ensure_future(take()) for _ in range(MOST)]
-    await asyncio.wait(tasks, timeout=2.0)
-    count = len(held)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    for lease in held:
-        await peer.release(lease)
-    return count
+    hold = await Hold.begin(peer, MOST, 2.0)
+    await hold.over()
+    return hold.count
 
 
 async def swallowed(peer: Peer, times: int) -> float:
@@ -296,7 +217,10 @@ async def late(kind: type[Purepool], parameters: dict[str, Any], times: int) -> 
     return worst
 
 
-async def _measured(parameters: dict[str, Any], plan: Plan) -> list[Row]:
+COMPARED = ("quiet", "block", "crowd", "share", "wait", "beside")
+
+
+async def _measured(servers: Servers, kinds: Mapping[str, type[Peer]], plan: Plan) -> list[Row]:
     missing: dict[str, str] = {}
     figures: dict[str, dict[str, Any]] = {
         name: {}
@@ -306,18 +230,20 @@ async def _measured(parameters: dict[str, Any], plan: Plan) -> list[Row]:
             "crowd",
             "share",
             "wait",
+            "beside",
             "cancelled",
             "whole",
             "left",
-            "late",
         )
     }
     peers: dict[str, Peer] = {}
-    for name, kind in KINDS.items():
+    for name, kind in kinds.items():
         try:
-            peers[name] = await warm(await kind.make(parameters, MOST), MOST)
+            peers[name] = await warm(await kind.make(servers.parameters(kind), MOST), MOST)
         except ImportError:
             missing[name] = f"pip install {kind.install}"
+        except servers.Unavailable as reason:
+            missing[name] = str(reason)
     rounds: dict[str, list[float]] = {name: [] for name in peers}
     blocks: dict[str, list[float]] = {name: [] for name in peers}
     times = plan.some(20, 4)
@@ -331,66 +257,112 @@ async def _measured(parameters: dict[str, Any], plan: Plan) -> list[Row]:
     figures["quiet"] = {name: median(given) for name, given in rounds.items()}
     for number, (name, peer) in enumerate(peers.items()):
         plan.tell(0.3 + 0.3 * number / len(peers), f"40 tasks over 4 connections: {name}")
-        share, wait = await shares(peer, plan.seconds(3.0, 0.5))
-        figures["share"][name], figures["wait"][name] = share, wait
+        seen = await shares(peer, plan.seconds(3.0, 0.5))
+        figures["share"][name], figures["wait"][name] = seen.spread, seen.longest
+        figures["beside"][name] = seen.beside
     for number, (name, peer) in enumerate(peers.items()):
         plan.tell(0.6 + 0.2 * number / len(peers), f"tasks that are cancelled, or die: {name}")
-        if issubclass(KINDS[name], Purepool):  # one that swallows them is not soon done with
+        if issubclass(kinds[name], Purepool):  # one that swallows them is not soon done with
             figures["cancelled"][name] = await swallowed(peer, plan.some(500, 50))
             figures["whole"][name] = await there_at_once(peer)
         figures["left"][name] = await left_over(peer)
         await peer.end()
     crowds: dict[str, list[float]] = {name: [] for name in peers}
-    larger = {name: await warm(await KINDS[name].make(parameters, 10), 10) for name in peers}
+    larger = {
+        name: await warm(await kinds[name].make(servers.parameters(kinds[name]), 10), 10)
+        for name in peers
+    }
     for done in range(plan.some(5, 1)):
         plan.tell(0.8 + 0.04 * done, "1,000 tasks over 10 connections")
         for name in larger if done % 2 else reversed(list(larger)):
             crowds[name].append(await crowd(larger[name], 1000, 3))
     for peer in larger.values():
         await peer.end()
-    ours: dict[str, type[Purepool]] = {OURS: Purepool, PSYCOPG: PurepoolPsycopg}
-    for name, kind in ours.items():
-        if name in peers:
-            figures["late"][name] = await late(kind, parameters, plan.some(5, 1))
     figures["crowd"] = {name: median(given) for name, given in crowds.items()}
     for each in figures.values():
         each.update(missing)
-    rivals = [name for name in ("asyncpg.Pool", "AsyncConnectionPool") if name in peers]
-    fastest = max((figures["crowd"][name] for name in rivals), default=0.0)
-    quickest = min(figures["block"][name] for name in rivals) if rivals else 12e-6
+    return _rows(figures, [name for name in peers if not issubclass(kinds[name], Purepool)])
+
+
+def _rows(figures: dict[str, dict[str, Any]], rivals: list[str]) -> list[Row]:
+    """What is asked of ours, beside those of other pools that are as quick as can be."""
+    same = [name for name in rivals if name in AS_QUICK]
+    quickest = min((figures["block"][name] for name in same), default=12e-6)
+    many = "1,000 tasks, 10 connections: checkouts/s"
+    if same == ["aiomysql.Pool"]:  # who gives back and asks again has it at once: nobody is woken
+        crowd_of = Row(many, "count", figures["crowd"])
+        longest = Row("the same: longest wait", "s", figures["wait"])
+    else:
+        fastest = max((figures["crowd"][name] for name in same), default=0.0)
+        crowd_of = at_least(many, "count", figures["crowd"], fastest)
+        why = "1.2 x 20 ms, the ideal"
+        longest = at_most("the same: longest wait", "s", figures["wait"], 1.2 * 0.020, why)
     return [
         at_most("a checkout with nobody waiting", "us", figures["quiet"], 12e-6),
         at_most("the same as a block", "us", figures["block"], quickest),
-        at_least("1,000 tasks, 10 connections: checkouts/s", "count", figures["crowd"], fastest),
+        crowd_of,
         at_most("40 tasks, 4 connections: most minus fewest", "count", figures["share"], 2),
-        at_most("the same: longest wait", "s", figures["wait"], 1.2 * 0.020, "1.2 x the ideal"),
+        longest,
+        at_most("the same, of an ideal queue's with those holds", "ratio", figures["beside"], 1.2),
         at_most("tasks cancelled at random: went on", "count", figures["cancelled"], 0),
         at_least("afterwards: left of 4", "count", figures["whole"], MOST),
-        at_most("a silent server: beyond the deadline", "s", figures["late"], 0.020),
         at_least("4 tasks died with theirs: left of 4", "count", figures["left"], MOST),
     ]
 
 
-def measure(plan: Plan) -> list[Row]:
-    from tests.integration.servers import Postgres, Unavailable, Workplace
+AS_QUICK = ("asyncpg.Pool", "AsyncConnectionPool", "aiomysql.Pool")
+"""Pools whose speed ours has to have, over the same drivers."""
 
-    place = Workplace()
-    try:
+
+async def _before_a_silent_server(servers: Servers, plan: Plan) -> list[Row]:
+    figures: dict[str, Any] = {}
+    ours: dict[str, type[Purepool]] = {OURS: Purepool, PSYCOPG: PurepoolPsycopg}
+    for name, kind in ours.items():
         try:
-            parameters = Postgres(place).parameters
-        except Unavailable as reason:
-            return [Row("with asyncpg", "us", {OURS: str(reason)})]
-        return asyncio.run(_measured(parameters, plan))
-    finally:
-        place.close()
+            figures[name] = await late(kind, servers.parameters(kind), plan.some(5, 1))
+        except ImportError:
+            figures[name] = f"pip install {kind.install}"
+        except servers.Unavailable as reason:
+            figures[name] = str(reason)
+    return [at_most("a silent server: beyond the deadline", "s", figures, 0.020)]
 
+
+def measure(kinds: Mapping[str, type[Peer]], plan: Plan) -> list[Row]:
+    servers = Servers()
+    try:
+        rows = asyncio.run(_measured(servers, kinds, plan))
+        if kinds is KINDS:
+            rows += asyncio.run(_before_a_silent_server(servers, plan))
+        return rows
+    finally:
+        servers.close()
+
+
+def versions(kinds: Mapping[str, type[Peer]]) -> str:
+    """Those of other pools in the table."""
+    return ", ".join(
+        f"{name} {peers_aio.version(name)}"
+        for name, kind in kinds.items()
+        if not issubclass(kind, Purepool)
+    )
+
+
+OF_OTHERS = {OURS: OTHERS["purepool, aiomysql"], **dict(list(OTHERS.items())[1:])}
+"""Ours is the one over aiomysql."""
 
 CLAIMS = (
     Claim(
         "asyncio",
         "Tasks are served in order, at once, and none takes a connection with it",
         "PostgreSQL on this machine, one process, one loop; asyncpg connections for purepool, "
-        "asyncpg's own pool and SQLAlchemy.",
-        measure,
+        f"asyncpg's own pool and SQLAlchemy. {versions(KINDS)}.",
+        functools.partial(measure, KINDS),
+    ),
+    Claim(
+        "asyncio-others",
+        "The same over aiomysql and under peewee",
+        "MariaDB, SQLite and PostgreSQL on this machine, one process, one loop; aiomysql "
+        f"connections for purepool. {versions(OTHERS)}.",
+        functools.partial(measure, OF_OTHERS),
     ),
 )

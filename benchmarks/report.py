@@ -73,8 +73,7 @@ PACKAGES = {
     "SQLAlchemy": "sqlalchemy",
     "DBUtils": "dbutils",
     "playhouse.pool": "peewee",
-    "asyncpg.Pool": "asyncpg",
-    "AsyncConnectionPool": "psycopg_pool",
+    **{name: kind.package for name, kind in report_aio.POOLS.items() if kind.package},
 }
 
 
@@ -349,7 +348,7 @@ Found = dict[str, dict[str, Seen]]
 def table(found: Found, about: dict[str, str]) -> str:
     pools = list(next(iter(found.values())))
     lines = [
-        "| | " + " | ".join(f"{name} {version(name.partition(',')[0])}" for name in pools) + " |",
+        "| | " + " | ".join(f"{name} {version(name)}" for name in pools) + " |",
         "|---|" + "---|" * len(pools),
     ]
     for question, seen in found.items():
@@ -383,8 +382,8 @@ HEAD = """# The same questions to every pool
 
 What happens to callers when things go wrong, asked of this pool and of others by the same small
 plays ([benchmarks/report.py](../benchmarks/report.py)). Each is in its own process, with pretended
-connections for threads and PostgreSQL for asyncio; each pool has the settings that its own
-documentation gives. `make report` writes this page again, in some minutes.
+connections for threads, and with PostgreSQL, MariaDB and SQLite for asyncio; each pool has the
+settings that its own documentation gives. `make report` writes this page again, in some minutes.
 
 This is what was seen of these versions, on {date}, with Python {python} on {system}. It is not
 said that a pool had promised it. Two pools with the same answer can differ in what was not asked.

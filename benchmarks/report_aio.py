@@ -1,4 +1,4 @@
-"""The plays of `report.py` for pools of asyncio, over one PostgreSQL.
+"""The plays of `report.py` for pools of asyncio, over servers on this machine.
 
 Theory.  A cancellation takes the place of an exception.  It comes between two steps of the loop, so
 every one of them can be tried: the task is cancelled after no step, one, two, and so on, until it
@@ -12,11 +12,14 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from benchmarks import aio
-from benchmarks.aio import KINDS, MOST, Peer, left_over, warm
+from benchmarks import peers_aio
+from benchmarks.aio import left_over, warm
+from benchmarks.peers_aio import KINDS, MOST, OTHERS, Peer, Servers
 
 AT_ONCE = 2.0
 STEPS = 40
+
+POOLS: dict[str, type[Peer]] = {**KINDS, **OTHERS}
 
 Answer = tuple[bool | None, str]
 
@@ -113,15 +116,15 @@ QUESTIONS: dict[str, Callable[[Any], Awaitable[Answer]]] = {
 }
 
 
-async def _ask(parameters: dict[str, Any], tell: Callable[[str], None]) -> Any:
+async def _ask(servers: Servers, tell: Callable[[str], None]) -> Any:
     found: dict[str, dict[str, Answer]] = {}
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     for question, play in QUESTIONS.items():
-        for name, kind in KINDS.items():
+        for name, kind in POOLS.items():
             tell(f"{question}: {name}")
 
             async def make(most: int, kind: type[Peer] = kind) -> Peer:
-                return await warm(await kind.make(parameters, most), most)
+                return await warm(await kind.make(servers.parameters(kind), most), most)
 
             try:
                 answer = await asyncio.wait_for(play(make), 60.0)
@@ -133,12 +136,10 @@ async def _ask(parameters: dict[str, Any], tell: Callable[[str], None]) -> Any:
 
 def ask(tell: Callable[[str], None]) -> dict[str, dict[str, Answer]]:
     """The answers, by question and pool."""
-    from tests.integration.servers import Postgres, Workplace
-
-    aio.PATIENCE = 2 * AT_ONCE
-    place = Workplace()
+    peers_aio.PATIENCE = 2 * AT_ONCE
+    servers = Servers()
     try:
-        answers: dict[str, dict[str, Answer]] = asyncio.run(_ask(Postgres(place).parameters, tell))
+        answers: dict[str, dict[str, Answer]] = asyncio.run(_ask(servers, tell))
         return answers
     finally:
-        place.close()
+        servers.close()

@@ -241,6 +241,30 @@ def test_those_who_wait_are_served_in_their_order(loop_run: Callable[[Main], Any
     loop_run(main)
 
 
+def test_who_is_granted_a_connection_runs_next(loop_run: Callable[[Main], Any]) -> None:
+    """In the next iteration of the loop: what a wait takes beyond the work of others is no more."""
+
+    async def main() -> None:
+        served: list[int] = []
+
+        async def caller(number: int) -> None:
+            lease = await pool.acquire()
+            served.append(number)
+            assert lease._give_back(True) is True
+
+        async with Pool(connect, max_size=1) as pool:
+            lease = await pool.acquire()
+            tasks = [asyncio.ensure_future(caller(number)) for number in range(3)]
+            await until(lambda: pool.statistics().waiting == 3)
+            lease._give_back(True)
+            for iterations in range(1, 4):
+                await asyncio.sleep(0)
+                assert served == list(range(iterations))
+            await asyncio.gather(*tasks)
+
+    loop_run(main)
+
+
 def test_forty_tasks_have_their_fair_share(loop_run: Callable[[Main], Any]) -> None:
     """Counted in rounds of the loop, not in seconds."""
 

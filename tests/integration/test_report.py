@@ -7,12 +7,13 @@ wherever the answer is no.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
 import pytest
 
-from benchmarks import aio, report, report_aio
+from benchmarks import aio, peers_aio, report, report_aio
 from benchmarks.peers import Database, Peer
 from benchmarks.report import MARKS, POOLS, QUESTIONS, Seen, about, stories, table
 from tests.integration.drivers import ROOT
@@ -29,7 +30,7 @@ def rows(title: str) -> list[list[str]]:
     ("title", "pools", "questions"),
     [
         ("Threads", [kind.name for kind in POOLS], QUESTIONS),
-        ("Tasks of asyncio", list(aio.KINDS), report_aio.QUESTIONS),
+        ("Tasks of asyncio", list(report_aio.POOLS), report_aio.QUESTIONS),
     ],
 )
 def test_every_question_is_put_to_every_pool(title: str, pools: list[str], questions: Any) -> None:
@@ -71,6 +72,43 @@ def test_a_pool_that_takes_nothing_back_is_found() -> None:
     seen = report.lost_lease(Keeps)
     assert seen.kept is False
     assert "A has it, and its thread ends" in seen.story
+
+
+def test_the_longest_wait_of_an_ideal_queue() -> None:
+    """36 of 40 tasks wait before 4 connections: for nine holds, or as the holds are."""
+    assert aio.ideal([1.0] * 400) == 9.0
+    assert aio.ideal([1.0] * 36) == 8.0
+    assert aio.ideal([2.0, *[1.0] * 400]) == 10.0
+    assert aio.ideal([100.0, *[1.0] * 400]) > 11.0  # three connections are left
+
+
+def test_several_connections_are_held_by_as_many_tasks() -> None:
+    """For a pool that keeps one for each task; and what cannot be had is not counted."""
+
+    async def main() -> None:
+        free = asyncio.Semaphore(2)
+        given: dict[Any, int] = {}
+        peer = peers_aio.Peer()
+
+        async def acquire() -> Any:
+            task = asyncio.current_task()
+            if task not in given:
+                await free.acquire()
+                given[task] = 1
+
+        async def release(_: Any) -> None:
+            del given[asyncio.current_task()]
+            free.release()
+
+        peer.acquire, peer.release = acquire, release
+        for wanted, found in ((2, 2), (3, 2)):
+            hold = await peers_aio.Hold.begin(peer, wanted, 0.05)
+            assert (hold.count, len(given)) == (found, 2)
+            await hold.over()
+            assert not given
+            assert not free.locked()
+
+    asyncio.run(main())
 
 
 def test_how_answers_are_shown() -> None:
