@@ -25,10 +25,6 @@ class MySQL(Known):
         """Whether no result is left that has to be read before anything else can be sent."""
         return True
 
-    def is_in_transaction(self, raw: Any) -> bool:
-        """As the server said last."""
-        return False
-
     def commit(self, connection: Any) -> bool:
         raw = self.behind(connection)
         if self.is_closed(connection) or self.in_autocommit(raw):

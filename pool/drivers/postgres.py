@@ -57,6 +57,9 @@ class Psycopg(Known):
         raw = self.behind(connection)
         return bool(raw.closed and not raw.broken)
 
+    def is_in_transaction(self, raw: Any) -> bool:
+        return bool(raw.pgconn.transaction_status != IDLE)
+
     def is_finished(self, raw: Any) -> bool:
         """A generator that is suspended, of `notifies` or `stream`, holds the connection's lock."""
         lock = getattr(raw, "lock", None)
@@ -129,8 +132,11 @@ class Psycopg2(Known):
     def is_closed(self, connection: Any) -> bool:
         return bool(self.behind(connection).closed == 1)  # 2: it was lost
 
+    def is_in_transaction(self, raw: Any) -> bool:
+        return bool(raw.get_transaction_status() != IDLE)
+
     def is_finished(self, raw: Any) -> bool:
-        return bool(raw.get_transaction_status() == IDLE)
+        return not self.is_in_transaction(raw)
 
     def commit(self, connection: Any) -> bool:
         if self.is_clean(connection):

@@ -61,6 +61,9 @@ class Sqlite3(Known):
     def is_closed(self, connection: Any) -> bool:
         return get(self.behind(connection), "total_changes") is None
 
+    def is_in_transaction(self, raw: Any) -> bool:
+        return bool(raw.in_transaction)
+
     def in_autocommit(self, raw: Any) -> bool:
         # -1 says that `isolation_level` decides, as before Python 3.12.
         autocommit = getattr(raw, "autocommit", -1)

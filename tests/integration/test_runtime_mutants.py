@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from pool import Limits, PoolReentered, PoolSuspended, PoolTimeout, initial, step
+from pool.core import waiters
 from pool.core.effects import Close, Leaked, Refuse
-from pool.core.events import CloseAll, OpenFailed, Release, Shutdown, Suspend, Tick
+from pool.core.events import Acquire, CloseAll, OpenFailed, Release, Shutdown, Suspend, Tick
 from pool.core.state import Failure
 from pool.shared.handles import Cell, Handle
 from pool.threads.monitor import Monitor
@@ -410,6 +411,41 @@ def test_what_an_interrupted_thread_hands_out_late_is_not_forgotten(
     assert (close.connection.closed, monitor.jobs) == (1, {})
 
 
+def test_what_is_just_being_handed_out_is_not_begun() -> None:
+    """Who does that may be interrupted, and hands it out again (RUN-4): a helper that had begun it
+    would do it twice."""
+    monitor = running().monitor
+    before, close = (Close(key, Connection(key), "close_all") for key in (8, 9))
+    monitor.jobs[id(before)] = before
+    assert monitor.ready() == [before]
+    monitor.jobs[id(close)] = close
+    monitor.current = (monitor.current[0], (close,))
+    assert monitor.ready() == [before]
+    assert [monitor.claim(job) for job in (close, before, before)] == [False, True, False]
+    monitor.deliver()
+    assert monitor.ready() == [close]
+    assert [monitor.claim(close) for _ in range(2)] == [True, False]
+    assert monitor.ready() == []
+
+
+def test_an_event_that_is_made_in_the_middle_of_a_transition_is_made_of_the_state() -> None:
+    """Twice: to say what it would do, and when it takes effect."""
+    runtime, seen = running(), list[Any]()
+
+    def make(state: Any) -> Tick:
+        seen.append(state)
+        return Tick(runtime.clock())
+
+    runtime.monitor.lock.acquire()
+    runtime.monitor.applying = True
+    effects = runtime.apply(make)
+    assert (effects, len(seen)) == ((), 1)
+    runtime.monitor.applying = False
+    runtime.monitor.lock.release()
+    runtime.apply(Tick(runtime.clock()))
+    assert [type(state).__name__ for state in seen] == ["State", "State"]
+
+
 # ---------------------------------------------------------------- checks, and the second try
 
 
@@ -674,6 +710,35 @@ def test_all_of_an_owner_that_is_gone_is_lost() -> None:
     assert lent(runtime) == [handles[1].connection]
     times = [lease.checked_out for lease in runtime.state.in_use.values()]
     assert times == [0.0]
+
+
+def test_who_is_gone_neither_waits_nor_connects_any_more() -> None:
+    """Nor does whoever queues behind it wait for that."""
+    runtime, connecting, queued, other = running(), object(), object(), object()
+    for ticket, owner in enumerate((connecting, queued, other), 1):
+        runtime.apply(Acquire(runtime.clock(), ticket, True, owner), Cell(ticket))
+    assert dict(runtime.state.opening_tickets) == {1: connecting}
+    assert [owner for _, owner in waiters.items(runtime.state.waiters)] == [queued, other]
+    runtime.lost(queued)
+    runtime.apply(Tick(runtime.clock()))
+    assert [owner for _, owner in waiters.items(runtime.state.waiters)] == [other]
+    runtime.lost(connecting)
+    runtime.apply(Tick(runtime.clock()))
+    assert dict(runtime.state.opening_tickets) == {3: other}, "its place is the next one's"
+
+
+def test_who_waits_when_its_process_forks_is_told_in_the_child() -> None:
+    """Each by its own ticket: an answer will never come, and it comes back to its wait."""
+    runtime = running()
+    cells = [Cell(7), Cell(8)]
+    monitor = runtime.monitor
+    for cell in cells:
+        monitor.expect(cell)
+    runtime._after_fork()
+    assert runtime.monitor is not monitor
+    for cell in cells:
+        assert cell.answer == Refuse(cell.ticket, "forked", None)
+        assert cell.parker.acquire(False), "it is awake"
 
 
 def test_a_loss_that_was_no_lease_any_more_is_none() -> None:

@@ -111,6 +111,30 @@ def test_a_map_that_was_large_is_small_again(many: int) -> None:
     assert type(one._root) is dict
 
 
+@pytest.mark.parametrize("shift", [0, 5, 10, 15, 60])
+def test_keys_that_meet_in_their_lower_bits_are_told_apart(shift: int) -> None:
+    """Each branch looks at the next five bits, and at no others."""
+    known = {key << shift: key for key in range(100)}
+    one = NumberMap(known)
+    for key in known:
+        assert (one[key], one.get(key), key in one) == (known[key], known[key], True)
+        assert one.get(key + 1, "none") == (known.get(key + 1, "none"))
+    other = NumberMap[int]()
+    for key in known:
+        other = other.set(key, 0).set(key, known[key])
+    assert (dict(other), len(other)) == (known, 100)
+    for key in list(known)[::3]:
+        other = other.delete(key)
+        assert key not in other
+        assert len(other) == len(dict(other))
+
+
+def test_maps_with_other_entries_have_other_hashes() -> None:
+    """As a rule: a set of them would be a list otherwise."""
+    assert len({hash(NumberMap({1: number})) for number in range(100)}) > 50
+    assert len({hash(NumberMap({number: 1})) for number in range(100)}) > 50
+
+
 def test_a_change_of_a_large_map_copies_little() -> None:
     """Of 20,000 entries, at most three dicts and the branches above them are new."""
     one = NumberMap(dict.fromkeys(range(20_000), 0))

@@ -12,9 +12,9 @@ import pytest
 
 pytest.importorskip("mutmut")
 
-from tests.model.mutation import read_explained
+from tests.model.mutation import Survivor, read_explained
 from tests.mutation import __main__ as command
-from tests.mutation.mutants import Mutant, Place, mutants, places
+from tests.mutation.mutants import Mutant, Place, mutants, places, planted
 from tests.mutation.wording import KINDS, kind_of
 
 SOURCE = '''\
@@ -140,6 +140,38 @@ def test_a_mutant_of_a_name_that_is_gone_is_refused(file: str) -> None:
     del boxes.twice
     with pytest.raises(LookupError, match=r"boxes_to_mutate\.twice"):
         mutant.plant()
+
+
+def test_a_fault_that_was_thought_of_is_planted_as_others() -> None:
+    """In a function of the pool, whose name says in which file it is."""
+    lines = ("parker.acquire(True, min(left, threading.TIMEOUT_MAX))", "return False")
+    (mutant,) = planted([Survivor("threads.onlookers.wait", *lines)])
+    assert (mutant.place.file, mutant.place.name) == ("pool/threads/onlookers.py", "wait")
+    before = mutant.place.text.splitlines()
+    assert mutant.text().splitlines() == [line.replace(*lines) for line in before]
+    assert before[mutant.line - 1].strip() == lines[0]
+
+
+@pytest.mark.parametrize(
+    ("function", "old", "text"),
+    [
+        ("threads.onlookers.wait", "return", "0 times in the function"),
+        ("threads.onlookers.Onlookers.notify", "return False", "0 times in the function"),
+        ("threads.onlookers.waits", "return False", "no such function"),
+        ("onlookers.wait", "return False", "no such module"),
+    ],
+)
+def test_a_fault_in_code_that_is_not_there_is_refused(function: str, old: str, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        planted([Survivor(function, old, "pass")])
+
+
+def test_the_faults_that_were_thought_of_fit_the_code() -> None:
+    found = command.planted_by_hand()
+    assert len(found) >= 9 * 3
+    assert {mutant.place.file for mutant in found} <= {*command.FILES}
+    for mutant in found:
+        ast.parse(mutant.text())
 
 
 def all_places() -> dict[str, Place]:

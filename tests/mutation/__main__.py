@@ -2,9 +2,9 @@
 
 Theory.  As `make mutation` for the pure core, by the same mutmut, but run by ourselves
 (`mutants.py`, `session.py`).  First all tests run once with probes, to know which reach which
-statement.  Then for each mutant those run that reach its statement: first what killed its
-neighbours, then the quickest.  A test that then takes ten times as long as it did, and seconds
-more, hangs, and has killed it, too; that is said apart.
+statement.  Then for each mutant those run that reach its statement: first what killed it before
+its function changed, and its neighbours, then the quickest.  A test that then takes ten times as
+long as it did, and seconds more, hangs, and has killed it, too; that is said apart.
 
 What was found is kept in `build/mutation/`, as it comes.  A mutant is tried again when its
 function has changed; a survivor, too, with the tests that it has not survived yet: those of files
@@ -34,7 +34,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,12 @@ from typing import Any
 import pytest
 
 from tests.model.mutation import judge, read_explained
-from tests.mutation.session import BUILD, Forks, Probes, Run, Verdict, Watcher
+from tests.mutation.session import BUILD, Forks, Probes, Run, Servers, Verdict, Watcher
 
 EXPLAINED = Path(__file__).with_name("survivors.txt")
+
+PLANTED = Path(__file__).with_name("planted.txt")
+"""Faults that were thought of: each once lived through all tests. They are mutants as others."""
 
 FILES = [
     *(f"pool/{name}.py" for name in ("lease", "api", "face", "meant", "health")),
@@ -80,13 +83,23 @@ LEFT_OUT = [
     *("*/test_every_instant*", "*/test_stages*", "*/test_wheel*", "*/test_servers*"),
     *("*/test_demo.py*", "*/test_conform*", "*/test_fuzz.py*", "*/test_interrupts_of_checks.py*"),
     *("*::test_signals_at_random*", "*::*_storm*", "*::test_interruptions_do_not_lose_the*"),
+    *("*::test_threads_that_are_struck*", "*::test_tasks_that_are_cancelled*"),
+    "*::test_a_run_under_asynchronous_exceptions_is_sound*",
 ]
 """They take very long, or have nothing to do with it, or interrupt at random: what they find today
 they may not find tomorrow."""
 
+DATABASES = [f"tests/integration/test_{name}.py" for name in ("pool_drivers", "pool_next_borrower")]
+"""Where the tests of drivers are that need a server; one is started once, for all mutants."""
+
+SERVERS_OF_ONE_TEST = ("postgres_with", "mariadb_with")
+
 SECONDS = 10.0
 """Of work, for each mutant: its quickest tests run until they have taken so long. It is enough for
 all of the quick ones; `--slow` runs all that reach the mutant."""
+
+PROBED = 40.0
+"""Seconds after which a test that is probed hangs, or is too slow to be of use."""
 
 HANGS = 5.0
 """Seconds more than ten times what a test took."""
@@ -137,6 +150,7 @@ class Mutation:
         self.options = options
         self.notes = Notes()
         self.watcher = Watcher()
+        self.servers = Servers()
         self.early = called_while_imported()
         self.status = 2
         self.stopped = False
@@ -154,10 +168,16 @@ class Mutation:
         items[:] = [
             item
             for item in items
-            if item.get_closest_marker("database") is None
+            if (item.get_closest_marker("database") is None or self.has_a_server(item))
             and item.get_closest_marker("slow") is None
             and not any(fnmatch(item.nodeid, pattern) for pattern in LEFT_OUT)
         ]
+
+    def has_a_server(self, item: pytest.Item) -> bool:
+        """Whether it needs a database, and no more of it than to be there."""
+        names = {*getattr(item, "fixturenames", ()), *map(str, parameters(item).values())}
+        file = item.nodeid.split("::")[0]
+        return file in DATABASES and self.options.servers and not names & {*SERVERS_OF_ONE_TEST}
 
     def stop(self, *_: Any) -> None:
         """What Ctrl-C does: no exception, which could come in the middle of a fork, and be lost."""
@@ -171,6 +191,16 @@ class Mutation:
         self.hashes = {file: digest(file) for file in {i.split("::")[0] for i in self.items}}
         self.out = os.fdopen(os.dup(2), "w", buffering=1)
         session.config.pluginmanager.register(self.watcher)
+        session.config.pluginmanager.register(self.servers)
+        self.with_server = {
+            name
+            for name, item in self.items.items()
+            if item.get_closest_marker("database") is not None
+        }
+        if self.with_server:
+            self.servers.start(["postgres", "mariadb"])
+            for reason in self.servers.missing:
+                self.say(f"its tests cannot kill anything: {reason}\n")
         self.forks = Forks(session.config, self.watcher)
         gc.collect()
         gc.freeze()  # a collection in a child shall not copy what is ours
@@ -184,6 +214,7 @@ class Mutation:
             self.status = 130
         finally:
             self.forks.close()
+            self.servers.close()
             self.notes.save()
             for directory in (*BUILD.glob("tmp-*"), *BUILD.glob("mutant-*")):
                 shutil.rmtree(directory, ignore_errors=True)
@@ -224,7 +255,7 @@ class Mutation:
         report = BUILD / "probed.jsonl"
         while left:  # what ends the process or hangs is left out, and the rest tried again
             report.unlink(missing_ok=True)
-            run = Run(left, lambda test: 120.0)
+            run = Run(left, lambda test: PROBED)
             self.forks.start(run, *self._noter(left, report))
             try:
                 while self.forks.running:
@@ -284,9 +315,10 @@ class Mutation:
         wanted = self.options.only
         files = [file for file in FILES if not wanted or any(w.startswith(file) for w in wanted)]
         found = []
+        by_hand = planted_by_hand()
         for file in files:
             self.check()
-            for mutant in mutants_of(file):
+            for mutant in [*(m for m in by_hand if m.place.file == file), *mutants_of(file)]:
                 names = [w.partition(":")[2] for w in wanted if w.startswith(file)]
                 if not wanted or any(fnmatch(mutant.place.name, n or "*") for n in names):
                     found.append(mutant)
@@ -357,7 +389,7 @@ class Mutation:
                 results.pop(mutant.key, None)
         hashes = {id(mutant.place): mutant.place.hash for mutant in chosen}
         killers: dict[str, Counter[str]] = {}
-        todo = iter(chosen)
+        todo: Iterator[Any] = iter(chosen)
         tried = done = alive = 0
         waiting: dict[int, tuple[Any, str, list[str]]] = {}
         jobs = self.options.jobs
@@ -377,9 +409,19 @@ class Mutation:
                     results[mutant.key] = self.note(mutant, Verdict(what), seen)
                     continue
                 good = killers.setdefault(mutant.place.title, Counter())
-                first = [n for n, _ in good.most_common(8) if n in left]
+                last = (note or {}).get("test")  # what killed it before its function changed
+                first = [
+                    n
+                    for n in dict.fromkeys([last, *(n for n, _ in good.most_common(8))])
+                    if n in left
+                ]
                 left = [*first, *(n for n in left if n not in first)]
-                run = Run([self.items[name] for name in left], self.limit)
+                alone = not self.with_server.isdisjoint(left)
+                if alone and self.forks.running:
+                    todo = itertools.chain([mutant], todo)
+                    done -= 1
+                    break
+                run = Run([self.items[name] for name in left], self.limit, alone)
                 self.forks.start(run, self.planter(mutant), lambda: None)
                 waiting[run.pid] = mutant, seen, left  # type: ignore[assignment]
             if not waiting:
@@ -482,6 +524,10 @@ class Mutation:
         return 1 if wrong else 0
 
 
+def parameters(item: pytest.Item) -> dict[str, Any]:
+    return item.callspec.params if hasattr(item, "callspec") else {}
+
+
 def words(counts: Counter[str]) -> str:
     names = {
         "failed": "killed by a test",
@@ -517,6 +563,12 @@ def mutants_of(file: str) -> list[Any]:
     return list(pickle.loads(kept.read_bytes()))
 
 
+def planted_by_hand() -> list[Any]:
+    from tests.mutation.mutants import planted
+
+    return planted(read_explained(PLANTED.read_text(encoding="utf-8")))
+
+
 def called_while_imported() -> set[tuple[str, int]]:
     """File and line of the functions that run while the pool is imported."""
     found = set()
@@ -546,6 +598,9 @@ def main(arguments: Iterable[str] | None = None) -> int:
         "--seconds", type=float, default=SECONDS, help=f"of tests, for each mutant ({SECONDS})"
     )
     parser.add_argument("--slow", action="store_true", help="all tests, however long they take")
+    parser.add_argument(
+        "--no-servers", dest="servers", action="store_false", help="without tests of databases"
+    )
     parser.add_argument("--again", action="store_true", help="forget what was found before")
     parser.add_argument("--anew", type=int, default=150, help=argparse.SUPPRESS)
     options = parser.parse_args(None if arguments is None else list(arguments))

@@ -20,7 +20,8 @@ import difflib
 import hashlib
 import importlib
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
@@ -244,6 +245,42 @@ def mutants(file: str) -> list[Mutant]:
     return found
 
 
+def planted(survivors: Iterable[Survivor]) -> list[Mutant]:
+    """Mutants that were thought of, not made by mutmut: in this function these lines in the place
+    of those. Raises `ValueError` for what is not there once."""
+    by_file: dict[str, dict[str, Place]] = {}
+    found = []
+    for survivor in survivors:
+        file = _file_of(survivor.function)
+        if file not in by_file:
+            by_file[file] = {place.title: place for place in places(file)}
+        place = by_file[file].get(survivor.function)
+        if place is None:
+            raise ValueError(f"no such function: {survivor.function}")
+        lines = place.text.splitlines()[place.node.lineno - 1 : place.node.end_lineno]
+        old, bare = survivor.old.splitlines(), [line.strip() for line in lines]
+        at = [n for n in range(len(bare)) if bare[n : n + len(old)] == old]
+        if len(at) != 1:
+            raise ValueError(f"{len(at)} times in the function: {survivor}")
+        span = range(at[0], at[0] + len(old))
+        margins = [lines[n].removesuffix(bare[n]) for n in span]
+        new = zip_longest(margins, survivor.new.splitlines(), fillvalue="")
+        lines[span.start : span.stop] = [margin + line for margin, line in new]
+        source = textwrap.dedent("\n".join(lines))
+        line = _statement(place.node, place.node.lineno + at[0]).lineno
+        found.append(Mutant(place, survivor, 0, source, line, ""))
+    return found
+
+
+def _file_of(title: str) -> str:
+    parts = title.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        file = Path("pool", *parts[:length]).with_suffix(".py")
+        if file.exists():
+            return file.as_posix()
+    raise ValueError(f"no such module: {title}")
+
+
 def _rendered(module: cst.Module, function: Any) -> str:
     return module.code_for_node(function.with_changes(leading_lines=(), decorators=()))
 
@@ -257,15 +294,20 @@ def _survivor(title: str, before: str, after: str) -> Survivor:
 
 def _around(node: Definition, line: int, changed: cst.CSTNode) -> tuple[int, str]:
     """The first line of the innermost statement around a line, and of what text a string is."""
+    inner = _statement(node, line)
+    if not inner.lineno <= line <= (inner.end_lineno or 0):  # the parameters
+        return inner.lineno, ""
+    return inner.lineno, _wording(inner, line, changed)
+
+
+def _statement(node: Definition, line: int) -> ast.stmt:
+    """The innermost statement around this line; where there is none, the function's first."""
     inner: Any = None
     for body, index in statements(node):
         one = body[index]
         if one.lineno <= line <= one.end_lineno and (inner is None or one.lineno >= inner.lineno):
             inner = one
-    if inner is None:  # the parameters
-        first = 1 if ast.get_docstring(node) and len(node.body) > 1 else 0
-        return node.body[first].lineno, ""
-    return inner.lineno, _wording(inner, line, changed)
+    return inner or node.body[1 if ast.get_docstring(node) and len(node.body) > 1 else 0]
 
 
 def _wording(statement: ast.stmt, line: int, changed: cst.CSTNode) -> str:

@@ -45,8 +45,12 @@ class Verdict(NamedTuple):
 class Run:
     """Tests on their way in a child."""
 
-    def __init__(self, tests: list[pytest.Item], seconds: Callable[[str], float]) -> None:
+    def __init__(
+        self, tests: list[pytest.Item], seconds: Callable[[str], float], alone: bool = False
+    ) -> None:
         self.tests = tests
+        self.alone = alone
+        """Nothing else may run meanwhile: its tests have a server in common with others."""
         self.seconds = seconds
         self.began = time.monotonic()
         self.since = self.began
@@ -98,6 +102,8 @@ class Forks:
         self.watcher = watcher
         self.selector = selectors.DefaultSelector()
         self.running: dict[int, Run] = {}
+        self.kept = set(_children())
+        """What was started before, servers of databases, is nobody's orphan."""
         with contextlib.suppress(OSError, AttributeError):  # on Linux what they leave comes to us
             ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 
@@ -153,6 +159,8 @@ class Forks:
 
     def may_begin(self, jobs: int) -> bool:
         """Whether another one may run: what hangs costs nothing, and is many of them."""
+        if any(run.alone for run in self.running.values()):
+            return False
         busy = sum(run.is_busy() for run in self.running.values())
         return busy < jobs and len(self.running) < 4 * jobs
 
@@ -183,18 +191,58 @@ class Forks:
 
     def _end_orphans(self) -> None:
         """What a killed child started leads a session of its own, and belongs to us now."""
-        ours = {run.pid for run in self.running.values()}
-        with contextlib.suppress(OSError):
-            for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
-                if int(pid) not in ours:
-                    with contextlib.suppress(OSError):
-                        os.kill(int(pid), signal.SIGKILL)
-                        os.waitpid(int(pid), 0)
+        ours = {run.pid for run in self.running.values()} | self.kept
+        for pid in set(_children()) - ours:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
     def close(self) -> None:
         for run in list(self.running.values()):
             self._end(run)
         self.selector.close()
+
+
+def _children() -> list[int]:
+    try:
+        return list(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()))
+    except OSError:
+        return []
+
+
+class Servers:
+    """A plugin that gives tests their databases: servers that were started once, before the forks.
+
+    `Postgres` and `MariaDB` of `tests/integration/servers.py`, where they can be had."""
+
+    def __init__(self) -> None:
+        self.workplace: Any = None
+        self.fixtures: dict[str, Any] = {}
+        self.missing: list[str] = []
+
+    def start(self, names: Iterable[str]) -> None:
+        from tests.integration.servers import MariaDB, Postgres, Unavailable, Workplace
+
+        self.workplace = Workplace()
+        self.fixtures["workplace"] = self.workplace
+        for name in names:
+            try:
+                kind = {"postgres": Postgres, "mariadb": MariaDB}[name]
+                self.fixtures[name] = kind(self.workplace)
+            except Unavailable as reason:
+                self.missing.append(f"{name}: {reason}")
+
+    def close(self) -> None:
+        if self.workplace is not None:
+            self.workplace.close()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Any:
+        if fixturedef.argname not in self.fixtures:
+            return None
+        found = self.fixtures[fixturedef.argname]
+        fixturedef.cached_result = found, fixturedef.cache_key(request), None
+        return found
 
 
 class Watcher:
