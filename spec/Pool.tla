@@ -101,13 +101,16 @@ LentBefore(limits, a, b) ==
 
 InLendOrder(limits, S) == Sorted(S, LAMBDA a, b : LentBefore(limits, a, b))
 
-\* AGE-1: why a connection has expired, or None. Jitter is counted in halves.
+\* Jitter is counted in halves. These two alone know it; Trace.tla counts it in time.
+Aged(p, entry, time) ==
+    2 * (time - entry.created) >= Limits(p).max_lifetime * (2 - entry.jitter)
+Shortened(pause, jitter) == (pause * (2 - jitter)) \div 2
+
+\* AGE-1: why a connection has expired, or None.
 Expired(p, entry, time) ==
-    LET lifetime == Limits(p).max_lifetime
-    IN  IF entry.created < p.retire_before THEN "retired"
-        ELSE IF lifetime # None /\ 2 * (time - entry.created) >= lifetime * (2 - entry.jitter)
-        THEN "lifetime"
-        ELSE None
+    IF entry.created < p.retire_before THEN "retired"
+    ELSE IF Limits(p).max_lifetime # None /\ Aged(p, entry, time) THEN "lifetime"
+    ELSE None
 
 -----------------------------------------------------------------------------
 (* Effects, section 4. What a transition has come to is an outcome: the pool, the wakes  *)
@@ -361,7 +364,7 @@ OpenFailed(ticket, error, jitter) ==
         pause  == Smallest({limits.backoff_max, limits.backoff_initial * 2 ^ pool.failures})
         some   == IF paused THEN [known EXCEPT !.opening_background = @ - 1]
                   ELSE [known EXCEPT !.opening_background = @ - 1, !.failures = @ + 1,
-                                     !.retry_at = now + (pause * (2 - jitter)) \div 2]
+                                     !.retry_at = now + Shortened(pause, jitter)]
     IN  IF own # {}
         THEN Finishes(event, Refusals(Outcome([known EXCEPT !.opening_tickets = @ \ own]),
                                       <<ticket>>, "open_failed"))                   \* OPF-2

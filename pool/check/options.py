@@ -213,6 +213,13 @@ def add_check(parser: argparse.ArgumentParser) -> None:
         help="search for an order of transitions that explains a log of calls, as"
         " pool.check.calls.log writes it (-: standard input)",
     )
+    one.add_argument(
+        "--trace",
+        type=Path,
+        metavar="RECORDING",
+        help="have TLC accept what a FlightRecorder wrote as a behaviour of the specification"
+        " (the directory, or one of its segments)",
+    )
     one.add_argument("--list", action="store_true", help="list the configurations")
     against = parser.add_argument_group("with --against-tla")
     against.add_argument(
@@ -345,6 +352,12 @@ def add_replay(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="show the pool at that time: +90s after the beginning, -5s before the end, 14:03:20,"
         " or a date and a time; on this machine's clock",
+    )
+    add(
+        "--follow",
+        action="store_true",
+        help="go on with what a running program records, and say each second what came;"
+        " Ctrl-C ends it",
     )
     add(
         "--salvage",

@@ -40,6 +40,7 @@ PARTS = {
     "machine": "a number of random histories, compared with a reference model",
     "proved": "every invariant, for any number of callers and connections, by two solvers",
     "bound": "each step of the explored states is the one that the proof is about",
+    "recorded": "TLC finds what running pools did to be behaviours of the specification",
     "fuzz": "random histories for a while, compared with a reference model",
     "vectors": "the files of vectors are what the function does",
 }
@@ -57,6 +58,7 @@ COUNTS = {
     "generated": "states that TLC generated, equal ones too",
     "tlc-states": "states that TLC found different",
     "obligations": "what a proof consists of, each shown by every solver",
+    "events": "what came to a running pool, as it was recorded",
     "cases": "histories in the files of vectors",
 }
 """Every count, and what it counts."""

@@ -25,6 +25,7 @@ from pool.check.interrupts import checkpoint, read_standard_input
 from pool.check.results import report
 from pool.check.task import Task, run_tasks, show
 from pool.check.usage import UsageError, legend, refuse, reports_to_output
+from pool.record.recording import Reader, RecordingError
 
 ALL = {**CONFIGURATIONS, **DEEP, **LIVENESS}
 
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 BOUNDS = ("callers", "max_size", "ticks", "events", "most_states")
-MODES = ("profile", "mutants", "coverage", "replay", "linearizable", "list")
+MODES = ("profile", "mutants", "coverage", "replay", "linearizable", "trace", "list")
 """What has configurations of its own, or none."""
 
 
@@ -78,6 +79,8 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
             *suite.protocol_mutant_tasks(),
             *suite.mutant_tasks("code"),
         ]
+    if arguments.trace:
+        return [_recorded(arguments.trace)]
     unknown = [name for name in arguments.configurations if name not in ALL]
     if unknown:
         raise UsageError(f"no configuration {', '.join(unknown)}. There are {', '.join(ALL)}")
@@ -99,6 +102,15 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
         else:
             tasks.append(suite.explore_task(configuration, arguments.most_states))
     return tasks
+
+
+def _recorded(path: Path) -> Task:
+    try:
+        Reader(path)
+    except RecordingError as error:
+        raise UsageError(str(error)) from None
+    path.stat()
+    return suite.recorded_task(path.name, path)
 
 
 def _bounded(arguments: argparse.Namespace) -> bool:

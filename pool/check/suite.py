@@ -37,6 +37,7 @@ from pool.check.explore.mutants import (
 from pool.check.machines import MACHINES
 from pool.check.machines.rounds import ROUND, Tally, home, rounds
 from pool.check.proof import command as prove
+from pool.check.recordings import stress, trace
 from pool.check.results import Counts, Progress, Status
 from pool.check.schedules.orders import explore as every_order
 from pool.check.schedules.programs import DEEP as DEEP_PROGRAMS
@@ -45,6 +46,7 @@ from pool.check.schedules.task_programs import TASKS
 from pool.check.schedules.tasks import Tasks
 from pool.check.schedules.threads import Setting
 from pool.check.task import Task, told
+from pool.record.recording import RecordingError
 
 EXAMPLES = {"ci": 1_000, "nightly": 10_000}
 """Histories of each Hypothesis machine, by profile."""
@@ -74,6 +76,7 @@ def profile(name: str) -> list[Task]:
         *map(schedules_task, [*PROGRAMS.values(), *deep_programs, *TASKS.values()]),
         *(machine_task(machine, EXAMPLES[name], SEEDS[name]) for machine in MACHINES),
         *prove.tasks(),
+        *(map(stress_task, stress.PROGRAMS) if deep else ()),
     ]
 
 
@@ -289,3 +292,53 @@ def _protocol_mutant_task(fault: protocol.Fault) -> Task:
         return "failed", {}, f"{fault.about} Wanted {fault.breaks}, found {found or 'nothing'}"
 
     return Task("mutants-protocol", fault.name, body, needs_java=True)
+
+
+# ---------------------------------------------------------------- of what ran
+
+
+@attrs.define
+class Judging:
+    """A recording that TLC reads."""
+
+    events: int = 0
+
+    @property
+    def progress(self) -> str:
+        return f"{self.events:,} events"
+
+
+def recorded_task(name: str, path: Path) -> Task:
+    """TLC finds this recording to be a behaviour of the specification."""
+
+    def body(progress: Progress | None) -> tuple[Status, Counts, str]:
+        return _judged(path, progress)
+
+    return Task("recorded", name, body, needs_java=True)
+
+
+def stress_task(name: str) -> Task:
+    """The same of a recording that this program makes now."""
+
+    def body(progress: Progress | None) -> tuple[Status, Counts, str]:
+        with interrupts.temporary_directory() as place:
+            stress.PROGRAMS[name](place / name)
+            return _judged(place / name, progress)
+
+    return Task("recorded", name, body, needs_java=True)
+
+
+def _judged(path: Path, progress: Progress | None) -> tuple[Status, Counts, str]:
+    so_far, fault = Judging(), ""
+    try:
+        for part in trace.parts(path):
+            interrupts.checkpoint(so_far.progress if interrupts.came() else "")
+            fault = trace.fault(part)
+            if fault:
+                break
+            so_far.events += len(part.transitions)
+            if progress is not None:
+                progress(so_far)
+    except RecordingError as error:
+        fault = str(error)
+    return "failed" if fault else "passed", {"events": so_far.events}, fault

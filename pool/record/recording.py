@@ -95,25 +95,45 @@ class Report:
 
 
 class Reader:
-    """Reads a recording, a directory or one of its segments."""
+    """Reads a recording, a directory or one of its segments. In a directory it goes on with what
+    is written meanwhile.
 
-    def __init__(self, path: str | os.PathLike[str], *, salvage: bool = False) -> None:
+    * `salvage`: note what cannot be read, and go on with the next segment.
+    * `judges`: each transition has to be the machine's; otherwise somebody else will judge.
+    * `wait`: called where there is no more to read; what it raises ends the reading. None: the end
+      of what there is, is the end."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        salvage: bool = False,
+        judges: bool = True,
+        wait: Callable[[], None] | None = None,
+    ) -> None:
         self.path = Path(path)
         self.salvage = salvage
+        self.judges = judges
+        self.wait = wait
         self.report = Report()
-        if self.path.is_dir():
-            self.files = segments_of(self.path)
-            if not self.files:
-                raise RecordingError(f"{self.path}: no recording: it has no *{SUFFIX} files")
-        else:
-            self.files = [self.path]
+        self.is_directory = self.path.is_dir()
+        if self.is_directory and not segments_of(self.path):
+            raise RecordingError(f"{self.path}: no recording: it has no *{SUFFIX} files")
+
+    def after(self, path: Path | None) -> Path | None:
+        """The segment that comes next; None: there is none yet."""
+        if not self.is_directory:
+            return self.path if path is None else None
+        later = (one for one in segments_of(self.path) if path is None or one.name > path.name)
+        return next(later, None)
 
     def transitions(self, progress: Callable[[int], None] | None = None) -> Iterator[Transition]:
         """Each of them, in order, checked. Raises `RecordingError`; `OSError`."""
         previous: tuple[Header, State] | None = None
-        for index, path in enumerate(self.files):
+        path = self.after(None)
+        while path is not None:
             try:
-                lines = _Lines(path, is_last=index == len(self.files) - 1, report=self.report)
+                lines = _Lines(path, self)
                 header, state = lines.head()
                 if previous is not None:
                     self._join(previous, header, state)
@@ -128,6 +148,11 @@ class Reader:
                     raise
                 self.report.faults.append(str(error))
                 previous = None
+            except FileNotFoundError:
+                if not self.is_directory:
+                    raise
+                # The oldest goes; that it is missing is told by `_join`.
+            path = self.after(path)
         if progress is not None:
             progress(self.report.transitions)
 
@@ -165,24 +190,34 @@ class Reader:
 class _Lines:
     """Those of one segment."""
 
-    def __init__(self, path: Path, *, is_last: bool, report: Report) -> None:
-        self.path, self.is_last, self.report = path, is_last, report
+    def __init__(self, path: Path, reader: Reader) -> None:
+        self.path, self.reader = path, reader
         self.number = 0
+        self.run: object = None
         with path.open("rb") as file:
             self.start = file.read(64)
         self.file = self._read()
 
     def _read(self) -> Iterator[bytes]:
+        begun = b""
         with self.path.open("rb") as file:
-            for one in file:
-                self.number += 1
-                if one.endswith(b"\n"):
-                    yield one[:-1]
-                elif self.is_last and self.number > 2:
-                    # The process was killed, or writes it just now.
-                    self.report.notes.append(f"{self._place()}: the last line was cut off")
-                else:
-                    raise RecordingError(f"{self._place()}: the file ends in the middle of a line")
+            while True:
+                later = self.reader.after(self.path)  # then all that this one gets is in it
+                for one in file:
+                    begun += one
+                    if one.endswith(b"\n"):
+                        self.number += 1
+                        yield begun[:-1]
+                        begun = b""
+                if later is not None or self.reader.wait is None:
+                    break
+                self.reader.wait()
+        if begun:
+            self.number += 1
+            if self.number < 3 or (later is not None and _run_of(later) == self.run):
+                raise RecordingError(f"{self._place()}: the file ends in the middle of a line")
+            # The process was killed, or writes it just now.
+            self.reader.report.notes.append(f"{self._place()}: the last line was cut off")
 
     def _place(self) -> str:
         return f"{self.path}: line {self.number}"
@@ -205,6 +240,7 @@ class _Lines:
         try:
             names = ("run", "segment", "pid", "pool", "wall", "now")
             header = Header(self.path, *(value[name] for name in names))
+            self.run = header.run
         except KeyError as error:
             raise RecordingError(f"{self.path}: line 1: {error} is missing") from None
         one = self._parse(self._next())
@@ -231,11 +267,32 @@ class _Lines:
             except format.FormatError as error:
                 raise RecordingError(f"{self._place()}: {error}") from None
             latest.append(event)
-            wrong, after = _judged(state, event, effects)
+            if self.reader.judges:
+                wrong, after = _judged(state, event, effects)
+            else:
+                wrong, after = _made(state, event)
             if wrong is not None:
                 raise Divergence(f"{self._place()}: {wrong}", list(latest), state.limits)
             yield Transition(header, self.number, state, event, effects, after)
             state = after
+
+
+def _run_of(path: Path) -> object:
+    """Which run wrote this segment, as its first line says; None: it does not say."""
+    try:
+        with path.open("rb") as file:
+            header = format.parse(file.readline().rstrip(b"\n"))
+        return header.get("run")
+    except (OSError, format.FormatError, AttributeError):
+        return None
+
+
+def _made(state: State, event: Event) -> tuple[str | None, State]:
+    """What the machine makes of it, whatever was recorded."""
+    try:
+        return None, step(state, event)[0]
+    except Exception as error:
+        return f"`step` raises {type(error).__name__}: {error}", state
 
 
 def _judged(state: State, event: Event, effects: tuple[Effect, ...]) -> tuple[str | None, State]:

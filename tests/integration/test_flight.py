@@ -25,6 +25,7 @@ from pool import Limits, PoolTimeout
 from pool.check import cli
 from pool.check.explore.configurations import CONFIGURATIONS
 from pool.check.explore.moves import moves
+from pool.core.events import Acquire
 from pool.core.state import initial
 from pool.core.transition import step
 from pool.record import FlightRecorder, flight, format
@@ -202,6 +203,99 @@ def test_each_line_is_as_the_schema_says(tmp_path: Path) -> None:
     for one in segments_of(recorded(tmp_path / "app.rec"))[0].read_bytes().splitlines():
         check.validate(format.parse(one))
     assert not check.is_valid([["Aquire", 1.0]])
+
+
+# ---------------------------------------------------------------- following
+
+
+class Enough(Exception):
+    """Nothing comes any more."""
+
+
+def test_a_running_recording_is_followed_from_segment_to_segment(tmp_path: Path) -> None:
+    path, seen = tmp_path / "app.rec", []
+    with Scripted(2, name="shop") as subject, FlightRecorder(subject, path, keep=SMALL) as recorder:
+        turns(subject)
+        recorder.flush()
+
+        def wait() -> None:
+            if len(seen) > 2000:
+                raise Enough
+            turns(subject)
+            recorder.flush()
+
+        reader = Reader(path, wait=wait)
+        with pytest.raises(Enough):
+            seen.extend(reader.transitions())
+    assert reader.report.segments > 2
+    assert (reader.report.notes, reader.report.faults) == ([], [])
+    tickets = [one.event.ticket for one in seen if isinstance(one.event, Acquire)]
+    assert tickets == list(range(1, len(tickets) + 1))
+
+
+def test_a_line_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
+    path = segments_of(recorded(tmp_path / "app.rec"))[0]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40])
+    asked = 0
+
+    def wait() -> None:
+        nonlocal asked
+        asked += 1
+        path.write_bytes(whole)
+        if asked > 1:
+            raise Enough
+
+    reader = Reader(tmp_path / "app.rec", wait=wait)
+    with pytest.raises(Enough):
+        list(reader.transitions())
+    assert reader.report.transitions == whole.count(b"\n") - 2
+    assert reader.report.notes == []
+
+
+def test_a_run_that_was_killed_is_followed_by_another(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "app.rec")
+    (first,) = segments_of(path)
+    first.write_bytes(first.read_bytes()[:-5])
+    lines = len(first.read_bytes().splitlines())
+    recorded(path)
+    report = Reader(path).check()
+    assert report.segments == 2
+    assert [note.partition(": ")[2] for note in report.notes] == [
+        f"line {lines}: the last line was cut off",
+        "another run begins before it",
+    ]
+
+
+def test_the_command_follows_until_ctrl_c(tmp_path: Path) -> None:
+    path = tmp_path / "app.rec"
+    command = [sys.executable, "-m", "pool.check.cli", "replay", "--follow", str(path)]
+    with Scripted(2, name="shop") as subject, FlightRecorder(subject, path) as recorder:
+        turns(subject)
+        recorder.flush()
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert "max 2, in use 0, idle 1" in process.stdout.readline()
+        with subject.connection(FOR_EVER):
+            recorder.flush()
+            assert "max 2, in use 1, idle 0" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "each is what the machine does" in rest
+
+
+def test_the_command_ends_where_what_it_follows_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = recorded(tmp_path / "app.rec")
+    (segment,) = segments_of(path)
+    lines = segment.read_bytes().splitlines(keepends=True)
+    segment.write_bytes(b"".join([*lines[:50], *lines[51:]]))
+    assert cli.main(["replay", "--follow", str(path)]) == 1
+    assert "the last 20 events" in capsys.readouterr().err
+    assert cli.main(["replay", "--follow", "--at", "+1s", str(path)]) == 2
+    assert "--at has no meaning with --follow" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- processes

@@ -191,6 +191,9 @@ def tla(value: Any) -> str:
                 for field in attrs.fields(Limits)
             )
             return f"[{', '.join(fields)}]"
+        case dict():
+            fields = (f"{name} |-> {tla(content)}" for name, content in value.items())
+            return f"[{', '.join(fields)}]"
         case tuple():
             return f"<<{', '.join(map(tla, value))}>>"
         case frozenset() | set() | list():
@@ -365,6 +368,11 @@ def read_value(text: str) -> Any:
     if position != len(tokens):
         raise TlcError(f"cannot read this value of TLC's: {text}")
     return value
+
+
+def read_first(text: str) -> Any:
+    """The value that a text begins with."""
+    return _read(_TOKEN.findall(text), 0)[0]
 
 
 def _read(tokens: list[str], at: int) -> tuple[Any, int]:

@@ -2,6 +2,9 @@
 
 Theory.  All of it is `pool.record.recording`; here it is asked for, and shown.
 
+Who follows a running recording is told each second what came; a thousand transitions a second are
+not to be read one by one.  It ends with Ctrl-C, or where a transition is not the machine's.
+
 Exit status: 0 each transition is the machine's, 1 one is not, or something cannot be read.
 """
 
@@ -11,18 +14,28 @@ import argparse
 import re
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 
 from pool.check import interrupts
 from pool.check.explore.notation import write
-from pool.check.usage import UsageError
+from pool.check.usage import UsageError, refuse
 from pool.core import heap, waiters
-from pool.core.events import Acquire
+from pool.core.effects import Close, Leaked, Refuse
+from pool.core.events import Acquire, Expire, Opened, OpenFailed, Release, Tick
+from pool.core.state import State
 from pool.core.text import text_of
 from pool.record.recording import Divergence, Reader, RecordingError, Report, Transition
 
 QUIET = 2.0
 """Seconds without a word of how far it has come."""
+
+SECOND = 1.0
+"""Between two lines of what is followed."""
+
+DAILY = (Acquire, Opened, OpenFailed, Release, Expire, Tick)
+"""Events that say nothing by themselves: what comes of them does."""
 
 
 class Instant:
@@ -43,6 +56,9 @@ class Instant:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do it, and give the exit status."""
+    if arguments.follow:
+        refuse(arguments, "with --follow", "at")
+        return follow(arguments)
     reader, told = _open(arguments), _Told()
     try:
         report = reader.check(told)
@@ -58,9 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if report.faults else 0
 
 
-def _open(arguments: argparse.Namespace) -> Reader:
+def _open(arguments: argparse.Namespace, wait: Callable[[], None] | None = None) -> Reader:
     try:
-        return Reader(arguments.recording, salvage=arguments.salvage)
+        return Reader(arguments.recording, salvage=arguments.salvage, wait=wait)
     except RecordingError as error:
         raise UsageError(str(error)) from None
 
@@ -91,6 +107,80 @@ class _Told:
     def end(self) -> None:
         if self.has_said:
             print(file=sys.stderr)
+
+
+# ---------------------------------------------------------------- following
+
+
+def follow(arguments: argparse.Namespace) -> int:
+    """Go on with what is written, until a signal comes, or what is written is wrong."""
+    came = Since()
+
+    def wait() -> None:
+        came.tell()
+        interrupts.checkpoint()
+        time.sleep(interrupts.PATIENCE)
+
+    reader = _open(arguments, wait)
+    try:
+        for transition in reader.transitions(lambda _: interrupts.checkpoint()):
+            came.take(transition)
+    except RecordingError as error:
+        came.tell(at_once=True)
+        return _complain(arguments, error)
+    except interrupts.Stopped:
+        came.tell(at_once=True)
+        _show(reader, reader.report)
+        for fault in reader.report.faults:
+            print(f"left out: {fault}")
+        return interrupts.status()
+    raise AssertionError("a recording that is followed has no end")
+
+
+class Since:
+    """What came since it was told last, and where the pool is now."""
+
+    def __init__(self) -> None:
+        self.last: Transition | None = None
+        self.told = time.monotonic() - SECOND
+        self.is_first = True
+        self._clear()
+
+    def _clear(self) -> None:
+        self.transitions = 0
+        self.rare: Counter[str] = Counter()
+
+    def take(self, transition: Transition) -> None:
+        self.last = transition
+        self.transitions += 1
+        event = transition.event
+        if isinstance(event, OpenFailed):
+            self.rare[f"connect failed ({event.error.kind}: {event.error.text})"] += 1
+        elif not isinstance(event, DAILY):
+            self.rare[type(event).__name__] += 1
+        for effect in transition.effects:
+            if isinstance(effect, (Refuse, Close)):
+                done = "refused" if isinstance(effect, Refuse) else "closed"
+                self.rare[f"{done} ({effect.reason})"] += 1
+            elif isinstance(effect, Leaked):
+                self.rare["held too long"] += 1
+        if not self.is_first:  # what was there before is told as one
+            self.tell()
+
+    def tell(self, *, at_once: bool = False) -> None:
+        """Say it, if there is something to say and the last time is a second ago."""
+        now = time.monotonic()
+        if self.last is None or not self.transitions or not (at_once or now >= self.told + SECOND):
+            return
+        state, header = self.last.after, self.last.header
+        line = [
+            f"{_clock(header.wall_of(self.last.event.now))}  {_counts(state)}",
+            f"{self.transitions:,} transitions",
+            *(f"{what} x{number}" if number > 1 else what for what, number in self.rare.items()),
+        ]
+        print("; ".join(line), flush=True)
+        self.told, self.is_first = now, False
+        self._clear()
 
 
 # ---------------------------------------------------------------- showing
@@ -128,14 +218,11 @@ def _lines(instant: Instant, wall: float) -> list[str]:
     assert transition is not None
     state, header = transition.after, transition.header
     now = wall - header.wall + header.now
-    most = "no limit" if state.limits.max_size is None else state.limits.max_size
     lines = [
         "",
         f"at {_clock(wall)}, after {type(transition.event).__name__} "
         f"({header.path.name}: line {transition.line})",
-        f"pool {header.pool!r}, process {header.pid}: {state.phase}, max {most}, "
-        f"in use {len(state.in_use)}, idle {heap.size(state.idle)}, opening {state.opening}, "
-        f"waiting {waiters.size(state.waiters)}",
+        f"pool {header.pool!r}, process {header.pid}: {_counts(state)}",
     ]
     leases = sorted(state.in_use.items(), key=lambda item: item[1].checked_out)
     for key, lease in leases:
@@ -153,6 +240,14 @@ def _lines(instant: Instant, wall: float) -> list[str]:
     if state.last_error is not None:
         lines.append(f"  the last connect failed: {state.last_error.kind}: {state.last_error.text}")
     return lines
+
+
+def _counts(state: State) -> str:
+    most = "no limit" if state.limits.max_size is None else state.limits.max_size
+    return (
+        f"{state.phase}, max {most}, in use {len(state.in_use)}, idle {heap.size(state.idle)}, "
+        f"opening {state.opening}, waiting {waiters.size(state.waiters)}"
+    )
 
 
 def _who(owner: object) -> str:
