@@ -193,27 +193,35 @@ async def swallowed(peer: Peer, times: int) -> float:
 
 
 async def late(kind: type[Purepool], parameters: dict[str, Any], times: int) -> float:
-    """By how much 20 callers miss a deadline of 50 ms, at most, while a server says nothing."""
+    """By how much 20 callers miss a deadline of 50 ms, at most, while a server says nothing: to a
+    connect, or to the check of a connection."""
     silent = socket.socket()
     silent.bind(("127.0.0.1", 0))
     silent.listen()
     host, port = silent.getsockname()
     peer = await kind.make({**parameters, "host": host, "port": port}, MOST)
+    checked = kind.over(object, MOST, check=lambda _: asyncio.Event().wait(), check_after=0.0)
+    await warm(checked, MOST)
     worst = 0.0
 
-    async def caller() -> None:
+    async def caller(of: Peer) -> None:
         nonlocal worst
         began = now()
-        with contextlib.suppress(TimeoutError):
-            await peer.acquire(timeout=0.05)
-        worst = max(worst, now() - began - 0.05)
+        try:
+            await of.acquire(timeout=0.05)
+        except TimeoutError:
+            worst = max(worst, now() - began - 0.05)
+        else:
+            raise AssertionError("a connection that nobody can have")
 
     try:
         for _ in range(times):
-            await asyncio.gather(*(caller() for _ in range(20)))
+            for of in (peer, checked):
+                await asyncio.gather(*(caller(of) for _ in range(20)))
     finally:
         silent.close()
         await peer.end(timeout=0)
+        await checked.end(timeout=0)
     return worst
 
 

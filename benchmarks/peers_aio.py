@@ -54,14 +54,14 @@ class Purepool(Peer):
     @classmethod
     async def make(cls, parameters: dict[str, Any], most: int) -> Peer:
         asyncpg = importlib.import_module("asyncpg")
-        return cls._over(lambda: asyncpg.connect(**_asyncpg(parameters)), most)
+        return cls.over(lambda: asyncpg.connect(**_asyncpg(parameters)), most)
 
     @classmethod
-    def _over(cls, connect: Callable[[], Any], most: int) -> Peer:
+    def over(cls, connect: Callable[[], Any], most: int, **settings: Any) -> Peer:
         from pool.aio import Pool
 
         peer = cls()
-        pool: Any = Pool(connect, max_size=most, timeout=PATIENCE, max_opening=None)
+        pool: Any = Pool(connect, max_size=most, timeout=PATIENCE, max_opening=None, **settings)
         peer.acquire = pool.acquire
         peer.release = lambda lease: lease.release()
         peer.end = pool.close
@@ -75,7 +75,7 @@ class PurepoolPsycopg(Purepool):
     @classmethod
     async def make(cls, parameters: dict[str, Any], most: int) -> Peer:
         psycopg = importlib.import_module("psycopg")
-        return cls._over(lambda: psycopg.AsyncConnection.connect(**parameters), most)
+        return cls.over(lambda: psycopg.AsyncConnection.connect(**parameters), most)
 
 
 class Asyncpg(Peer):
@@ -144,7 +144,7 @@ class PurepoolAiomysql(Purepool):
     @classmethod
     async def make(cls, parameters: dict[str, Any], most: int) -> Peer:
         aiomysql = importlib.import_module("aiomysql")
-        return cls._over(lambda: aiomysql.connect(**_mysql(parameters)), most)
+        return cls.over(lambda: aiomysql.connect(**_mysql(parameters)), most)
 
 
 class Aiomysql(Peer):
@@ -176,7 +176,7 @@ class PurepoolAiosqlite(Purepool):
     @classmethod
     async def make(cls, parameters: dict[str, Any], most: int) -> Peer:
         aiosqlite = importlib.import_module("aiosqlite")
-        return cls._over(lambda: aiosqlite.connect(**parameters), most)
+        return cls.over(lambda: aiosqlite.connect(**parameters), most)
 
 
 class PwasyncioSqlite(Peer):

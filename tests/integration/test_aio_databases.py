@@ -313,6 +313,10 @@ def test_a_query_that_is_cancelled(place: Place) -> None:
     asyncio.run(main())
 
 
+CANCELLATIONS = 2500
+"""Of each of the four drivers."""
+
+
 def test_cancellations_at_random(place: Place) -> None:
     """Of 50 tasks over 5 connections, at instants that nobody chose: all of it can be had again,
     and the server has no sessions but those of the pool."""
@@ -329,7 +333,7 @@ def test_cancellations_at_random(place: Place) -> None:
                         await place.driver.fetch(connection, "select 1")
 
             tasks = [asyncio.ensure_future(caller()) for _ in range(50)]
-            while cancelled < 2500:
+            while cancelled < CANCELLATIONS:
                 for _ in range(chance.choice((0, 1, 2, 3, 10, 30))):
                     await asyncio.sleep(0)
                 number = chance.randrange(50)
@@ -343,6 +347,9 @@ def test_cancellations_at_random(place: Place) -> None:
             await asyncio.gather(*tasks, return_exceptions=True)
             sessions = await whole(pool, place, 5)
             await alone(place, sessions, before)
+            there = await asyncio.to_thread(sessions_on, place)
+            assert there - before == sessions
+            assert len(sessions) == pool.statistics().size == 5
 
     asyncio.run(main())
 

@@ -11,12 +11,13 @@ import contextlib
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import StreamingResponse
 
 from tests.integration.drivers import PATIENCE, ROOT, until
 
@@ -94,15 +95,71 @@ def test_clients_that_go_away(app: Any) -> None:
 
     app.add_api_route("/hold", hold)
     with served(cancelling(app)) as address:
-        host, port = address.removeprefix("http://").split(":")
         for _ in range(8):  # twice as many as there are connections
-            client = socket.create_connection((host, int(port)))
-            client.sendall(b"GET /hold HTTP/1.1\r\nhost: app\r\n\r\n")
+            client = asked(address, "/hold")
             assert held.acquire(timeout=PATIENCE)
             client.close()
             assert ended.acquire(timeout=PATIENCE)
         until(lambda: app.state.pool.statistics().in_use == 0)
         assert httpx.get(f"{address}/notes", timeout=PATIENCE).json() == []
+
+
+def test_a_client_that_goes_away_cancels_nothing_by_itself(app: Any) -> None:
+    """The endpoint goes on, with its connection, and gives it back at its end."""
+    held, go, ended = threading.Semaphore(0), threading.Event(), threading.Semaphore(0)
+
+    async def hold() -> None:
+        async with app.state.pool.connection():
+            held.release()
+            while not go.is_set():
+                await asyncio.sleep(0.01)
+        ended.release()
+
+    app.add_api_route("/hold", hold)
+    with served(app) as address:
+        for _ in range(4):
+            client = asked(address, "/hold")
+            assert held.acquire(timeout=PATIENCE)
+            client.close()
+        assert app.state.pool.statistics().in_use == 4
+        go.set()
+        for _ in range(4):
+            assert ended.acquire(timeout=PATIENCE)
+        until(lambda: app.state.pool.statistics().in_use == 0)
+        assert httpx.get(f"{address}/notes", timeout=PATIENCE).json() == []
+
+
+def test_clients_that_go_away_in_the_middle_of_a_stream(app: Any) -> None:
+    """Starlette cancels what makes the body: the connection of each comes back."""
+    held = threading.Semaphore(0)
+
+    async def rows() -> AsyncIterator[str]:
+        async with app.state.pool.connection():
+            held.release()
+            while True:
+                yield "row\n" * 1000
+                await asyncio.sleep(0)
+
+    async def stream() -> StreamingResponse:
+        return StreamingResponse(rows())
+
+    app.add_api_route("/stream", stream, response_model=None)
+    with served(app) as address:
+        for _ in range(8):  # twice as many as there are connections
+            client = asked(address, "/stream")
+            assert held.acquire(timeout=PATIENCE)
+            assert client.recv(1 << 16)
+            client.close()
+        until(lambda: app.state.pool.statistics().in_use == 0)
+        assert httpx.get(f"{address}/notes", timeout=PATIENCE).json() == []
+
+
+def asked(address: str, path: str) -> socket.socket:
+    """A client that has sent its request."""
+    host, port = address.removeprefix("http://").split(":")
+    client = socket.create_connection((host, int(port)))
+    client.sendall(f"GET {path} HTTP/1.1\r\nhost: app\r\n\r\n".encode())
+    return client
 
 
 def cancelling(app: Any) -> Any:
