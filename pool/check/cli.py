@@ -57,6 +57,11 @@ COMMANDS: dict[str, tuple[Add, str, str]] = {
         "pool.check.recordings.command",
         "verify what a flight recorder kept; show the pool at a time",
     ),
+    "timeline": (
+        options.add_timeline,
+        "pool.check.timeline.command",
+        "draw what a flight recorder kept: a page to look at, without a network",
+    ),
     "size": (
         options.add_size,
         "pool.check.sizing.command",

@@ -54,6 +54,10 @@ EXITS = {
         0: "each transition is what the machine does",
         1: "one is not, or something could not be read",
     },
+    "timeline": {
+        0: "it is written",
+        1: "something could not be read, or is not what the machine does",
+    },
     "size": {
         0: "a size is enough; it is named",
         1: "none of the sizes that were tried is enough",
@@ -364,6 +368,36 @@ def add_replay(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out segments from where they cannot be read, and go on with the next",
     )
+
+
+def add_timeline(parser: argparse.ArgumentParser) -> None:
+    """`purepool timeline`."""
+    add = parser.add_argument
+    add(
+        "recordings",
+        nargs="+",
+        metavar="RECORDING",
+        help="what a FlightRecorder wrote: the directory, or one of its segments; or a directory of"
+        " such, as `purepool record` makes it. All of them go into one page",
+    )
+    add(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="the page (-: to standard output; default: the name of the first recording, with"
+        " .html; none, where only a picture is asked for). A page of before is replaced, any other"
+        " file is not",
+    )
+    add("--title", metavar="TEXT", help="of the page (default: the name of the pool)")
+    add(
+        "--salvage",
+        action="store_true",
+        help="leave out segments from where they cannot be read, and go on with the next",
+    )
+    pictures = parser.add_argument_group("pictures, for a report; need `purepool[size]`")
+    pictures.add_argument("--png", type=_picture, metavar="FILE", help="draw it as PNG")
+    pictures.add_argument("--svg", type=_picture, metavar="FILE", help="draw it as SVG")
+    parser.epilog = _exits("timeline")
 
 
 def add_size(parser: argparse.ArgumentParser) -> None:

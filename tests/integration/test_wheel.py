@@ -20,8 +20,11 @@ import pytest
 from pool.check.explore import tlc
 from pool.check.explore.configurations import CONFIGURATIONS
 from pool.check.machines import MACHINES
+from pool.core.events import Acquire
+from pool.core.limits import Limits
 from tests.integration.drivers import ROOT
 from tests.integration.processes import run
+from tests.model.recorded import record
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +67,15 @@ def test_every_file_of_the_specification_is_in_the_wheel(wheel: Path) -> None:
     files = {path.relative_to(spec).as_posix() for path in spec.rglob("*") if path.is_file()}
     assert {"Pool.tla", "graphs.json", "README.md"} <= files
     assert {f"pool/check/spec/{name}" for name in files if "node_modules" not in name} <= there
+
+
+def test_a_time_line_can_be_drawn(elsewhere: Path, tmp_path: Path) -> None:
+    """With the parts of its page, which are no Python."""
+    record(tmp_path / "shop.rec", Limits(), [Acquire(1.0, 1, True, "ann")])
+    call(elsewhere / "bin" / "purepool", "timeline", tmp_path / "shop.rec", cwd=tmp_path)
+    page = (tmp_path / "shop.html").read_text("utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "DecompressionStream" in page
 
 
 def test_the_pool_and_the_specification_come_from_the_wheel(elsewhere: Path) -> None:
