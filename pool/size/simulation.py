@@ -2,9 +2,9 @@
 
 Theory.  What a pool does is a function of its events, so a simulation needs no model of a pool that
 might be wrong: it needs events.  This file makes those that the world would make.  A caller asks
-at its time and returns what it got after its hold; a connect that was asked for succeeds after its
-time; a deadline passes; a `Tick` comes when `wake_at` says that it is useful.  Who gets what, who
-waits and who is refused is decided where it always is.
+at its time and returns what it got after its hold; a connect that was asked for ends after its
+time, well unless it began in an outage; a deadline passes; a `Tick` comes when `wake_at` says that
+it is useful.  Who gets what, who waits and who is refused is decided where it always is.
 
 Time costs nothing here, and neither does the pool itself: no lock, no switch of threads, no reset.
 So waits are those of the queue alone.  How long a caller holds does not depend on how many others
@@ -26,9 +26,9 @@ import attrs
 
 from pool.core import shortcuts
 from pool.core.effects import Close, Effect, Grant, Open, Refuse
-from pool.core.events import Acquire, Event, Expire, Opened, Release, Tick
+from pool.core.events import Acquire, Event, Expire, Opened, OpenFailed, Release, Retire, Tick
 from pool.core.limits import Limits
-from pool.core.state import Fields, State, initial
+from pool.core.state import Failure, Fields, State, initial
 from pool.core.transition import step, wake_at
 from pool.size.loads import Load
 
@@ -45,7 +45,13 @@ PROGRESS_EVERY = 2000
 """Calls between two reports of how far it has come."""
 
 # In the order in which they come where they are due at one time; who asks then comes last.
-RETURNS, OPENED, DEADLINE, TICK = range(4)
+RETURNS, OPENED, FAILED, DRAIN, DEADLINE, TICK = range(6)
+
+NO_DATABASE = Failure("Outage", "a connect that failed in the recording")
+
+SHORTER = 0.25
+"""The part of the pause after a failed connect that is left out: on average that of a pool, where
+it is drawn at random, up to a half."""
 
 
 @attrs.frozen(kw_only=True)
@@ -62,6 +68,8 @@ class Result:
     """Callers that got none, by reason."""
     opened: int
     """Connects, those before the counting began, too."""
+    failed: int
+    """Connects that failed, likewise."""
     closed: int
     """Connections closed, likewise."""
     used: float
@@ -108,7 +116,7 @@ class _Simulation:
         self.first_counted = 1 + int(len(load.calls) * WARM_UP)
         self.waits: list[tuple[int, float]] = []
         self.refused: Counter[str] = Counter()
-        self.opened = self.closed = self.connects = 0
+        self.opened = self.failed = self.closed = self.connects = self.outage = 0
         self.in_use = self.most_used = 0
         self.since = self.used = self.full = self.counted_from = 0.0
         self.next_tick: float | None = None
@@ -118,6 +126,8 @@ class _Simulation:
     def run(self, progress: Callable[[int], None] | None) -> Result:
         calls, due = self.load.calls, self.due
         timeout = self.load.timeout
+        for at in self.load.drains:
+            self.plan(at, DRAIN)
         if self.limits.min_idle:
             self.apply(Tick(calls[0].at if calls else 0.0), 0.0)
         for ticket, call in enumerate(calls, start=1):
@@ -159,17 +169,24 @@ class _Simulation:
         self.pass_to(now)
         if kind == RETURNS:
             self.in_use -= 1
-            returned = None if self.ages else shortcuts.release(self.state, now, ticket, key, True)
+            spoils = self.load.calls[ticket - 1].spoils
+            usual = not (self.ages or spoils)
+            returned = shortcuts.release(self.state, now, ticket, key, True) if usual else None
             if returned is not None:
                 self.state = returned[0]
                 self.obey(returned[1], now)
             else:
-                self.apply(Release(now, ticket, key), now)
+                self.apply(Release(now, ticket, key, not spoils), now)
+        elif kind == FAILED:
+            self.failed += 1
+            self.apply(OpenFailed(now, ticket or None, NO_DATABASE, SHORTER), now)
         elif kind == OPENED:
             self.opened += 1
             took = self.load.connects[key % len(self.load.connects)]
             # A connect is somebody's or nobody's (0), and takes its own time.
             self.apply(Opened(now, ticket or None, None, now - took), now)
+        elif kind == DRAIN:
+            self.apply(Retire(now), now)
         elif kind == DEADLINE:
             if ticket in self.waiting:
                 self.apply(Expire(now, ticket), now)
@@ -196,12 +213,21 @@ class _Simulation:
                 if effect.ticket >= self.first_counted:
                     self.refused[effect.reason] += 1
             elif isinstance(effect, Open):
-                connects = self.load.connects
-                took = connects[self.connects % len(connects)]
-                self.plan(now + took, OPENED, effect.ticket or 0, self.connects)
-                self.connects += 1
+                self.connect(effect.ticket or 0, now)
             elif isinstance(effect, Close):
                 self.closed += 1
+
+    def connect(self, ticket: int, now: float) -> None:
+        outages = self.load.outages
+        while self.outage < len(outages) and outages[self.outage][1] <= now:
+            self.outage += 1
+        if self.outage < len(outages) and outages[self.outage][0] <= now:
+            self.plan(now + self.load.failing, FAILED, ticket)
+            return
+        connects = self.load.connects
+        took = connects[self.connects % len(connects)]
+        self.plan(now + took, OPENED, ticket, self.connects)
+        self.connects += 1
 
     def granted(self, ticket: int, key: int, now: float, waited: float) -> None:
         self.in_use += 1
@@ -231,6 +257,7 @@ class _Simulation:
             waits=tuple(sorted(waits)),
             refused=self.refused,
             opened=self.opened,
+            failed=self.failed,
             closed=self.closed,
             used=used / seconds if seconds else 0.0,
             most_used=most,

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import sizing
 from pool import Limits
 from pool.check import cli
 from pool.check.sizing.recorded import read
@@ -100,6 +101,18 @@ def test_another_size_is_what_it_would_have_been(tmp_path: Path) -> None:
     other = read(str(record(tmp_path / "seven.rec", 7)))
     result = simulate(other.limits, recorded.load)
     assert result.quantile(0.99) == pytest.approx(other.quantile(0.99), rel=0.2)
+
+
+@pytest.mark.slow
+def test_real_threads_meet_what_was_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bounds that a busy machine keeps; docs/pool-size.md has figures of a longer run."""
+    monkeypatch.undo()  # here the recorder is told as it is in a program
+    rows = sizing.compare(2.5)
+    for row in rows:
+        assert row.own == pytest.approx(row.recorded, rel=0.1, abs=0.005)
+        recorded, predicted = row.recorded[-1], row.predicted[-1]
+        assert recorded / 3 - 0.03 <= predicted <= 3 * recorded + 0.03
+    assert all(len(line.split("|")) == 6 for line in sizing.table(rows).splitlines())
 
 
 def test_those_who_gave_up_give_up_again(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import attrs
@@ -19,7 +19,9 @@ import pytest
 
 from pool import Limits
 from pool.core.effects import Grant, Refuse
-from pool.core.events import Acquire, Opened, Release
+from pool.core.events import Acquire, Discard, Opened, OpenFailed, Release, Retire
+from pool.core.state import Failure, initial
+from pool.core.transition import step
 from pool.size import Call, Load, load_of, poisson, simulate
 from pool.size import simulation as simulation_module
 from pool.size.loads import Draw, exponential, fixed, lognormal
@@ -239,6 +241,62 @@ def test_a_history_gives_its_load() -> None:
     assert load.connects == pytest.approx((0.3,))
     with pytest.raises(ValueError, match="nothing to size for"):
         load_of(history[:3])
+
+
+def test_what_begins_to_connect_in_an_outage_fails() -> None:
+    calls = (Call(0.0, 0.5), Call(1.5, 0.5), Call(2.5, 0.5), Call(3.0, 0.5))
+    load = Load(calls=calls, connects=(0.1,), outages=((1.2, 2.0),), drains=(1.0,), failing=0.2)
+    result = simulate(Limits(max_size=2, opener="caller"), load)
+    assert dict(result.refused) == {"open_failed": 1}
+    assert (result.opened, result.failed, result.closed) == (3, 1, 1)
+    assert result.waits == pytest.approx((0.1, 0.1, 0.1))
+
+
+def test_in_an_outage_the_pool_connects_again_after_its_pause() -> None:
+    """It fails at 0.01, and then after pauses of 0.1 and 0.2 seconds, less a quarter."""
+    first = Load(calls=(Call(0.0, 0.1),), connects=(0.1,), outages=((0.0, 0.2),), failing=0.01)
+    assert dict(simulate(Limits(max_size=1, opener="background"), first).refused) == {
+        "open_failed": 1
+    }
+    calls = (Call(0.0, 0.1), Call(1.0, 0.1))
+    load = Load(calls=calls, connects=(0.1,), outages=((0.9, 1.2),), drains=(0.5,), failing=0.01)
+    result = simulate(Limits(max_size=1, opener="background"), load)
+    again = 1.0 + 0.01 + 0.1 * (1 - simulation_module.SHORTER)
+    again += 0.01 + 0.2 * (1 - simulation_module.SHORTER)
+    assert result.failed == 2
+    assert result.waits[-1] == pytest.approx(again + 0.1 - 1.0)
+
+
+def test_a_connection_that_is_spoilt_is_closed() -> None:
+    load = Load(calls=(Call(0.0, 0.5, True), Call(1.0, 0.5), Call(2.0, 0.5)), connects=(0.1,))
+    result = simulate(Limits(max_size=1), load)
+    assert (result.opened, result.closed) == (2, 1)
+
+
+def test_a_history_with_outages_gives_them() -> None:
+    down = Failure("Error", "down")
+    state, history = initial(Limits(max_size=2, opener="caller")), []
+    for event in (
+        Acquire(10.0, 1),
+        OpenFailed(10.5, 1, down),
+        Acquire(11.0, 2),
+        Acquire(11.1, 3),
+        OpenFailed(11.2, 3, down),
+        Opened(11.5, 2, "c1", 11.0),
+        Discard(12.0, 2, 1),
+        Retire(12.5),
+        Acquire(13.0, 4),
+        OpenFailed(13.25, 4, down),
+    ):
+        state, effects = step(state, event)
+        history.append((event, effects))
+    load = load_of(history)
+    assert [*chain(*load.outages)] == pytest.approx([0.0, 1.2, 3.0, 3.25])
+    assert load.failing == pytest.approx((0.5 + 0.1 + 0.25) / 3)
+    assert load.drains == (2.5,)
+    assert [call.spoils for call in load.calls] == [False, True, False, False]
+    twice = load.scaled(2.0)
+    assert (twice.outages[1], twice.drains) == ((1.5, 1.625), (1.25,))
 
 
 def test_a_simulation_with_the_limits_of_a_recording_has_its_waits(

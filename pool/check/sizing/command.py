@@ -211,6 +211,10 @@ def show(
     """The table, and what follows from it."""
     timeout = "" if load.timeout is None else f", timeout {spoken(load.timeout)}"
     console.print(f"load: {load.origin}{timeout}")
+    if load.outages:
+        down = math.fsum(until - since for since, until in load.outages)
+        number = f"{len(load.outages)} outages" if len(load.outages) > 1 else "one outage"
+        console.print(f"      {number}, {spoken(down)} in all, in which connects fail")
     console.print(f"      {load.busy:.3g} connections busy at a time where nobody has to wait")
     console.print(f"goal: {goal}\n")
     table = Table(box=None, pad_edge=False)
@@ -265,6 +269,7 @@ def as_json(
             "hold": load.hold,
             "busy": load.busy,
             "timeout": load.timeout,
+            "outages": load.outages,
         },
         "goal": attrs.asdict(goal),
         "settings": [_row(result) for result in results],
@@ -292,6 +297,7 @@ def _row(result: Result) -> dict[str, object]:
         },
         "refused": dict(result.refused),
         "opened": result.opened,
+        "failed": result.failed,
         "closed": result.closed,
         "used": result.used,
         "most_used": result.most_used,

@@ -3,8 +3,8 @@
 Theory.  A recording says when each caller asked and for how long it held, and that is a load.  It
 also says how long each of them waited; so the simulation is tried on what is known first: with the
 limits that the pool had, its waits have to be those that were recorded.  What differs is what a
-simulation leaves out: checks that found a connection dead, connects that failed, and what was lent
-already when the recording began.
+simulation leaves out: checks that found a connection dead, other limits for a while, and what was
+lent already when the recording began.
 
 Only the last stretch without a gap is used: between two runs nobody knows who asked.
 """
