@@ -211,14 +211,6 @@ class Adapter:
         created = [lease.entry.created for lease in leases if lease.entry.connection is connection]
         return bool(created and database._is_stale(created[0]))
 
-    def give_up(self, state: Any) -> None:
-        """The owner was interrupted while it gave its connection back: have the pool take it."""
-        for leases in (self.owners.find(state), self.owners.nobody):
-            if leases is not None:
-                for handle in leases.handles():
-                    if handle.held is state.conn:
-                        leases.give_up(handle)
-
     def give_up_arrival(self, leases: Leases, error: BaseException) -> None:
         """A `connect` did not succeed. What it was lent goes back, unless it is the owner's by
         now, and only what peewee does with a new connection has failed."""

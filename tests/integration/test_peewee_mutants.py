@@ -10,11 +10,14 @@ import logging
 import threading
 from typing import Any
 
+import peewee
 import pytest
 from playhouse.pool import MaxConnectionsExceeded
 
+from pool.core.events import CloseAll, CloseStale
+from pool.peewee import closing as module
 from tests.integration.databases import PooledScriptedDatabase, scripted
-from tests.integration.drivers import FOR_EVER, Call, Stop, lent, watch
+from tests.integration.drivers import FOR_EVER, Call, Stop, lent, raising, watch
 
 # ---------------------------------------------------------------- the handle that is arriving
 
@@ -229,3 +232,214 @@ def test_what_comes_back_is_said_only_where_that_is_asked_for(
         database.close()
     texts = [record.getMessage() for record in caplog.records if "Returning" in record.getMessage()]
     assert len(texts) == (2 if level == logging.DEBUG else 0)
+
+
+def test_what_comes_back_first_of_all_is_said_too() -> None:
+    """Before the logger has kept which levels are on."""
+    records: list[logging.LogRecord] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    handler, before = Kept(), module.logger.level
+    module.logger.addHandler(handler)
+    module.logger.setLevel(logging.DEBUG)
+    try:
+        database = scripted(1, timeout=None)
+        database.connect()
+        module._levels.clear()
+        database.close()
+    finally:
+        module.logger.setLevel(before)
+        module.logger.removeHandler(handler)
+    assert [one.getMessage().split()[0] for one in records][-1] == "Returning"
+
+
+class Interfering(PooledScriptedDatabase):
+    """Something else happens to the connection before ours comes to close it, or instead."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        self.first: Any = None
+        self.passes = True
+        super().__init__(*arguments, **settings)
+
+    def _close(self, conn: Any, close_conn: bool = False) -> None:
+        first, self.first = self.first, None
+        if first is not None:
+            first(conn)
+        if self.passes:
+            super()._close(conn, close_conn)
+
+
+def interfering(most: int = 1) -> Any:
+    return Interfering("interfering", max_connections=most, timeout=None)
+
+
+def close_everything(database: Any) -> None:
+    runtime = database._purepool.runtime
+    runtime.apply(CloseAll(runtime.clock()))
+
+
+def test_what_was_closed_meanwhile_is_not_closed_again() -> None:
+    """By a signal's handler, or by another thread: the pool had lent it, and closed it."""
+    database = interfering()
+    database.connect()
+    connection = database.connection()
+    database.first = lambda _: close_everything(database)
+    assert database.manual_close() is None
+    assert (connection.closed, database.driver.mistakes) == (1, [])
+    assert database._purepool.closing.doomed == {}
+
+
+def test_what_was_closed_before_is_not_closed_again_by_its_owner() -> None:
+    database = interfering()
+    database.connect()
+    connection = database.connection()
+    close_everything(database)
+    assert connection.closed == 1
+    database._close(connection, close_conn=True)
+    assert (connection.closed, database.driver.mistakes) == (1, [])
+
+
+@pytest.mark.parametrize("by", ["its owner", "another"])
+def test_what_a_listener_closed_is_not_closed_again(by: str) -> None:
+    """It is told first that the connection comes back."""
+    database = interfering()
+    told: list[Any] = []
+
+    def listen(notice: Any) -> None:
+        told.append(notice.kind)
+        close_everything(database)
+
+    database.connect()
+    connection = database.connection()
+    database.listen("checkin", listen)
+    if by == "another":
+        Call(database._close, connection, True).result()
+    else:
+        database._close(connection, close_conn=True)
+    assert (told, connection.closed, database.driver.mistakes) == (["checkin"], 1, [])
+
+
+def test_what_was_given_back_meanwhile_is_closed_all_the_same() -> None:
+    """Its owner wanted that; nobody has it, for it is idle."""
+    database = interfering()
+    database.connect()
+    connection = database.connection()
+    database.first = lambda it: database._purepool.closing.end_lease_of_another(it, False)
+    database.manual_close()
+    assert connection.closed == 1
+
+
+def test_a_manual_close_whose_hook_does_not_pass_it_on_closes_all_the_same() -> None:
+    database = interfering()
+    database.connect()
+    connection = database.connection()
+    database.passes = False
+    database.manual_close()
+    assert (connection.closed, lent(database)) == (1, [])
+
+
+def test_what_the_hook_gave_to_another_is_not_closed() -> None:
+    """It was lent again by then."""
+    database = interfering()
+    database.connect()
+    connection = database.connection()
+    got: list[Any] = []
+
+    def give(it: Any) -> None:
+        database._purepool.closing.end_lease_of_another(it, False)
+        got.append(Call(database._purepool.lend, database._purepool.owners.nobody).result())
+
+    database.first, database.passes = give, False
+    database.manual_close()
+    assert got == [connection]
+    assert (connection.closed, lent(database)) == (0, [connection])
+
+
+def test_a_connection_of_nobodys_is_closed_by_hand() -> None:
+    """The pool had never lent it: whoever put it there wants it closed."""
+    database = interfering()
+    connection = database.driver.connect()
+    database._state.set_connection(connection)
+    database.passes = False
+    database.manual_close()
+    assert connection.closed == 1
+
+
+def test_a_manual_close_that_another_has_overtaken_closes_nothing() -> None:
+    """A signal's handler closed, between two steps of it."""
+    database = interfering()
+    connection = database.driver.connect()
+    database._state.set_connection(connection)
+    key = database.conn_key
+
+    def overtaken(it: Any) -> Any:
+        database._state.closed = True
+        return key(it)
+
+    database.conn_key = overtaken
+    database.manual_close()
+    assert connection.closed == 0
+
+
+@pytest.mark.parametrize("method", ["manual_close", "close_all"])
+def test_nothing_changes_where_a_transaction_is_open(method: str) -> None:
+    """Not even what a program has changed by hand in what it was shown is believed."""
+    database = scripted(2, timeout=None)
+    database.connect()
+    connection = database.connection()
+    database._state.transactions = [object()]
+    database._in_use.clear()
+    with pytest.raises(peewee.OperationalError, match="while transaction is open"):
+        getattr(database, method)()
+    assert lent(database) == [connection]
+    assert database._purepool.closing.doomed == {}
+    assert database._purepool.closing._all == {}
+    database._state.transactions = []
+
+
+def test_a_manual_close_that_is_interrupted_leaves_no_doom() -> None:
+    database = interfering()
+    database.connect()
+    database.first = raising(Stop())
+    with pytest.raises(Stop):
+        database.manual_close()
+    assert database._purepool.closing.doomed == {}
+    assert lent(database) == [], "and the connection is the pool's again"
+
+
+def test_all_is_closed_at_the_time_of_the_call() -> None:
+    """A recording has the time of each event."""
+    database = Keeping("keeping", max_connections=2, timeout=None)
+    other = scripted(2, timeout=None)
+    for each in (database, other):
+        seen: list[Any] = []
+        runtime = each._purepool.runtime
+        step = runtime.step
+        runtime.step = lambda state, event, seen=seen, step=step: (
+            seen.append(event) or step(state, event)
+        )
+        each.connect()
+        each.close_all()
+        assert [type(event.now) for event in seen] == [float] * len(seen)
+        kinds = {type(event) for event in seen}
+        assert kinds & {CloseAll, CloseStale} == {CloseStale if each is database else CloseAll}
+
+
+def test_an_interrupted_close_all_gives_up_what_its_state_has_and_nothing_else() -> None:
+    """Not what is lent to somebody whom the state has forgotten; and where the connection is none
+    of the pool's, what interrupted it is passed on as it is."""
+    database = Failing("failing", max_connections=2, timeout=None)
+    database.connect()
+    connection = database.connection()
+    database._state.closed = True
+    database.fails = True
+    with pytest.raises(Stop):
+        database.close_all()
+    assert lent(database) == [connection]
+    database._state.set_connection(database.driver.connect())
+    with pytest.raises(Stop):
+        database.close_all()
+    assert lent(database) == [connection]

@@ -611,6 +611,16 @@ def test_a_collation_is_put_back_with_its_character_set(kind: Any) -> None:
     assert connection.said == [("utf8mb4", "utf8mb4_bin")]
 
 
+@each([PyMySQLConnection, MySQLConnectorConnection])
+def test_what_is_equal_is_not_sent_again(kind: Any) -> None:
+    connection, recipe = met(kind)
+    connection.charset = "".join(["utf8", "mb4"])
+    name = "cursorclass" if kind is PyMySQLConnection else "sql_mode"
+    setattr(connection, name, "another")
+    assert recipe.restore(connection) is True
+    assert connection.said == []
+
+
 FIXED = [
     (PsycopgConnection, "_pipeline", object()),
     (PsycopgConnection, "_num_transactions", 1),
@@ -724,6 +734,25 @@ def test_what_stands_for_a_connection_sees_its_transactions_end(kind: Any) -> No
     is_closed(raw)
     assert recipe.is_closed(connection) is True
     assert recipe.commit(connection) is False
+
+
+@each(DRIVERS)
+def test_what_was_set_through_it_is_put_back_where_the_driver_has_it(kind: Any) -> None:
+    """What stands for a connection may keep for itself what is set in it."""
+    raw = kind()
+    connection = Proxy(raw)
+    recipe = recipe_for(connection)
+    recipe.remember(connection)
+    name = [name for name in recipe.SETTINGS if name not in recipe.FIXED][-1]
+    before = getattr(raw, name)
+    if isinstance(before, list):
+        before.append("another")
+        before = []
+    else:
+        setattr(raw, name, "another")
+    assert recipe.reset(connection) is True
+    assert getattr(raw, name) == before
+    assert name not in vars(connection)
 
 
 # ---------------------------------------------------------------- of which little is known
