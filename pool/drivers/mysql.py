@@ -72,13 +72,11 @@ class PyMySQL(MySQL):
             raw.autocommit(was)
         elif name == "charset":
             raw.set_character_set(was, self._kept[self._names.index("collation")])
-        elif name != "collation" or raw.collation != was:
+        elif getattr(raw, name) != was:  # a collation comes back with its character set
             super().put_back(raw, name, was, now)
 
     def is_closed(self, connection: Any) -> bool:
-        return (
-            get(self.behind(connection), "_closed", False) is True
-        )  # `open` is False if lost, too
+        return get(self.behind(connection), "_closed") is True  # `open` is False if lost, too
 
     def is_read(self, raw: Any) -> bool:
         return not (raw.open and _has(raw, "unbuffered_active"))
@@ -96,7 +94,7 @@ class PyMySQL(MySQL):
 
 def _has(raw: Any, what: str) -> bool:
     """Whether the last result of pymysql is like that."""
-    return getattr(getattr(raw, "_result", None), what, False) is True
+    return get(get(raw, "_result"), what) is True
 
 
 def _with_autocommit(read: Callable[[Any], tuple[Any, ...]], raw: Any) -> tuple[Any, ...]:
@@ -126,7 +124,7 @@ class MySQLConnector(MySQL):
             raw.autocommit = was
         elif name == "charset":
             raw.set_charset_collation(was, self._kept[self._names.index("collation")])
-        elif name != "collation" or raw.collation != was:
+        elif getattr(raw, name) != was:  # a collation comes back with its character set
             super().put_back(raw, name, was, now)
 
     def is_closed(self, connection: Any) -> bool:

@@ -160,9 +160,6 @@ class Psycopg2(Known):
 
         return _ask(raw, ask)
 
-    def in_autocommit(self, raw: Any) -> bool:
-        return bool(raw.autocommit)
-
     def roll_back(self, connection: Any) -> bool:
         raw = self.behind(connection)
         status = raw.get_transaction_status()

@@ -157,14 +157,13 @@ class Recipe:
 
     def reset(self, connection: Any) -> bool:
         """Roll back what is open, put back what was changed; whether it can be lent again."""
-        if self._path or not self.has_transactions or type(self) is not Recipe:
-            return self.roll_back(connection) and self.restore(connection)
-        try:  # as these two, written out, for this is a part of every checkout
-            connection.rollback()
-        except Exception as error:
-            if not _is_unsupported(error):
-                raise
-            self.has_transactions = False
+        if self.has_transactions:  # as `roll_back`, written out: it is a part of every checkout
+            try:
+                connection.rollback()
+            except Exception as error:
+                if not _is_unsupported(error):
+                    raise
+                self.has_transactions = False
         read = self._read
         return read is None or read(connection) == self._kept or self.restore(connection)
 
@@ -197,7 +196,7 @@ class Plain(Recipe):
         return True
 
     def reset(self, connection: Any) -> bool:
-        return self.roll_back(connection)
+        return True
 
 
 class Known(Recipe):
@@ -247,7 +246,7 @@ class Known(Recipe):
 
     def is_in_transaction(self, raw: Any) -> bool:
         """As the driver knows, or the server said last."""
-        return False
+        raise NotImplementedError
 
     def is_open(self, connection: Any) -> bool:
         try:

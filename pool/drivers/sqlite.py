@@ -24,7 +24,7 @@ class Sqlite3(Known):
     def refuse(self, connection: Any) -> None:
         """One that is bound to the thread that made it can't be asked about that: only another
         thread can find out."""
-        refusals: list[str] = []
+        refusals: list[Exception] = []
         raw = self.behind(connection)
         done = threading.Lock()
         done.acquire()
@@ -33,7 +33,7 @@ class Sqlite3(Known):
             try:
                 raw.cursor().close()
             except Exception as error:
-                refusals.append(str(error))
+                refusals.append(error.with_traceback(None))  # which refers to the connection
             finally:
                 done.release()
 
@@ -48,7 +48,7 @@ class Sqlite3(Known):
             raise ValueError(
                 "this sqlite3 connection is bound to the thread that made it, but a pool lends "
                 "it to one thread after another: use sqlite3.connect(..., check_same_thread=False)"
-            )
+            ) from refusals[0]
 
     def put_back(self, raw: Any, name: str, was: Any, now: Any) -> None:
         super().put_back(raw, name, was, now)

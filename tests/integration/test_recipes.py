@@ -8,6 +8,8 @@ of what is unfinished, a round trip where nothing is open.
 
 from __future__ import annotations
 
+import gc
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +19,14 @@ from typing import Any
 import pytest
 
 from pool import Pool
+from pool.drivers import sqlite as sqlite_module
 from pool.drivers.mysql import MariaDB, MySQLConnector, PyMySQL
 from pool.drivers.postgres import Psycopg, Psycopg2
 from pool.drivers.recipe import Known, Recipe
 from pool.drivers.recipes import recipe_for
+from pool.drivers.sqlite import Sqlite3
+from pool.threads.driver import Sync
+from tests.integration.drivers import raising
 
 IDLE, ACTIVE, IN_TRANSACTION, IN_ERROR, UNKNOWN = range(5)
 
@@ -121,8 +127,12 @@ class Psycopg2Connection(Scripted):
         self.cursor_factory: Any = None
         self.string_types: dict[int, Any] = {}
         self.binary_types: dict[int, Any] = {}
-        self.encoding = "UTF8"
+        self._encoding = "UTF8"
         self.status = 1
+
+    @property
+    def encoding(self) -> str:
+        return self._encoding
 
     def get_transaction_status(self) -> int:
         return self.transaction_status
@@ -137,7 +147,7 @@ class Psycopg2Connection(Scripted):
 
     def set_client_encoding(self, encoding: str) -> None:
         self.said.append(encoding)
-        self.encoding = encoding
+        self._encoding = encoding
 
     @contextmanager
     def cursor(self) -> Iterator[Any]:
@@ -250,12 +260,14 @@ def each(kinds: Any) -> Any:
 
 
 class Proxy:
-    """As a tool for tracing puts in front of a driver's connection: it passes everything on."""
+    """As a tool for tracing puts in front of a driver's connection: it passes on what is public."""
 
     def __init__(self, connection: Any) -> None:
         self.__wrapped__ = connection
 
     def __getattr__(self, name: str) -> Any:
+        if name in ("lock", "pgconn") or name.startswith("_"):
+            raise AttributeError(name)
         return getattr(self.__wrapped__, name)
 
 
@@ -283,11 +295,60 @@ def is_closed(connection: Any) -> None:
 
 @each(POSTGRES)
 def test_where_nothing_is_open_nothing_is_sent(kind: Any) -> None:
+    raw = kind()
+    for connection in (raw, Proxy(raw)):
+        recipe: Any = recipe_for(connection)
+        assert recipe.is_clean(connection) is False, "nothing is known of it yet"
+        recipe.remember(connection)
+        assert recipe.is_clean(connection) is True
+        assert recipe.commit(connection) is True
+        assert recipe.reset(connection) is True
+        assert recipe.settle(connection) is True
+        assert recipe.is_open(connection) is False
+    assert raw.said == []
+
+
+def test_a_glance_at_a_connection_asks_no_property_in_python() -> None:
+    """Those of psycopg are slow; it keeps the same in fields."""
+
+    class Slow(PsycopgConnection):
+        asked = 0
+
+        @property
+        def isolation_level(self) -> Any:  # type: ignore[override]
+            type(self).asked += 1
+            return self._isolation_level
+
+    connection = Slow()
+    recipe: Any = recipe_for(connection)
+    recipe.remember(connection)
+    before = Slow.asked
+    assert recipe.is_clean(connection) is True
+    assert Slow.asked == before
+
+
+@each(DRIVERS)
+def test_what_can_be_asked_nothing_any_more_is_neither_clean_nor_open(kind: Any) -> None:
+    """It raises whatever it is asked: then it has to be looked into."""
     connection, recipe = met(kind)
-    assert recipe.commit(connection) is True
-    assert recipe.reset(connection) is True
+    for name in ("pgconn", "transaction_status", "server_status", "in_transaction"):
+        vars(connection).pop(name, None)
+    assert recipe.is_clean(connection) is False
     assert recipe.is_open(connection) is False
-    assert connection.said == []
+
+
+@each(DRIVERS)
+def test_after_the_users_reset_all_is_settled(kind: Any) -> None:
+    """What it left open is committed, what it changed is put back."""
+    connection, recipe = met(kind)
+    connection.show(IN_TRANSACTION)
+    name = next(name for name in recipe.SETTINGS if name not in recipe.FIXED)
+    name = "cursorclass" if kind is PyMySQLConnection else name
+    before = getattr(connection, name)
+    setattr(connection, name, "another" if name == "cursorclass" else "")
+    assert recipe.settle(connection) is True
+    assert getattr(connection, name) == before
+    assert connection.said[0] == "commit"
 
 
 @each(DRIVERS)
@@ -446,6 +507,17 @@ def test_what_was_lost_is_not_what_its_holder_closed(kind: Any, lost: dict[str, 
     assert recipe.is_closed(connection) is False
 
 
+def test_what_does_not_say_whether_it_is_closed_is_not() -> None:
+    """mysql.connector's has a handshake while it is open, and in another version perhaps not."""
+    connection, recipe = met(MySQLConnectorConnection)
+    del connection._handshake
+    assert recipe.is_closed(connection) is False
+    connection, recipe = met(PyMySQLConnection)
+    del connection._closed, connection._result
+    assert recipe.is_closed(connection) is False
+    assert recipe.is_finished(connection) is True
+
+
 def test_what_was_lost_has_nothing_to_read() -> None:
     """pymysql keeps the last result; its commit raises, which the holder has to hear."""
     connection, recipe = met(
@@ -577,6 +649,8 @@ def test_a_setting_is_put_back(kind: Any, name: str) -> None:
         before[2] = "another"
     elif by_hand:
         connection.server_status |= 2
+    elif name == "encoding":
+        connection.set_client_encoding("another")
     else:
         setattr(connection, name, not before if type(before) is bool else "another")
     assert recipe.restore(connection) is True
@@ -749,6 +823,8 @@ def test_what_was_set_through_it_is_put_back_where_the_driver_has_it(kind: Any) 
         before.append("another")
         before = []
     else:
+        name = "cursor_factory" if name == "encoding" else name
+        before = getattr(raw, name)
         setattr(raw, name, "another")
     assert recipe.reset(connection) is True
     assert getattr(raw, name) == before
@@ -805,6 +881,8 @@ def test_autocommit_of_an_unknown_driver_has_nothing_to_commit() -> None:
     assert recipe.is_as_left(connection) is True
     connection.autocommit = False
     assert recipe.is_as_left(connection) is False
+    assert recipe.settle(connection) is True
+    assert connection.autocommit is True
 
 
 @pytest.mark.parametrize("said", ["yes", 1, lambda: True, None])
@@ -877,15 +955,17 @@ def test_a_rollback_that_fails_is_an_error() -> None:
     assert recipe.has_transactions is True
 
 
-@pytest.mark.parametrize("supported", [True, False])
-def test_a_commit_that_is_not_supported_is_an_error_where_a_rollback_is(supported: bool) -> None:
+@pytest.mark.parametrize("error", [None, OperationalError("gone"), NotSupportedError("rollback")])
+def test_a_commit_that_is_not_supported_is_an_error_unless_a_rollback_is_not(error: Any) -> None:
+    supported = type(error) is not NotSupportedError
+
     class Half(Unknown):
         def commit(self) -> None:
             raise NotSupportedError("commit")
 
         def rollback(self) -> None:
-            if not supported:
-                raise NotSupportedError("rollback")
+            if error:
+                raise error
 
     connection = Half()
     recipe = recipe_for(connection)
@@ -943,3 +1023,218 @@ def test_without_a_class_of_its_driver_it_is_a_plain_error() -> None:
     connection._result = SimpleNamespace(unbuffered_active=True)
     with pytest.raises(RuntimeError, match="nothing was committed, and the connection is closed"):
         recipe_for(connection).commit(connection)
+
+
+# ---------------------------------------------------------------- sqlite3
+
+
+class SqliteConnection:
+    """As sqlite3's of Python 3.12 and later, where `autocommit` decides; -1: `isolation_level`."""
+
+    __module__ = "sqlite3"
+
+    def __init__(self, autocommit: Any = -1, isolation_level: Any = "") -> None:
+        self.said: list[str] = []
+        self.autocommit, self.isolation_level = autocommit, isolation_level
+        self.row_factory = self.text_factory = None
+        self.in_transaction = False
+        self.total_changes = 0
+        self.unfinished = False
+        self.fails: Any = None
+
+    def __call__(self, statement: str) -> None:
+        if self.unfinished:
+            raise OperationalError("interrupted")
+
+    def interrupt(self) -> None:
+        """What is unfinished ends with it, but for what is not read to its end."""
+
+    def execute(self, statement: str) -> None:
+        self(statement)
+        self.said.append(statement)
+        if statement == "rollback":
+            self.in_transaction = False
+
+    def commit(self) -> None:
+        self.said.append("commit")
+        if self.fails is not None:
+            fails, self.fails = self.fails, None
+            fails()
+            raise OperationalError("cannot commit")
+        self.in_transaction = False
+
+    def rollback(self) -> None:
+        self.said.append("rollback()")
+        self.in_transaction = False
+
+
+def sqlite_met(**settings: Any) -> tuple[Any, Any]:
+    connection = SqliteConnection(**settings)
+    recipe = recipe_for(connection)
+    assert type(recipe) is Sqlite3
+    recipe.remember(connection)
+    return connection, recipe
+
+
+@pytest.mark.parametrize(
+    ("settings", "autocommit"),
+    [
+        ({"autocommit": True}, True),
+        ({"autocommit": True, "isolation_level": None}, True),
+        ({"autocommit": False}, False),
+        ({"autocommit": False, "isolation_level": None}, False),
+        ({"autocommit": -1}, False),
+        ({"autocommit": -1, "isolation_level": None}, True),
+    ],
+)
+def test_who_decides_on_autocommit_of_sqlite3(settings: Any, autocommit: bool) -> None:
+    """What was begun by hand is ended by hand: the methods know nothing of it."""
+    connection, recipe = sqlite_met(**settings)
+    assert recipe.in_autocommit(connection) is autocommit
+    connection.in_transaction = True
+    assert recipe.is_open(connection) is True
+    assert recipe.commit(connection) is not autocommit
+    assert connection.said == ([] if autocommit else ["commit"])
+    connection.in_transaction = True
+    assert recipe.roll_back(connection) is True
+    assert connection.said[-1] == ("rollback" if autocommit else "rollback()")
+
+
+def test_before_python_3_12_the_isolation_level_decides() -> None:
+    connection, recipe = sqlite_met(isolation_level=None)
+    del connection.autocommit
+    assert recipe.in_autocommit(connection) is True
+    connection.isolation_level = ""
+    assert recipe.in_autocommit(connection) is False
+
+
+@pytest.mark.parametrize("was", [True, -1, False])
+@pytest.mark.parametrize("is_open", [True, False])
+def test_autocommit_of_sqlite3_is_put_back(was: Any, is_open: bool) -> None:
+    """Where it is False a transaction stands open all the time: one that is not to be there then is
+    ended."""
+    connection, recipe = sqlite_met(autocommit=was)
+    connection.autocommit = "another"
+    connection.in_transaction = is_open
+    recipe.put_back(connection, "autocommit", was, "another")
+    assert connection.autocommit == was
+    assert connection.said == (["rollback"] if is_open and was is not False else [])
+
+
+def test_other_settings_of_sqlite3_end_no_transaction() -> None:
+    connection, recipe = sqlite_met()
+    connection.row_factory, connection.in_transaction = dict, True
+    recipe.put_back(connection, "row_factory", None, dict)
+    assert (connection.row_factory, connection.said) == (None, [])
+
+
+def test_a_commit_of_sqlite3_is_tried_once_more_when_statements_were_in_its_way() -> None:
+    """An INSERT ... RETURNING that was not read to its end; which is ended, and then it works."""
+    connection, recipe = sqlite_met()
+    connection.in_transaction = connection.unfinished = True
+
+    def end(raw: Any) -> bool:
+        raw.unfinished = False
+        return True
+
+    connection.fails = lambda: None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite_module, "_end_cursors", end)
+        assert recipe.commit(connection) is True
+    assert [said for said in connection.said if said == "commit"] == ["commit"] * 2
+
+
+@pytest.mark.parametrize("left", ["no transaction", "nothing unfinished", "something unfinished"])
+def test_a_commit_of_sqlite3_that_fails_for_another_reason_is_an_error(left: str) -> None:
+    connection, recipe = sqlite_met()
+    connection.in_transaction = True
+
+    def fail() -> None:
+        connection.in_transaction = left != "no transaction"
+        connection.unfinished = left != "nothing unfinished"
+
+    connection.fails = fail
+    with pytest.raises(OperationalError, match="cannot commit"):
+        recipe.commit(connection)
+    assert [said for said in connection.said if said == "commit"] == ["commit"]
+
+
+def test_a_clean_connection_of_sqlite3_is_not_asked_anything() -> None:
+    """Not even a statement that does nothing: a program may write down all of them."""
+    raw = sqlite3.connect(":memory:", check_same_thread=False)
+    for connection in (raw, Proxy(raw)):
+        recipe: Any = recipe_for(connection)
+        assert recipe.is_clean(connection) is False, "nothing is known of it yet"
+        recipe.remember(connection)
+        statements: list[str] = []
+        raw.set_trace_callback(statements.append)
+        assert recipe.is_alive(connection) is True
+        assert recipe.is_clean(connection) is True
+        assert recipe.is_finished(raw) is True
+        assert recipe.is_closed(connection) is False
+        assert recipe.commit(connection) is True
+        assert recipe.reset(connection) is True
+        assert statements == []
+    raw.close()
+    assert recipe.is_clean(connection) is False
+    assert recipe.is_closed(connection) is True
+    assert recipe.commit(connection) is False
+    with pytest.raises(sqlite3.Error):
+        recipe.is_alive(connection)
+
+
+@pytest.mark.parametrize("collections", [0, 1, 3])
+def test_an_unread_cursor_of_any_age_is_found(collections: int) -> None:
+    """The garbage collector has them by age; this one belongs to the connection."""
+    raw = sqlite3.connect(":memory:", check_same_thread=False)
+    other = sqlite3.connect(":memory:", check_same_thread=False)
+    recipe: Any = recipe_for(raw)
+    recipe.remember(raw)
+    query = "select 1 union all select 2"
+    left, kept = raw.execute(query), other.execute(query)
+    assert next(left) == next(kept) == (1,)
+    for generation in range(collections):
+        gc.collect(min(generation, 2))
+    assert recipe.is_finished(raw) is True
+    with pytest.raises(sqlite3.ProgrammingError):
+        next(left)
+    assert next(kept) == (2,)
+    raw.close()
+    other.close()
+
+
+def test_a_sqlite3_connection_of_one_thread_is_refused_with_the_drivers_reason() -> None:
+    """It is found out on a thread, which has a name."""
+    names: list[str] = []
+    start = Sync.start
+
+    def noting(target: Any, name: str) -> Any:
+        names.append(name)
+        return start(target, name)
+
+    bound = sqlite3.connect(":memory:")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sync, "start", noting)
+        with pytest.raises(ValueError, match="bound to the thread that made it") as met:
+            recipe_for(bound).refuse(bound)
+        assert "SQLite objects created in a thread" in str(met.value.__cause__)
+        free = sqlite3.connect(":memory:", check_same_thread=False)
+        recipe_for(free).refuse(free)
+    assert names == ["purepool sqlite3"] * 2
+    bound.close()
+    free.close()
+
+
+@pytest.mark.parametrize("is_ending", [True, False])
+def test_where_no_thread_is_to_be_had_nobody_can_find_out(is_ending: bool) -> None:
+    """At the end of a program that is no reason to refuse; else it is the system's error."""
+    bound = sqlite3.connect(":memory:")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sync, "start", raising(RuntimeError("can't start new thread")))
+        patch.setattr(sqlite_module, "is_ending", lambda: is_ending)
+        if is_ending:
+            recipe_for(bound).refuse(bound)
+        else:
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                recipe_for(bound).refuse(bound)
+    bound.close()
