@@ -261,7 +261,7 @@ def test_who_gives_up_says_when() -> None:
     database = hooked(timeout=0.001)
     database.connect()
     seen = events_of(database)
-    with pytest.raises(MaxConnectionsExceeded):
+    with pytest.raises(MaxConnectionsExceeded, match=r"no connection within 0\.001 s"):
         Call(database.connect).result()
     (expired,) = [event for event in seen if type(event) is Expire]
     (began,) = [event for event in seen if type(event) is Acquire]
@@ -334,6 +334,33 @@ def test_an_interrupt_while_one_queues_is_passed_on(monkeypatch: pytest.MonkeyPa
     monkeypatch.undo()
     gc.collect()
     runtime_of(database).apply(Expire(runtime_of(database).clock(), 0))
+    assert_nothing_is_left(database)
+
+
+def test_an_interrupt_before_one_has_a_ticket_takes_nothing_from_others() -> None:
+    database = hooked()
+    arrivals, runtime = arrivals_of(database), runtime_of(database)
+    first, second = (module.Arrival(Leases(runtime, shared=True)) for _ in range(2))
+    place: Any = arrivals._queue(first)
+    assert list(runtime.state.opening_tickets) == [place.handle.ticket] == [1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Performer, "_apply", raising(Stop()))
+        with pytest.raises(Stop):
+            arrivals._queue(second)
+    assert second.place is None
+    gc.collect()
+    runtime.apply(Expire(runtime.clock(), 0))
+    assert list(runtime.state.opening_tickets) == [1]
+    arrivals._leave(first)
+    assert_nothing_is_left(database)
+
+
+def test_a_connect_that_finds_itself_in_a_child_process_has_nothing_to_take_away() -> None:
+    """A fork forgets who was connecting; who comes back from it connects all the same."""
+    database = hooked()
+    database.before = [arrivals_of(database).by_thread.clear]
+    assert database.connect() is True
+    database.close()
     assert_nothing_is_left(database)
 
 
