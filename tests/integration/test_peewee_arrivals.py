@@ -501,7 +501,8 @@ def test_a_check_that_raises_says_so(caplog: pytest.LogCaptureFixture) -> None:
     assert call.result() is True
     (record,) = [one for one in caplog.records if "is dead" in one.getMessage()]
     assert record.getMessage() == "connection 1 is dead"
-    assert record.exc_info is not None
+    assert record.exc_info
+    assert record.exc_info[0] is OSError
     assert len(database.driver.opened) == 2
 
 

@@ -281,12 +281,20 @@ def close_everything(database: Any) -> None:
     runtime.apply(CloseAll(runtime.clock()))
 
 
-def test_what_was_closed_meanwhile_is_not_closed_again() -> None:
-    """By a signal's handler, or by another thread: the pool had lent it, and closed it."""
+@pytest.mark.parametrize("forgets", [False, True])
+def test_what_was_closed_meanwhile_is_not_closed_again(forgets: bool) -> None:
+    """By a signal's handler, or by another thread: the pool had lent it, and closed it. Whether its
+    owner knows of that or not."""
     database = interfering()
     database.connect()
     connection = database.connection()
-    database.first = lambda _: close_everything(database)
+
+    def close(_: Any) -> None:
+        close_everything(database)
+        if forgets:
+            database._purepool.owners.forget_what_ended(database._state)
+
+    database.first = close
     assert database.manual_close() is None
     assert (connection.closed, database.driver.mistakes) == (1, [])
     assert database._purepool.closing.doomed == {}
@@ -320,6 +328,36 @@ def test_what_a_listener_closed_is_not_closed_again(by: str) -> None:
     else:
         database._close(connection, close_conn=True)
     assert (told, connection.closed, database.driver.mistakes) == (["checkin"], 1, [])
+
+
+def test_after_a_close_all_its_owner_holds_nothing() -> None:
+    database = scripted(2, timeout=None)
+    for _ in range(2):
+        database.connect()
+        leases = database._purepool.owners.session(database._state).leases
+        assert len(leases.handles()) == 1
+        database.close_all()
+        assert (leases.handles(), leases.first.held, leases.first.ended) == ([], None, True)
+
+
+@pytest.mark.parametrize("close", [True, False])
+def test_the_lease_that_ends_is_that_of_the_connection(
+    close: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Though the program's own keys make no difference between two of them."""
+    caplog.set_level(logging.DEBUG, "peewee.pool")
+    database = scripted(2, timeout=None)
+    database.conn_key = lambda _: "all the same"
+    database.connect()
+    first = database.connection()
+    database._state.closed = True
+    database.connect()
+    second = database.connection()
+    database._close(second, close_conn=close)
+    assert lent(database) == [first]
+    assert second.closed == close
+    database._state.set_connection(first)
+    database.close()
 
 
 def test_what_was_given_back_meanwhile_is_closed_all_the_same() -> None:
