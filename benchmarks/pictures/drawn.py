@@ -37,9 +37,15 @@ WIDTH = 860
 
 def draw(recording: dict[str, Any]) -> str:
     """The picture of a recording."""
-    height, lines = {"fairness": _fairness, "capacity": _capacity, "lanes": _lanes}[
-        recording["kind"]
-    ](recording)
+    from benchmarks.pictures import panels  # which is made of what is here
+
+    kinds = {
+        "fairness": _fairness,
+        "capacity": _capacity,
+        "lanes": _lanes,
+        "dashboard": panels.draw,
+    }
+    height, lines = kinds[recording["kind"]](recording)
     return "\n".join(
         [
             f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height}' {FONT}>",

@@ -19,6 +19,7 @@ from benchmarks import interrupts
 from benchmarks.fairness import record
 from benchmarks.measure import now, percentile
 from benchmarks.peers import Database, Pretended, installed, pretended
+from benchmarks.pictures import dashboard
 from pool import Pool
 
 ROOT = Path(__file__).parents[2]
@@ -300,4 +301,5 @@ RUNS: dict[str, Callable[[], Recording]] = {
     "stranded": stranded,
     "outage": outage,
     "vector": vector,
+    "dashboard": dashboard.record,
 }

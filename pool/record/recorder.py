@@ -17,6 +17,11 @@ An event can be interrupted by an asynchronous exception after it was decided an
 runtime took it on.  Then it never happened: the next event comes with a state that is
 not the one this recorder saw last, and the recorder takes that event back.
 
+It does not stand on the seam of the observers (`pool/shared/observation.py`), though it could: it
+is what that is held against (`tests/integration/test_observe.py`).  It writes down under the lock,
+and nothing of it is told later, by another thread, or in batches; so each of the two can show that
+the other loses something.
+
 What it refuses to know: threads and time, beyond holding the lock when it comes and goes.
 """
 

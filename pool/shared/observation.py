@@ -17,6 +17,10 @@ An exception that comes between a decision and its assignment undoes it: then th
 with another state than the last one led to, and the last one is taken back.  So the last one is
 told only when it is seen to be in force.
 
+Metrics, flight recorders and measured times stand on it.  Listeners do not: they are told of a
+connection itself, on the thread that has it, before its holder; here are names, and later.  Nor do
+the counts of the statistics, which a pool has that nobody observes.
+
 What it refuses to know: who observes, and why.
 """
 

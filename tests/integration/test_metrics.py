@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.pictures import dashboard
 from pool import Limits, OpenError, Pool, PoolTimeout, Shutdown, Suspend, initial, step
 from pool.core.events import Acquire, Opened, OpenFailed
 from pool.core.state import Failure
@@ -373,3 +374,43 @@ def test_the_dashboard_shows_what_is_collected() -> None:
         there = set(re.findall(r"^(\w+)\{", client.generate_latest(registry).decode(), re.M))
     assert asked
     assert asked - there == set()
+
+
+def test_the_picture_of_the_dashboard_shows_its_panels() -> None:
+    picture = (ROOT / "docs" / "pictures" / "dashboard.svg").read_text("utf-8")
+    panels = json.loads((ROOT / "docs" / "grafana.json").read_text("utf-8"))["panels"]
+    assert len(panels) == 10
+    assert all(f">{panel['title']}</text>" in picture for panel in panels)
+
+
+def test_queries_of_the_dashboard_are_answered_as_by_prometheus() -> None:
+    def line(name: str, values: list[float | None], **labels: str) -> dict[str, Any]:
+        return {"name": name, "labels": labels, "values": values}
+
+    series = [
+        line("calls_total", [None, 10.0, 14.0, 30.0], pool="a", reason="x"),
+        line("calls_total", [0.0, 1.0, 2.0, 3.0], pool="a", reason="y"),
+        *(
+            line("wait_bucket", [0.0, count], pool="a", le=le)
+            for le, count in (("0.1", 50.0), ("0.5", 90.0), ("+Inf", 100.0))
+        ),
+    ]
+    rate = 'rate(calls_total{pool=~"$pool"}[$__rate_interval])'
+    x, y = dashboard.answer(rate, series[:2], 2.0).values()
+    assert x == [None, None, 2.0, 5.0]
+    assert y == [None, 0.5, 0.5, 0.5]
+    (both,) = dashboard.answer(f"sum by (pool) ({rate})", series[:2], 2.0).values()
+    assert both == [None, 0.5, 2.5, 5.5]
+
+    def quantile(part: float) -> float | None:
+        rates = 'sum by (le, pool) (rate(wait_bucket{pool=~"$pool"}[$__rate_interval]))'
+        query = f"histogram_quantile({part}, {rates})"
+        ((labels, found),) = dashboard.answer(query, series[2:], 1.0).items()
+        assert dashboard.named("{{pool}} p", labels) == "a p"
+        return found[1]
+
+    assert quantile(0.5) == pytest.approx(0.1)
+    assert quantile(0.7) == pytest.approx(0.3)
+    assert quantile(0.99) == pytest.approx(0.5)  # in the last bucket: where that begins
+    with pytest.raises(ValueError, match="not understood: irate"):
+        dashboard.answer("irate(calls_total[5m])", series, 1.0)
