@@ -5,6 +5,8 @@
 peewee and none of the checking tools.
 """
 
+import os
+
 from pool.api import Pool
 from pool.core.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
 from pool.core.events import (
@@ -115,3 +117,8 @@ __all__ = [
     "step",
     "wake_at",
 ]
+
+if "PUREPOOL_RECORD" in os.environ:  # as `purepool record` asks for
+    from pool.record import program
+
+    program.begin(os.environ)

@@ -24,7 +24,7 @@ from pool.shared.errors import PoolClosed, PoolError, describe, error_of
 from pool.shared.holders import Holding, holdings
 from pool.shared.journal import Journal
 from pool.shared.listeners import Kind, Listener, Listeners
-from pool.shared.observation import Observer, Observing, observe
+from pool.shared.observation import Observer, Observing, made, observe
 from pool.shared.store import Made
 from pool.statistics import Statistics, statistics_of
 
@@ -87,6 +87,7 @@ class Face(Generic[Connection]):
         runtime.number_of = driver.number_of
         runtime.label = f"pool {name!r}: "
         self._watch()
+        made(self)
 
     def _is_filled(self) -> bool:
         """Whether there is nothing more to wait for: `min_idle` connections, or the end."""

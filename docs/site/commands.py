@@ -14,7 +14,7 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from pool.check.cli import COMMANDS, make_parser
-from pool.check.options import exits
+from pool.check.usage import exits
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:

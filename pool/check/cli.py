@@ -57,6 +57,11 @@ COMMANDS: dict[str, tuple[Add, str, str]] = {
         "pool.check.recordings.command",
         "verify what a flight recorder kept; show the pool at a time",
     ),
+    "record": (
+        options.add_record,
+        "pool.check.recordings.program",
+        "run a program, and record its pools, without a change to it",
+    ),
     "timeline": (
         options.add_timeline,
         "pool.check.timeline.command",

@@ -19,7 +19,7 @@ from pool.check.explore.configurations import EVENTS
 from pool.check.machines import MACHINES
 from pool.check.results import COUNTS, PARTS
 from pool.check.sizing import given
-from pool.check.usage import WIDTH, legend
+from pool.check.usage import WIDTH, exits, legend
 
 PROFILES = ("ci", "nightly")
 
@@ -28,55 +28,6 @@ DATABASE = Path(".purepool")
 
 LONGEST = 1e9
 """Seconds that may be asked for: 30 years."""
-
-EXITS = {
-    "check": {
-        0: "every check passed",
-        1: "something does not hold; a shortest history shows it",
-        3: "nothing failed, but --most-states came before the end",
-    },
-    "fuzz": {
-        0: "nothing failed",
-        1: "something failed; the command that shows it again is printed",
-        3: "what was to be replayed does not fail any more",
-    },
-    "prove": {
-        0: "all is proved, and every step is one that the proof is about",
-        1: "something is not; a counterexample shows it",
-    },
-    "vectors": {0: "they are written, or equal", 1: "with --check: they differ"},
-    "conform": {
-        0: "the port conforms",
-        1: "it does not, or lacks something",
-        2: "the command line is wrong, or the port cannot be started",
-    },
-    "replay": {
-        0: "each transition is what the machine does",
-        1: "one is not, or something could not be read",
-    },
-    "timeline": {
-        0: "it is written",
-        1: "something could not be read, or is not what the machine does",
-    },
-    "size": {
-        0: "a size is enough; it is named",
-        1: "none of the sizes that were tried is enough",
-    },
-}
-"""Of each sub-command, what its exit statuses mean."""
-
-ALWAYS = {
-    2: "the command line is wrong, or something that it needs is missing",
-    130: "stopped by SIGINT (Ctrl-C); what was found by then is reported",
-    143: "stopped by SIGTERM, likewise",
-}
-"""What they mean in all of them."""
-
-
-def exits(name: str) -> dict[int, str]:
-    """Every exit status of a sub-command, and what it means."""
-    return dict(sorted({**ALWAYS, **EXITS[name]}.items()))
-
 
 # ---------------------------------------------------------------- what they share
 
@@ -368,6 +319,32 @@ def add_replay(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out segments from where they cannot be read, and go on with the next",
     )
+
+
+def add_record(parser: argparse.ArgumentParser) -> None:
+    """`purepool record`."""
+    parser.usage = "purepool record [-h] [-o DIR] [--keep SIZE] -- COMMAND [ARGUMENT ...]"
+    add = parser.add_argument
+    add(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="a directory that is not there, or empty; a recording for each pool and process goes"
+        " in there (default: the name of the program, with .rec)",
+    )
+    add(
+        "--keep",
+        default="64 MB",
+        metavar="SIZE",
+        help="how much of each pool, always the last of it (default: 64 MB)",
+    )
+    add(
+        "command",
+        nargs=argparse.REMAINDER,
+        metavar="COMMAND",
+        help="what to run, as `python app.py`, `python -m app` or `uvicorn app:app`",
+    )
+    parser.epilog = _exits("record")
 
 
 def add_timeline(parser: argparse.ArgumentParser) -> None:

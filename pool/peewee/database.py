@@ -34,6 +34,7 @@ from pool.peewee.adapter import UNNAMED, Adapter
 from pool.peewee.leases import ARRIVING, Session
 from pool.shared.holders import Holding, holdings
 from pool.shared.listeners import Kind, Listener
+from pool.shared.observation import made
 from pool.statistics import Statistics, statistics_of
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
         own.configure("leak_after", leak_after)
         super(Stock, self).__init__(database, **kwargs)
         own.runtime.on_fork = own.after_fork  # last: it needs all of the above
+        made(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)

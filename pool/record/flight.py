@@ -75,7 +75,7 @@ class FlightRecorder:
         in_memory: bool = False,
         dump_on: tuple[Trigger, ...] = (),
     ) -> None:
-        self._keep = _bytes(keep)
+        self._keep = bytes_of(keep)
         for trigger in dump_on:
             if trigger not in ("timeout", "leak") or not in_memory:
                 allowed = "'timeout' and 'leak', with in_memory=True"
@@ -85,13 +85,16 @@ class FlightRecorder:
         self._in_memory = in_memory
         runtime = runtime_of(pool)
         self._runtime = weakref.ref(runtime)
-        self._about = {"pool": _name_of(pool), "python": sys.version.split()[0]}
+        self._clock = runtime.clock  # also when the pool is gone
+        self._about = {"pool": name_of(pool), "python": sys.version.split()[0]}
         self._begin(self._base)
         if not in_memory:
             self.path.mkdir(parents=True, exist_ok=True)
             self._number = _last_number(self.path)
         self._observing: Observing | None = Observing(runtime, self._record, BATCH, self._write)
         self._observing.mark(self._begin_segment)
+        self._end = weakref.finalize(runtime, _end, self, self._observing)
+        self._end.atexit = False
         _recorders.add(self)
         tell_regularly(runtime)
 
@@ -138,6 +141,7 @@ class FlightRecorder:
         observing, self._observing = self._observing, None
         if observing is not None:
             observing.stop()
+            self._end.detach()
             self._close()
             _recorders.discard(self)
 
@@ -201,7 +205,7 @@ class FlightRecorder:
             "pid": self._pid,
             **self._about,
             "wall": time.time(),
-            "now": runtime.clock() if runtime is not None else 0.0,
+            "now": self._clock() if runtime is None else runtime.clock(),
         }
         lines = [format.line(header), format.line(format.encode_state(state))]
         self._size = sum(map(len, lines))
@@ -281,6 +285,13 @@ class FlightRecorder:
         self._mark()
 
 
+def _end(recorder: FlightRecorder, observing: Observing) -> None:
+    """The pool is collected: what it did last is still to be written."""
+    observing.tell_rest()
+    recorder._write()
+    recorder._close()
+
+
 _recorders: weakref.WeakSet[FlightRecorder] = weakref.WeakSet()
 
 
@@ -290,6 +301,9 @@ def _after_fork_in_child() -> None:
             recorder._after_fork()
         except OSError as error:
             logger.warning("the recording %s cannot be written: %s", recorder.path, error)
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:  # its processes end without exit handlers; what they call is cleared first
+        util.register_after_fork(_at_exit, lambda _: util.Finalize(None, _at_exit, exitpriority=0))
 
 
 def _at_exit() -> None:
@@ -314,12 +328,14 @@ def _last_number(path: Path) -> int:
     return max((int(one.stem) for one in segments_of(path) if one.stem.isdigit()), default=0)
 
 
-def _name_of(pool: Any) -> str:
+def name_of(pool: Any) -> str:
+    """What a pool, or a pooled database, is called."""
     own = getattr(pool, "_purepool", None)
     return str(getattr(pool, "name", "") if own is None else own.label() or "database")
 
 
-def _bytes(keep: int | str) -> int:
+def bytes_of(keep: int | str) -> int:
+    """How many bytes that is. Raises `ValueError` where they are too few to keep anything."""
     allowed = "a number of bytes, or a text like '64 MB', of at least 100 KB"
     number: Any = keep
     if isinstance(keep, str):

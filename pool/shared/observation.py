@@ -245,7 +245,8 @@ class Observation:
             self.tell(monitor)
 
     def tell(self, monitor: Any) -> None:
-        """Tell what is in force by now, unless another thread is at it: that one tells it."""
+        """Tell what is in force by now, unless another thread is at it: that one tells it. Without
+        a monitor, for its pool is gone, all: nothing can be taken back any more."""
         while self._is_something_known(monitor):
             for _ in iter(functools.partial(self._telling.acquire, False), False):
                 try:
@@ -268,7 +269,7 @@ class Observation:
 
     def _is_something_known(self, monitor: Any) -> bool:
         return len(self._buffer) > 1 or (
-            len(self._buffer) == 1 and _same(self._last[0], monitor.current[0])
+            len(self._buffer) == 1 and (monitor is None or _same(self._last[0], monitor.current[0]))
         )
 
     def _tell(self, monitor: Any) -> None:
@@ -379,6 +380,10 @@ class Observing:
         """Call `on_state` with the state in which the next event comes, before that is told."""
         self._observation.mark(on_state)
 
+    def tell_rest(self) -> None:
+        """The pool is collected: tell what waits."""
+        self._observation.tell(None)
+
     def stop(self) -> None:
         """Tell what waits, then no more. May be called again."""
         told, self._told = self._told, None
@@ -422,6 +427,19 @@ def observe(pool: Any, observer: Observer, *, batch: int = 1) -> Observing:
     if type(batch) is not int or batch < 1:
         raise refuse("batch", batch, "a whole number, at least 1")
     return Observing(runtime, observer, batch)
+
+
+on_made: list[Callable[[Any], object]] = []
+"""Functions that are called with each pool, or pooled database, that is made."""
+
+
+def made(pool: Any) -> None:
+    """Tell them; what they raise is logged."""
+    for function in on_made:
+        try:
+            function(pool)
+        except Exception:
+            logger.warning("%s failed with a new pool", function, exc_info=True)
 
 
 def _observation_of(runtime: Any) -> Observation:

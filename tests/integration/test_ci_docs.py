@@ -21,9 +21,10 @@ import yaml
 from pool.check.cli import COMMANDS as SUB_COMMANDS
 from pool.check.cli import make_parser
 from pool.check.machines.rounds import ROUND
-from pool.check.options import DATABASE, exits
+from pool.check.options import DATABASE
 from pool.check.results import COUNTS, INCONCLUSIVE, PARTS, totals
 from pool.check.suite import machine_task, profile, without_java
+from pool.check.usage import exits
 from tests.integration.drivers import ROOT
 from tests.integration.test_docs import blocks
 

@@ -477,10 +477,10 @@ def test_what_is_not_allowed_is_refused(given: Any, tmp_path: Path) -> None:
 
 
 def test_sizes_as_people_write_them() -> None:
-    assert flight._bytes("64 MB") == 64_000_000
-    assert flight._bytes("1.5GB") == 1_500_000_000
-    assert flight._bytes(" 200 kb ") == 200_000
-    assert flight._bytes(123_456) == 123_456
+    assert flight.bytes_of("64 MB") == 64_000_000
+    assert flight.bytes_of("1.5GB") == 1_500_000_000
+    assert flight.bytes_of(" 200 kb ") == 200_000
+    assert flight.bytes_of(123_456) == 123_456
 
 
 # ---------------------------------------------------------------- what is wrong is found
