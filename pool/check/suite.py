@@ -11,12 +11,12 @@ import random
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import attrs
 
 from pool.check import interrupts
-from pool.check.explore import protocol, tlc
+from pool.check.explore import protocol, task_protocol, tlc
 from pool.check.explore.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
 from pool.check.explore.explorer import Exploration, Wishes, explore
 from pool.check.explore.graphs import (
@@ -29,6 +29,7 @@ from pool.check.explore.graphs import (
 )
 from pool.check.explore.liveness import check_liveness
 from pool.check.explore.mutants import (
+    Change,
     Mutant,
     found_in_code,
     found_in_specification,
@@ -67,8 +68,7 @@ def profile(name: str) -> list[Task]:
         *map(specification_task, deep),
         *(specification_task(world, tlc.TEMPORAL) for world in LIVENESS.values()),
         *mutant_tasks("specification"),
-        *map(protocol_task, protocol.WORLDS.values()),
-        *(map(protocol_task, protocol.DEEP.values()) if deep else ()),
+        *protocol_tasks(bool(deep)),
         *protocol_mutant_tasks(),
         *(explore_task(world) for world in [*worlds, *deep]),
         *map(liveness_task, LIVENESS.values()),
@@ -259,14 +259,27 @@ def mutant_tasks(where: Literal["specification", "code"]) -> list[Task]:
     return [task(one, getattr(one, where)) for one in known if getattr(one, where)]
 
 
-# ---------------------------------------------------------------- of the threads' protocol
+# ---------------------------------------------------------------- of the protocols
 
 
-def protocol_task(world: protocol.World) -> Task:
-    """TLC finds every promise of the protocol true in this world, and the states that are noted."""
+def protocol_tasks(deep: bool = False) -> list[Task]:
+    """TLC finds every promise of the protocols of threads and of tasks true, in each world."""
+    threads = [*protocol.WORLDS.values(), *(protocol.DEEP.values() if deep else ())]
+    tasks = [*task_protocol.WORLDS.values(), *(task_protocol.DEEP.values() if deep else ())]
+    return [
+        *(protocol_task(world, protocol.check) for world in threads),
+        *(protocol_task(world, task_protocol.check) for world in tasks),
+    ]
+
+
+World = TypeVar("World", protocol.World, task_protocol.TaskWorld)
+
+
+def protocol_task(world: World, check: Callable[[World], tlc.Verdict]) -> Task:
+    """TLC finds every promise of a protocol true in this world, and the states that are noted."""
 
     def body(progress: Progress | None) -> tuple[Status, Counts, str]:
-        verdict = protocol.check(world)
+        verdict = check(world)
         counts = {"tlc-states": verdict.states, "generated": verdict.generated}
         if verdict.violated is not None:
             trace = verdict.output[verdict.output.find("Error:") :]
@@ -280,13 +293,21 @@ def protocol_task(world: protocol.World) -> Task:
 
 
 def protocol_mutant_tasks() -> list[Task]:
-    """Every fault planted in the protocol is found, by the promise that it breaks."""
-    return [_protocol_mutant_task(fault) for fault in protocol.faults().values()]
+    """Every fault planted in a protocol is found, by the promise that it breaks."""
+    return [
+        *(_protocol_mutant_task(fault, protocol.check) for fault in protocol.faults().values()),
+        *(
+            _protocol_mutant_task(fault, task_protocol.check)
+            for fault in task_protocol.faults().values()
+        ),
+    ]
 
 
-def _protocol_mutant_task(fault: protocol.Fault) -> Task:
+def _protocol_mutant_task(
+    fault: protocol.Fault[World], check: Callable[[World, tuple[Change, ...]], tlc.Verdict]
+) -> Task:
     def body(progress: Progress | None) -> tuple[Status, Counts, str]:
-        found = protocol.check(fault.world, fault.changes).violated
+        found = check(fault.world, fault.changes).violated
         if found == fault.breaks:
             return "passed", {"mutants": 1}, ""
         return "failed", {}, f"{fault.about} Wanted {fault.breaks}, found {found or 'nothing'}"

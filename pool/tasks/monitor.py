@@ -6,6 +6,8 @@ handler, or a finalizer.  Then it is noted (RUN-10), as with threads.
 
 Futures, tasks and timers are of one loop.  Where the loop is closed, or the process is a child,
 another monitor takes the place of this one, and nothing of it is awaited any more.
+
+The protocol is specified, and checked with a cancellation at any await, in `spec/Tasks.tla`.
 """
 
 from __future__ import annotations

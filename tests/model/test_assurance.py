@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pool.check.explore import task_protocol
 from pool.check.explore.configurations import CONFIGURATIONS
 from pool.check.explore.graphs import read_pins
 from pool.check.explore.mutants import mutants
@@ -12,7 +13,7 @@ from pool.check.explore.tlc import spec_directory
 from pool.check.proof.obligations import obligations
 from pool.check.proof.relation import RELATION
 from tests.integration.test_linearizable import BAD, PLANTS
-from tests.model import test_tasks
+from tests.model import test_task_protocol, test_tasks
 from tests.model.mutation import EXPLAINED, read_explained
 from tests.model.proof_faults import FAULTS, UNPROMISED
 from tests.model.test_proof import NOT_PICTURED, WAYS
@@ -79,6 +80,17 @@ def test_the_numbers_of_the_protocol() -> None:
     assert f"no violation in {len(WORLDS)} worlds, {states:,} states, with each push" in words
     assert f"in {len(DEEP)} larger ones of each night" in words
     assert f"{len(faults())} faults planted in the protocol are found" in words
+
+
+def test_the_numbers_of_the_protocol_of_tasks() -> None:
+    words = " ".join(PAGE.split())
+    worlds, deep = task_protocol.WORLDS.values(), task_protocol.DEEP.values()
+    many, more = (sum(world.states for world in which) for which in (worlds, deep))
+    assert f"no violation in {len(worlds)} worlds, {many:,} states, with each push" in words
+    assert f"in {len(deep)} larger ones of each night, {more:,} states" in words
+    assert f"{len(task_protocol.faults())} faults planted in the protocol are found, a" in words
+    assert len(test_task_protocol.ELSEWHERE) == 7
+    assert "but for seven that are no step of the protocol" in words
 
 
 def test_the_numbers_of_histories() -> None:

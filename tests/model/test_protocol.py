@@ -32,7 +32,7 @@ def test_every_world_but_the_largest_has_a_fault_that_shows_there() -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=lambda fault: fault.name)
-def test_a_fault_fits_what_it_changes(fault: protocol.Fault) -> None:
+def test_a_fault_fits_what_it_changes(fault: protocol.Fault[World]) -> None:
     text = TEXT
     for change in fault.changes:
         assert change.file == "Runtime.tla"
@@ -83,7 +83,7 @@ def test_the_states_of_each_world_are_noted(world: World) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["helpers", "closes"])
 def test_every_promise_is_kept(name: str) -> None:
-    result = protocol_task(WORLDS[name]).run()
+    result = protocol_task(WORLDS[name], protocol.check).run()
     assert result.passed, result.message
 
 
@@ -96,11 +96,17 @@ def test_a_planted_fault_is_found(name: str) -> None:
 
 
 def test_what_is_not_found_and_other_states_are_failures(monkeypatch: pytest.MonkeyPatch) -> None:
-    (task,) = [task for task in protocol_mutant_tasks() if task.name == "told_too_early"]
     verdicts = iter([tlc.Verdict(None, 7, 7, 0.0, ""), tlc.Verdict("Told", 7, 7, 0.0, "Error: so")])
     monkeypatch.setattr(protocol, "check", lambda *_: tlc.Verdict(None, 7, 7, 0.0, ""))
+    (task,) = [task for task in protocol_mutant_tasks() if task.name == "told_too_early"]
     assert "Wanted Deadlock, found nothing" in task.run().message
-    assert "has other states than were noted" in protocol_task(WORLDS["end"]).run().message
+    assert (
+        "has other states than were noted"
+        in protocol_task(WORLDS["end"], protocol.check).run().message
+    )
     monkeypatch.setattr(protocol, "check", lambda *_: next(verdicts))
-    assert not protocol_task(WORLDS["end"]).run().passed
-    assert "Told does not hold in end\nError: so" in protocol_task(WORLDS["end"]).run().message
+    assert not protocol_task(WORLDS["end"], protocol.check).run().passed
+    assert (
+        "Told does not hold in end\nError: so"
+        in protocol_task(WORLDS["end"], protocol.check).run().message
+    )

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from typing import Literal
+from collections.abc import Mapping
+from typing import Generic, Literal, Protocol, TypeVar
 
 import attrs
 
@@ -220,16 +221,22 @@ def scope(world: World) -> tuple[str, str]:
 
 def check(world: World, changes: tuple[Change, ...] = ()) -> tlc.Verdict:
     """Have TLC check every promise in a world, of the specification with these changes to it."""
+    return run(MODULES, scope(world), changes)
+
+
+def run(
+    modules: tuple[str, ...], scope: tuple[str, str], changes: tuple[Change, ...]
+) -> tlc.Verdict:
+    """Have TLC check what a scope says, of these modules with these changes to them."""
     with temporary_directory() as place:
         source = tlc.spec_directory()
-        for name in MODULES:
+        for name in modules:
             shutil.copy(source / name, place / name)
         for change in changes:
             file = place / change.file
             file.write_text(replaced(change, file.read_text()))
-        module, settings = scope(world)
-        (place / "Scope.tla").write_text(module)
-        (place / "Scope.cfg").write_text(settings)
+        (place / "Scope.tla").write_text(scope[0])
+        (place / "Scope.cfg").write_text(scope[1])
         return tlc.run(
             place, "Scope.tla", "Scope.cfg", workers=1, java_options=tlc.QUICK, deadlock=True
         )
@@ -238,23 +245,39 @@ def check(world: World, changes: tuple[Change, ...] = ()) -> tlc.Verdict:
 # ---------------------------------------------------------------- faults
 
 
+class Named(Protocol):
+    """A world, whoever is in it."""
+
+    @property
+    def name(self) -> str: ...
+
+
+W = TypeVar("W", bound=Named)
+
+
 @attrs.frozen
-class Fault:
+class Fault(Generic[W]):
     """A fault of the protocol, the world where it shows, and the promise that it breaks first."""
 
     name: str
     about: str
-    world: World
+    world: W
     changes: tuple[Change, ...]
     breaks: str
 
 
-def faults() -> dict[str, Fault]:
+def faults() -> dict[str, Fault[World]]:
     """All of `spec/mutants/runtime/`, by name. Raises `MutantError`."""
+    return read_faults("runtime", WORLDS)
+
+
+def read_faults(directory: str, worlds: Mapping[str, W], prefix: str = "") -> dict[str, Fault[W]]:
+    """All of a folder of `spec/mutants/`, by name. Raises `MutantError`."""
     found = {}
-    for path in sorted((tlc.spec_directory() / "mutants" / "runtime").glob("*.txt")):
-        read = read_file(path, WORLDS)
+    for path in sorted((tlc.spec_directory() / "mutants" / directory).glob("*.txt")):
+        read = read_file(path, worlds)
         (breaks,) = {name for _, name in read.breaks}
-        world = WORLDS[read.configuration]
-        found[path.stem] = Fault(path.stem, read.about, world, read.changes, breaks)
+        world = worlds[read.configuration]
+        name = prefix + path.stem
+        found[name] = Fault(name, read.about, world, read.changes, breaks)
     return found
