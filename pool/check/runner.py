@@ -20,7 +20,7 @@ from pool.check.calls.log import read as read_calls
 from pool.check.calls.order import explain
 from pool.check.explore import coverage as covering
 from pool.check.explore.configurations import CONFIGURATIONS, DEEP, LIVENESS, Configuration
-from pool.check.explore.notation import read_history, replay, write
+from pool.check.explore.notation import read_run, replay, write
 from pool.check.interrupts import checkpoint, read_standard_input
 from pool.check.results import report
 from pool.check.task import Task, run_tasks, show
@@ -184,10 +184,10 @@ def _explain(console: Console, path: str) -> int:
 
 def _replay(console: Console, path: str) -> int:
     text = _read(path)
-    limits, history = read_history(text)
-    console.print(write(limits), markup=False, soft_wrap=True)
+    first, history = read_run(text)
+    console.print(write(first), markup=False, soft_wrap=True)
     broken: list[str] = []
-    for step in replay(limits, history):
+    for step in replay(first, history):
         effects = ", ".join(map(write, step.effects))
         console.print(
             write(step.event) + (f"  # {effects}" if effects else ""), markup=False, soft_wrap=True

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import attrs
 import pytest
 
-from pool import Acquire, Limits, Opened
+from pool import INVARIANTS, Acquire, Limits, Opened
 from pool.check import interrupts
 from pool.check.cli import main
 from pool.check.explore import coverage, tlc
@@ -29,8 +29,12 @@ from pool.check.explore.notation import (
     NotationError,
     check_history,
     read_history,
+    read_run,
+    replay,
+    write,
     write_history,
 )
+from pool.core.state import State, initial
 
 SMALL = CONFIGURATIONS["strangers"]
 
@@ -163,9 +167,31 @@ def test_a_history_reads_like_this() -> None:
     assert events == (Acquire(0, 1), Opened(0.5, 1, "c1", 0))
 
 
+def test_a_state_is_read_as_it_is_written() -> None:
+    for name in ("phases-caller", "phases-background", "adopt"):
+        found = explore(CONFIGURATIONS[name], Wishes())
+        first = initial(CONFIGURATIONS[name].limits[0])
+        for number in range(0, found.states, 7):
+            state = (first, *(step.state for step in replay(first, found.history(number))))[-1]
+            text = write(state)
+            again, _ = read_run(text)
+            assert isinstance(again, State)
+            assert write(again) == text
+            assert holds_all(again)
+    with pytest.raises(NotationError, match="begins with limits, and this with a state"):
+        read_history("State(Limits())")
+
+
+def holds_all(state: State) -> bool:
+    return all(holds(state) for holds in INVARIANTS.values())
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [
+        ("State(Limits(), waits=())", "line 1: a state has no waits"),
+        ("State(Limits(), in_use=(3,))", "line 1: 'int' object has no attribute 'entry'"),
+        ("State()", "line 1: State: missing a required argument: 'limits'"),
         ("Aquire(now=0, ticket=1)", "line 1: no such event: Aquire"),
         ("Acquire(now=0)", "line 1: Acquire: missing a required argument: 'ticket'"),
         ("Acquire(now=0, ticket=1", "line 1: '\\(' was never closed"),

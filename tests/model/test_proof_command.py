@@ -11,14 +11,22 @@ import pytest
 
 from pool.check.cli import main
 from pool.check.explore.configurations import CONFIGURATIONS
-from pool.check.explore.notation import read_history
+from pool.check.explore.notation import read_history, read_run, replay, write
 from pool.check.proof import binding, command, obligations, solvers
 from pool.check.suite import Task, profile
+from pool.core.state import State
 from tests.model.proof_faults import FAULTS, UNPROMISED, Fault
 from tests.model.test_proof import changed, needs_solvers
 
 pytestmark = needs_solvers
 BOTH = ("z3", "cvc5")
+
+ABSTRACT = {
+    "Opened/ClosedOnce": "the relation closes a key that was never idle",
+    "Resume/ClosedOnce": "one connection is closed and lent",
+    "Resume/NothingAfterClose": "one connection is closed and lent",
+}
+"""Counterexamples that may be of the relation alone, for its choices contradict each other."""
 
 
 @pytest.fixture
@@ -62,26 +70,71 @@ def test_it_says_what_it_has_shown(
 def test_what_is_not_shown_has_a_counterexample_that_step_does_not_do(planted: Fault) -> None:
     result = command.proof_task("Discard", BOTH).run()
     assert result.status == "failed"
-    first, before, event, after, really, why, *_ = result.message.splitlines()
+    first, short, how, before, event, after, really, written, why, *_ = result.message.splitlines()
     assert first == "Covered need not hold after Discard (z3: sat, cvc5: sat)"
-    assert before.startswith("# before: Limits(")
-    assert "wait: " in before
-    _, history = read_history(event)  # as `--replay` takes it
+    assert short.startswith("# Limits(")
+    assert "wait: " in short
+    assert "for `purepool check --replay -`" in how
+    state, history = read_run(f"{before}\n{event}")
+    assert isinstance(state, State)
     assert type(history[0]).__name__ == "Discard"
     assert after.startswith("# after, as the relation has it: ")
     assert "in_use 1 -> 0" in after
     assert really.startswith("# `step` does not do that: Limits(")
+    (step,) = replay(state, history)  # all of it together can be pasted, too
+    assert written == f"# {write(step.state)}"
+    assert step.broken == ()
     assert why.startswith("# Discard (DIS-2): ")
 
 
-def test_a_counterexample_that_step_does_do_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_counterexample_can_be_replayed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    said = command.explain(not_so(), {"z3": "sat"})
+    file = tmp_path / "counterexample"
+    file.write_text("\n".join(said.splitlines()[1:]))
+    assert main(["check", "--replay", str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("State(Limits(")
+    assert "\nAcquire(now=" in shown
+    assert "1 events, nothing violated" in shown
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.about)
+def test_of_each_fault_a_state_is_shown_or_it_is_said_that_there_is_none(
+    fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And `step` itself, of which the relation is not true then, breaks nothing in it."""
+    faulty = changed(fault)
+    binding.relation.cache_clear()
+    monkeypatch.setattr(obligations, "step", faulty.step)
+    monkeypatch.setattr(binding, "step", faulty.step)
+    try:
+        for name in fault.found:
+            event, _, promise = name.partition("/")
+            one = next(one for one in obligations.of_event(event) if one.promise == promise)
+            said = command.explain(one, {"z3": "sat"})
+            if name in ABSTRACT:
+                assert " no state of `step` was found" in said or " not do that: " in said, name
+                continue
+            assert "# `step` does not do that: " in said, name
+            (step,) = replay(*read_run(said.partition("\n")[2]))
+            assert step.broken == (), name
+    finally:
+        binding.relation.cache_clear()
+
+
+def not_so() -> obligations.Obligation:
     """A promise that is none: nobody ever waits while the pool is open."""
     draft = obligations.step("Acquire")
     wrong = (draft.waiting == 0) | (draft.phase != 0)
     facts = tuple(obligations.premises(draft))
-    asked = obligations.Obligation("Acquire", "Idle", facts, wrong, draft=draft)
-    said = command.explain(asked, {"z3": "sat"})
-    assert said.startswith("Idle need not hold after Acquire (z3: sat)\n# before: Limits(")
+    return obligations.Obligation("Acquire", "Idle", facts, wrong, draft=draft)
+
+
+def test_a_counterexample_that_step_does_do_is_called_so() -> None:
+    said = command.explain(not_so(), {"z3": "sat"})
+    assert said.startswith("Idle need not hold after Acquire (z3: sat)\n# Limits(")
     assert "\n# `step` does that: Limits(" in said
 
 

@@ -10,6 +10,11 @@ expression:
 What follows a `#` is for people.  A line is read as a literal call of a known name with
 literal arguments, never evaluated.  `Pass` is no event: in a history time passes because
 the next event says so.
+
+Where no history need lead to a state, as in a counterexample of a proof, the state itself stands in
+the place of the limits, with what is not as in a new pool:
+
+    State(Limits(max_size=2), in_use=(Lease(Entry(1, 'c1', 0.0, 0.0), 0.0, 1, None, False),))
 """
 
 from __future__ import annotations
@@ -23,10 +28,37 @@ import attrs
 
 from pool.check.explore.configurations import EVENTS
 from pool.check.explore.properties import MACHINE, Machine, all_broken
+from pool.core import heap, waiters
 from pool.core.effects import Effect
 from pool.core.events import AdoptIdle, AdoptLease, Event
 from pool.core.limits import Limits
-from pool.core.state import Failure, State, initial
+from pool.core.maps import Map
+from pool.core.state import Counters, Entry, Failure, Idle, Lease, State, initial
+
+
+def _state(limits: Limits, **fields: Any) -> State:
+    """A state that is written out. Of who waits or connects, there is the ticket, or the ticket
+    and its owner."""
+    new = initial(limits)
+    if unknown := fields.keys() - new._asdict().keys():
+        raise ValueError(f"a state has no {', '.join(sorted(unknown))}")
+    parts: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name in ("waiters", "opening_tickets"):
+            callers = [one if isinstance(one, tuple) else (one, None) for one in value]
+            parts[name] = Map(dict(callers))
+            if name == "waiters":
+                parts[name] = None
+                for ticket, owner in callers:
+                    parts[name] = waiters.insert(parts[name], ticket, owner)
+        elif name == "idle":
+            parts[name] = heap.build(value)
+        elif name == "in_use":
+            parts[name] = Map({lease.entry.key: lease for lease in value})
+        else:
+            parts[name] = value
+    return new._replace(**parts)
+
 
 _NAMES: dict[str, Any] = {
     **EVENTS,
@@ -34,6 +66,11 @@ _NAMES: dict[str, Any] = {
     "Failure": Failure,
     "AdoptIdle": AdoptIdle,
     "AdoptLease": AdoptLease,
+    "State": _state,
+    "Counters": Counters,
+    "Entry": Entry,
+    "Idle": Idle,
+    "Lease": Lease,
 }
 
 
@@ -42,7 +79,9 @@ class NotationError(ValueError):
 
 
 def write(value: Any) -> str:
-    """One event, effect or set of limits, without the arguments that are defaults."""
+    """One event, effect, state or set of limits, without the arguments that are defaults."""
+    if isinstance(value, State):
+        return _write_state(value)
     if isinstance(value, Limits):
         fields = [
             (field.name, getattr(value, field.name), field.default)
@@ -64,6 +103,23 @@ def write(value: Any) -> str:
     return f"{type(value).__name__}({given})"
 
 
+def _write_state(state: State) -> str:
+    def callers(some: Iterable[tuple[int, Any]]) -> tuple[Any, ...]:
+        return tuple(ticket if owner is None else (ticket, owner) for ticket, owner in some)
+
+    new = initial(state.limits)._asdict()
+    parts = {
+        **state._asdict(),
+        "idle": tuple(sorted(heap.items(state.idle))),
+        "in_use": tuple(lease for _, lease in sorted(state.in_use.items())),
+        "waiters": callers(waiters.items(state.waiters)),
+        "opening_tickets": callers(sorted(state.opening_tickets.items())),
+    }
+    new.update(idle=(), in_use=(), waiters=(), opening_tickets=())
+    given = [f"{name}={write(part)}" for name, part in parts.items() if part != new[name]]
+    return f"State({', '.join([write(state.limits), *given])})"
+
+
 def write_history(limits: Limits, history: Iterable[Event], machine: Machine = MACHINE) -> str:
     """A history with the effects of each event beside it."""
     lines = [write(limits)]
@@ -80,8 +136,16 @@ def write_history(limits: Limits, history: Iterable[Event], machine: Machine = M
 
 
 def read_history(text: str) -> tuple[Limits, tuple[Event, ...]]:
-    """The limits and events of a text. Raises `NotationError`."""
-    limits: Limits | None = None
+    """The limits and events of a text that begins with a new pool. Raises `NotationError`."""
+    first, history = read_run(text)
+    if isinstance(first, State):
+        raise NotationError("a history begins with limits, and this with a state")
+    return first, history
+
+
+def read_run(text: str) -> tuple[Limits | State, tuple[Event, ...]]:
+    """The limits, or the state, and the events of a text. Raises `NotationError`."""
+    first: Limits | State | None = None
     events: list[Event] = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
@@ -91,19 +155,19 @@ def read_history(text: str) -> tuple[Limits, tuple[Event, ...]]:
             if len(nodes) != 1 or not isinstance(nodes[0], ast.Expr):
                 raise ValueError("not an event")
             value = _build(nodes[0].value)
-            if isinstance(value, Limits):
-                if limits is not None or events:
+            if isinstance(value, Limits | State):
+                if first is not None or events:
                     raise ValueError("limits come once, before the events (else: Configure)")
-                limits = value
+                first = value
             elif type(value).__name__ in EVENTS:
                 events.append(value)
             else:
                 raise ValueError("not an event")
         except SyntaxError as error:
             raise NotationError(f"line {number}: {error.msg}: {line.strip()}") from None
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, AttributeError) as error:
             raise NotationError(f"line {number}: {error}: {line.strip()}") from None
-    return limits or Limits(), tuple(events)
+    return first or Limits(), tuple(events)
 
 
 def _build(node: ast.expr) -> Any:
@@ -141,9 +205,12 @@ class Replayed:
     """Names of the properties that this step breaks."""
 
 
-def replay(limits: Limits, history: Iterable[Event], machine: Machine = MACHINE) -> list[Replayed]:
-    """Every step of a history, checked. Ends early if `step` raises (`Total`)."""
-    state = initial(limits)
+def replay(
+    first: Limits | State, history: Iterable[Event], machine: Machine = MACHINE
+) -> list[Replayed]:
+    """Every step of a history of a new pool with these limits, or from a state on, checked. Ends
+    early if `step` raises (`Total`)."""
+    state = first if isinstance(first, State) else initial(first)
     steps = []
     for event in history:
         try:
@@ -159,5 +226,5 @@ def replay(limits: Limits, history: Iterable[Event], machine: Machine = MACHINE)
 
 def check_history(text: str, machine: Machine = MACHINE) -> list[str]:
     """What a pasted history breaks: names of properties, none if all is well. For tests."""
-    limits, history = read_history(text)
-    return [name for replayed in replay(limits, history, machine) for name in replayed.broken]
+    first, history = read_run(text)
+    return [name for replayed in replay(first, history, machine) for name in replayed.broken]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import attrs
@@ -25,11 +26,11 @@ from pool.check.explore.explorer import Wishes, explore
 from pool.check.explore.notation import write
 from pool.check.proof import obligations, solvers
 from pool.check.proof.binding import Binding, differs, relation
-from pool.check.proof.obligations import ANY, INITIAL, Model, Obligation, Solver, example
+from pool.check.proof.obligations import ANY, INITIAL, Model, Obligation, example, examples
 from pool.check.proof.picture import OUT, STATE
 from pool.check.proof.relation import RELATION
 from pool.check.proof.terms import Value, holds, variables
-from pool.check.proof.witness import build, shown
+from pool.check.proof.witness import Witness, build, shown
 from pool.check.results import Counts, Progress, Status, report
 from pool.check.task import Task, run_tasks, show, told
 from pool.check.usage import UsageError, reports_to_output
@@ -139,21 +140,34 @@ def explain(obligation: Obligation, answers: dict[str, str]) -> str:
         return f"{obligation.name}: the rule can {how} be at work ({said})"
     when = "in the initial state" if obligation.event == INITIAL else f"after {obligation.event}"
     lines = [f"{obligation.promise} need not hold {when} ({said})"]
-    solver: Solver | None = next(
-        (solvers.SOLVERS[name] for name, answer in answers.items() if answer == "sat"), None
-    )
-    if solver is None:
+    asked = [solvers.SOLVERS[name] for name, answer in answers.items() if answer == "sat"]
+    if not asked:
         return lines[0]
     if obligation.draft is None:
-        model = example(obligation.asserted, solver)
+        model = example(obligation.asserted, asked[0])
         return "\n".join([*lines, *([f"# {_numbers(model)}"] if model else [])])
     # what is known of key and tickets too, for a state has all of it
     facts = (*obligations.premises(obligation.draft), ~obligation.goal)
-    model = example(facts, solver) or example(obligation.asserted, solver)
-    return "\n".join([*lines, *(counterexample(obligation, model) if model else [])])
+    models: Iterator[Model] = chain(
+        *(examples(facts, solver) for solver in asked),
+        (model for model in [example(obligation.asserted, asked[0])] if model),
+    )
+    return "\n".join([*lines, *_told(obligation, models)])
 
 
-def counterexample(obligation: Obligation, model: Model) -> list[str]:
+def _told(obligation: Obligation, models: Iterator[Model]) -> list[str]:
+    """The first of these of which a state can be built; else the first."""
+    first: list[str] = []
+    for model in models:
+        witness = build(model, obligation.event)
+        lines = counterexample(obligation, model, witness)
+        if witness is not None:
+            return lines
+        first = first or lines
+    return first
+
+
+def counterexample(obligation: Obligation, model: Model, witness: Witness | None) -> list[str]:
     """Two states and an event, and whether `step` does that."""
     event = obligation.event
     draft, function = relation(event)
@@ -168,23 +182,24 @@ def counterexample(obligation: Obligation, model: Model) -> list[str]:
         for name, value in said.items()
         if (name in OUT and value) or (name in STATE and value != full.get(name, value))
     ]
-    witness = build(model, event)
     if witness is None:
         return [
             f"# before, in numbers: {_numbers(model)}",
             f"# after, as the relation has it: {', '.join(changed) or 'the same'}",
-            "# no state of `step` was found that has these numbers",
+            "# no state of `step` was found that has these numbers, so it was not asked",
         ]
     after, effects = step(witness.before, witness.event)
     why = differs(witness.before, witness.event, effects, after, witness.followed)
     lines = [
-        f"# before: {shown(witness.before)}",
+        f"# {shown(witness.before)}",
+        "# a state, which no history need lead to, and an event, for `purepool check --replay -`:",
+        write(witness.before),
         write(witness.event),
         f"# after, as the relation has it: {', '.join(changed) or 'the same'}",
+        f"# `step` does {'that' if why is None else 'not do that'}: {shown(after)}",
+        f"# {write(after)}",
     ]
-    if why is None:
-        return [*lines, f"# `step` does that: {shown(after)}"]
-    return [*lines, f"# `step` does not do that: {shown(after)}", f"# {why}"]
+    return lines if why is None else [*lines, f"# {why}"]
 
 
 def _numbers(model: Model) -> str:

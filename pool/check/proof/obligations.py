@@ -184,12 +184,18 @@ def obligations() -> Iterator[Obligation]:
 SIZES = (2, 5, 100)
 
 
-def example(asserted: Sequence[Term], solver: Solver) -> Model | None:
-    """Values that make all of these true, as small as they come. None: there are none."""
+def examples(asserted: Sequence[Term], solver: Solver) -> Iterator[Model]:
+    """Values that make all of these true, as small as they come first. None: there are none."""
     numbers = [v for v in variables(asserted) if not v.truth]
     for size in SIZES:
         answer, model = solver(script((*asserted, *(v <= size for v in numbers))))
         if answer == "sat":
-            return model
+            yield model
     answer, model = solver(script(asserted))
-    return model if answer == "sat" else None
+    if answer == "sat":
+        yield model
+
+
+def example(asserted: Sequence[Term], solver: Solver) -> Model | None:
+    """The first of them."""
+    return next(examples(asserted, solver), None)

@@ -335,13 +335,18 @@ class _Builder:
             old, place = ([*old, its], 0) if m.is_key_met else (old, m.taker_older)
             rest[place:place] = [] if m.is_key_met else [its]
         order = [*old, *rest]
+        first = self.next_seq + m.jump  # the key of the first; a connection is named by its key
         idle = tuple(
-            AdoptIdle(None, f"a{n}", EARLY if n in old else LATE, order.index(n) - len(order))
+            AdoptIdle(
+                None, f"c{first + n}", EARLY if n in old else LATE, order.index(n) - len(order)
+            )
             for n in range(m.put_idle)
         )
-        in_use = tuple(AdoptLease(None, f"b{n}", LATE, NOW) for n in range(m.put_in_use))
+        in_use = tuple(
+            AdoptLease(None, f"c{first + m.put_idle + n}", LATE, NOW) for n in range(m.put_in_use)
+        )
         removed = (*self.gone_idle, *self.gone_in_use)
-        return idle, in_use, removed, self.next_seq + m.jump
+        return idle, in_use, removed, first
 
 
 # ---------------------------------------------------------------- for people
