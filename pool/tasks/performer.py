@@ -195,13 +195,14 @@ class Performer(Running):
     def _begin(self, effect: Effect) -> None:
         """Do this job, unless it is begun (RUN-4): the first who takes it out of the list does, for
         an eager task may come here again before it is known."""
-        if type(effect) is Leaked:
+        if type(effect) is Close:
+            self._begin_close(effect)
+        elif self.monitor.jobs.pop(id(effect), None) is None:
+            return
+        elif type(effect) is Leaked:
             assert self.monitor.loop is not None
             self.monitor.loop.call_soon(self._report, effect, context=self._context)
-            self.monitor.jobs.pop(id(effect), None)
-        elif type(effect) is Close:
-            self._begin_close(effect)
-        elif self.monitor.jobs.pop(id(effect), None) is not None:
+        else:
             mark = object()
             self.monitor.connecting[mark] = self.clock()
             self._start("connect", self.driver.connect(), self._connected, mark)
