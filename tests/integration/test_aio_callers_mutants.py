@@ -130,6 +130,36 @@ def test_a_check_that_is_cancelled_means_dead() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("timeout", [PATIENCE, 0])
+def test_what_is_told_of_a_dead_connection(timeout: float) -> None:
+    """Which it was, and whether its caller waits for another."""
+
+    async def main() -> None:
+        runtime = running(check_after=0.0, clock=lambda: 5.0)
+        handle = await runtime.acquire(PATIENCE)
+        key = handle.key
+        await runtime.release(handle)
+
+        async def dead(_: Any) -> bool:
+            return False
+
+        runtime.driver.on_check = dead
+        events = watched(runtime)
+        handle = Handle(runtime)
+        try:
+            await runtime.acquire(timeout, None, handle)
+        except PoolTimeout:
+            assert not timeout
+        else:
+            assert timeout
+            await runtime.release(handle)
+        ticket = of(Acquire, events).ticket
+        assert of(Dead, events) == Dead(5.0, ticket, key, bool(timeout))
+        await ended(runtime)
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("answer", [True, False])
 def test_a_check_whose_caller_is_gone(answer: bool) -> None:
     """Its connection goes back, or is closed, when the answer comes."""
@@ -417,8 +447,10 @@ def test_a_child_keeps_what_is_the_parents(monkeypatch: pytest.MonkeyPatch) -> N
     """Tasks, cells, the timer and what is being closed are never collected there."""
 
     async def main() -> None:
-        runtime = running()
+        runtime = running(max_idle=60.0)
         handle = await runtime.acquire(PATIENCE)
+        runtime._look()
+        assert runtime.monitor.alarm is not None
         kept: list[Any] = []
         monkeypatch.setattr(forks, "keep", lambda *things: kept.append(things))
         monitor = runtime.monitor

@@ -116,7 +116,8 @@ def test_a_leak_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
         for _ in range(3):
             runtime.apply(Tick(now[0]))
             await asyncio.sleep(0)
-        assert len(reported) == 1
+        (leak,) = reported
+        assert (leak.ticket, leak.key) == (handle.ticket, handle.key)
         assert await runtime.release(handle) is True
         await ended(runtime)
 
@@ -204,6 +205,32 @@ def test_what_a_connect_tells() -> None:
     asyncio.run(main())
 
 
+def test_each_connect_has_its_own_beginning() -> None:
+    async def main() -> None:
+        now, gate = [1.0], asyncio.Event()
+        runtime = running(max_size=2, max_opening=None, clock=lambda: now[0])
+        events = watched(runtime)
+
+        async def waits(_: Any) -> None:
+            await gate.wait()
+
+        runtime.driver.on_connect = waits
+        tasks = [asyncio.ensure_future(runtime.acquire(PATIENCE))]
+        await until(lambda: len(runtime.driver.said) == 1)
+        now[0] = 2.0
+        tasks.append(asyncio.ensure_future(runtime.acquire(PATIENCE)))
+        await until(lambda: len(runtime.driver.said) == 2)
+        now[0] = 3.0
+        gate.set()
+        handles = await asyncio.gather(*tasks)
+        assert [event.created for event in events if type(event) is Opened] == [1.0, 2.0]
+        for handle in handles:
+            await runtime.release(handle)
+        await ended(runtime)
+
+    asyncio.run(main())
+
+
 def test_a_connect_that_was_struck_as_it_was_noted() -> None:
     async def main() -> None:
         quietly()
@@ -258,9 +285,12 @@ def test_a_close_that_was_struck_as_it_was_noted() -> None:
         runtime = running()
         handle = await runtime.acquire(PATIENCE)
         runtime.discard(handle)
+        looks_on = asyncio.ensure_future(runtime.until(runtime.is_at_rest, None))
+        await until(lambda: runtime.monitor.onlookers)
         leave = runtime._leave
         runtime._leave = once(leave, Struck())
-        await until(lambda: not runtime.monitor.closing and not runtime.monitor.tasks)
+        await until(lambda: looks_on.done())
+        assert not runtime.monitor.closing
         runtime._leave = leave
         await ended(runtime)
 
