@@ -35,6 +35,7 @@ def all_claims() -> dict[str, Claim]:
         exploring,
         fairness,
         interrupts,
+        observed,
         opening,
         postgres,
         spike,
@@ -52,6 +53,7 @@ def all_claims() -> dict[str, Claim]:
         wakeups,
         spike,
         interrupts,
+        observed,
         exploring,
         aio,
     )
