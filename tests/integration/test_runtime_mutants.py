@@ -20,7 +20,7 @@ import pytest
 from pool import Limits, PoolReentered, PoolSuspended, PoolTimeout, initial, step
 from pool.core import waiters
 from pool.core.effects import Close, Leaked, Refuse
-from pool.core.events import Acquire, CloseAll, OpenFailed, Release, Shutdown, Suspend, Tick
+from pool.core.events import Acquire, CloseAll, OpenFailed, Release, Resume, Shutdown, Suspend, Tick
 from pool.core.state import Failure
 from pool.shared.handles import Cell, Handle
 from pool.threads.monitor import Monitor
@@ -739,6 +739,38 @@ def test_who_waits_when_its_process_forks_is_told_in_the_child() -> None:
     for cell in cells:
         assert cell.answer == Refuse(cell.ticket, "forked", None)
         assert cell.parker.acquire(False), "it is awake"
+
+
+def test_tickets_go_on_in_a_child() -> None:
+    """A handle of the parent's, or what was noted of it, is never taken for one of the child's."""
+    runtime = running()
+    before = runtime.acquire(None)
+    runtime._after_fork()
+    assert runtime.acquire(None).ticket > before.ticket
+
+
+@pytest.mark.parametrize("end", ["release", "discard"])
+def test_a_handle_of_the_parents_has_ended_when_it_is_given_back(end: str) -> None:
+    runtime = running()
+    handle = runtime.acquire(None)
+    runtime._after_fork()
+    assert not handle.ended
+    assert getattr(runtime, end)(handle) is False
+    assert handle.ended is True
+    assert handle.connection.closed == 0
+
+
+def test_who_holds_the_lock_is_in_the_middle_of_nothing() -> None:
+    """As with `_pool_lock` of the drop-in: what it does takes effect at once, again and again."""
+    runtime = running()
+    for _ in range(2):
+        with runtime.monitor.lock:
+            runtime.apply(Suspend(runtime.clock()))
+            assert runtime.state.phase == "suspended"
+            assert not runtime.is_reentered()
+            runtime.apply(Resume(runtime.clock()))
+            assert runtime.state.phase == "open"
+        assert not runtime.monitor.applying
 
 
 def test_a_loss_that_was_no_lease_any_more_is_none() -> None:

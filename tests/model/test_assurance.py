@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pool.check.explore import task_protocol
 from pool.check.explore.configurations import CONFIGURATIONS
 from pool.check.explore.graphs import read_pins
@@ -98,3 +100,29 @@ def test_the_numbers_of_histories() -> None:
     numbers = {4: "four", 9: "nine"}
     assert f"For {numbers[len(BAD)]} histories written by hand" in words
     assert f"with {numbers[len(PLANTS) - 1]} faults planted in pools" in words
+
+
+def test_the_table_of_mutants_of_the_rest() -> None:
+    """As `python -m tests.mutation --table` writes it; its rows add up, the prose has its sums."""
+    pytest.importorskip("mutmut")
+    from tests.mutation.__main__ import COLUMNS, FILES, GROUPS, PLANTED, group_of
+
+    assert {group_of(file) for file in FILES} == {*GROUPS}
+    rows: dict[str, dict[str, int]] = {}
+    for line in PAGE.splitlines():
+        name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        if name in (*GROUPS, "together") and len(cells) == len(COLUMNS):
+            numbers = (int(cell.replace(",", "")) for cell in cells)
+            rows[name] = dict(zip(COLUMNS, numbers, strict=True))
+    assert list(rows) == [*GROUPS, "together"]
+    for name, row in rows.items():
+        parts = ("killed", "only wording", "explained", "alive")
+        assert row["mutants"] == sum(row[part] for part in parts), name
+        assert row["of these by a hang"] <= row["killed"], name
+    together = rows.pop("together")
+    for column in COLUMNS:
+        assert together[column] == sum(row[column] for row in rows.values()), column
+    text = " ".join(PAGE.split())
+    assert f"(`make mutation-runtime`): {together['mutants']:,} mutants" in text
+    planted = len(read_explained(PLANTED.read_text(encoding="utf-8")))
+    assert f"{planted} of them were thought of" in text

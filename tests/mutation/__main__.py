@@ -73,6 +73,35 @@ FILES = [
 ]
 """What is not pure and no tool, and what helpers alone use. The pure core has `make mutation`."""
 
+GROUPS = {
+    "the runtime for threads": (
+        "pool/threads/",
+        "pool/core/",
+        "pool/shared/store",
+        "pool/shared/r",
+    ),
+    "the classes of a pool, and what is told": (
+        *(f"pool/{name}.py" for name in ("lease", "api", "face", "meant", "health")),
+        *(f"pool/shared/{name}" for name in ("causes", "forks", "handles", "journal", "log")),
+    ),
+    "observers and metrics": (
+        "pool/shared/named",
+        "pool/shared/o",
+        "pool/shared/m",
+        "pool/metrics/",
+    ),
+    "functions as a driver, and proxies": ("pool/drivers/callables", "pool/drivers/proxies"),
+    "what is known of drivers": tuple(
+        f"pool/drivers/{name}" for name in ("recipe", "sqlite", "postgres", "mysql")
+    ),
+    "the drop-in for peewee": tuple(
+        f"pool/peewee/{name}"
+        for name in ("d", "arrivals", "c", "l", "adapter", "m", "s", "__init__")
+    ),
+    "the pools for asyncio": ("pool/tasks/", "pool/aio/", "pool/drivers/async", "pool/peewee/aio"),
+}
+"""The rows of the table in `docs/assurance.md`, and with what the names of their files begin."""
+
 TESTS = [
     "tests/integration",
     *(f"tests/model/test_{name}.py" for name in ("outlook", "runtime_machine", "text", "maps")),
@@ -322,6 +351,7 @@ class Mutation:
                 names = [w.partition(":")[2] for w in wanted if w.startswith(file)]
                 if not wanted or any(fnmatch(mutant.place.name, n or "*") for n in names):
                     found.append(mutant)
+        found.sort(key=lambda mutant: mutant.number > 0)  # first those that were thought of
         return found
 
     def tests_of(self, mutant: Any) -> list[str]:
@@ -528,6 +558,40 @@ def parameters(item: pytest.Item) -> dict[str, Any]:
     return item.callspec.params if hasattr(item, "callspec") else {}
 
 
+def group_of(file: str) -> str:
+    (group,) = [name for name, begins in GROUPS.items() if file.startswith(begins)]
+    return group
+
+
+COLUMNS = ("mutants", "killed", "of these by a hang", "only wording", "explained", "alive")
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """What is known by now, group by group, as `docs/assurance.md` has it."""
+    from tests.mutation.wording import kind_of
+
+    explained = read_explained(EXPLAINED.read_text(encoding="utf-8"))
+    rows = {name: Counter[str]() for name in (*GROUPS, "together")}
+    by_hand = planted_by_hand()
+    for file in FILES:
+        for mutant in [*(m for m in by_hand if m.place.file == file), *mutants_of(file)]:
+            note = results.get(mutant.key, {})
+            what = note.get("what") if note.get("hash") == mutant.place.hash else None
+            columns = ["mutants"]
+            if kind_of(mutant):
+                columns.append("only wording")
+            elif what in KILLED:
+                columns.append("killed")
+                columns += ["of these by a hang"] if what == "timeout" else []
+            else:
+                columns.append("explained" if mutant.survivor in explained else "alive")
+            for name in (group_of(file), "together"):
+                rows[name].update(columns)
+    lines = [("", *COLUMNS), ("---",) * (len(COLUMNS) + 1)]
+    lines += [(name, *(f"{counts[c]:,}" for c in COLUMNS)) for name, counts in rows.items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def words(counts: Counter[str]) -> str:
     names = {
         "failed": "killed by a test",
@@ -602,6 +666,9 @@ def main(arguments: Iterable[str] | None = None) -> int:
         "--no-servers", dest="servers", action="store_false", help="without tests of databases"
     )
     parser.add_argument("--again", action="store_true", help="forget what was found before")
+    parser.add_argument(
+        "--table", action="store_true", help="run nothing; what is known by now, for the docs"
+    )
     parser.add_argument("--anew", type=int, default=150, help=argparse.SUPPRESS)
     options = parser.parse_args(None if arguments is None else list(arguments))
     for name in options.only:
@@ -611,6 +678,11 @@ def main(arguments: Iterable[str] | None = None) -> int:
         print("this needs os.fork")
         return 2
     BUILD.mkdir(parents=True, exist_ok=True)
+    if options.table:
+        notes = Notes()
+        notes.load()
+        print(table(notes.mutants))
+        return 0
     before = os.environ.get("PYTHONPATH")
     site = str(Path(__file__).parent)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [site, os.getcwd(), before]))
