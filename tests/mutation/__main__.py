@@ -563,7 +563,10 @@ def group_of(file: str) -> str:
     return group
 
 
-COLUMNS = ("mutants", "killed", "of these by a hang", "only wording", "explained", "alive")
+COLUMNS = (
+    *("mutants", "killed", "of these by a hang", "only wording", "explained", "alive"),
+    "not tried",
+)
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
@@ -583,6 +586,8 @@ def table(results: dict[str, dict[str, Any]]) -> str:
             elif what in KILLED:
                 columns.append("killed")
                 columns += ["of these by a hang"] if what == "timeout" else []
+            elif what is None:
+                columns.append("not tried")
             else:
                 columns.append("explained" if mutant.survivor in explained else "alive")
             for name in (group_of(file), "together"):
