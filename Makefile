@@ -31,7 +31,7 @@ QUICK := tests/model tests/integration
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help environment run test test-model test-threads test-databases quick instants pythons check mutation mutation-runtime bench report check-lint docs dist interpreter
+.PHONY: help environment run test test-model test-threads test-databases quick instants pythons browser check mutation mutation-runtime bench report check-lint docs dist interpreter
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.x]     (now: $(or $(INTERPRETER),no such thing as $(PYTHON)))"
@@ -50,6 +50,7 @@ test-model: $(VENV)/dev
 	@$(PYTEST) $(SPREAD) tests/model
 
 test-threads: $(VENV)/dev
+	@$(BIN)/python -m tests.integration.browser
 	@$(PYTEST) $(SPREAD) tests/integration -m "not database"
 
 test-databases: $(VENV)/dev
@@ -65,6 +66,9 @@ instants: $(VENV)/dev ## An exception, or a fork, at every instant; where these 
 
 pythons: $(VENV)/dev ## Fetch Python 3.14 and 3.15, compile a free-threaded 3.13; three minutes (ONLY=3.15 for one)
 	@$(BIN)/python -m tests.pythons $(ONLY)
+
+browser: $(VENV)/dev ## Fetch Chromium, unless there is one, for the test of the time line's page; half a minute
+	@$(BIN)/python -m tests.integration.browser
 
 check: $(VENV)/dev ## Explore, compare with TLA+, plant faults, try every order of threads: what users put into CI
 	@$(BIN)/purepool check --profile ci

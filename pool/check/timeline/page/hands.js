@@ -132,9 +132,10 @@ function about() {
 try { const kept = localStorage.getItem("purepool theme"); if (kept) document.documentElement.dataset.theme = kept; } catch { /* as above */ }
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", refresh);
 new ResizeObserver(() => { layout(); draw(); }).observe(view);
-layout();
 about();
 refresh();
+layout();
 fit();
-// For tests, and for who is curious.
-window.timeline = {pools, where, hit, zoom, show, fit, search, paint, view: () => [t0, t1], describe};
+// For tests, and for who is curious: once all has its size.
+const told = {pools, where, hit, zoom, show, fit, search, paint, view: () => [t0, t1]};
+requestAnimationFrame(() => requestAnimationFrame(() => { window.timeline = told; }));
