@@ -71,7 +71,6 @@ class Lease(Handle, Generic[Connection]):
             driver.returned(self, "discarded")
         discarded = self.runtime.discard(self)
         self.held = None
-        driver.end_leak(self.key)
         return discarded
 
     def _is_held(self) -> bool:

@@ -55,7 +55,8 @@ def made(**settings: Any) -> Any:
 
 
 def test_what_both_faces_default_to() -> None:
-    """What the other face has; its own page is compared with the other's signature."""
+    """What the other face has, which is compared with the page of options."""
+    assert asyncio.run(made().close()) is True
     others = inspect.signature(threads.Pool).parameters
     for name, parameter in inspect.signature(Pool).parameters.items():
         assert parameter.default == others[name].default, name

@@ -422,12 +422,12 @@ def test_what_is_asked_in_the_middle_of_a_transition_is_noted() -> None:
         with pytest.raises(PoolReentered) as refused:
             await runtime.acquire(PATIENCE)
         assert str(refused.value) == WITHIN
-        assert runtime._release(999, 999, True) is False
+        assert runtime._release(999, 999, False) is False
         assert runtime._release(ticket, key, True) is True
         tick = Tick(5.0)
         assert runtime.apply(tick) == monitor.apply(tick) == ()
         assert [note for (note,) in monitor.inbox] == [
-            Release(5.0, 999, 999, True),
+            Release(5.0, 999, 999, False),
             Release(5.0, ticket, key, True),
             tick,
             tick,
