@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.pictures import last_night
 from pool.check.conformance.encoding import decode_event, decode_limits
 from pool.check.conformance.files import read as read_vectors
 from pool.check.timeline import spans, write
@@ -321,3 +322,20 @@ def test_names_cannot_become_html(tmp_path: Path) -> None:
     assert evil not in page
     assert "<title>pool &#x27;&lt;/script&gt;" in page
     assert unpacked(page)["pools"][0]["owners"] == [evil]
+
+
+def test_the_page_in_the_docs_is_as_it_would_be_made_now() -> None:
+    """Its data are of a real outage of five minutes; `--draw` makes the rest anew."""
+    page = last_night.PAGE.read_text("utf-8")
+    made = write.assemble(last_night.packed(page), last_night.TITLE)
+    assert page == made, "python -m benchmarks.pictures.last_night --draw"
+    (shown,) = unpacked(page)["pools"]
+    times, total = [], 0
+    for difference in shown["events"]["at"]:
+        total += difference
+        times.append(total / 1e6)
+    ((first, last, kind, text),) = shown["bands"]
+    assert kind == "outage"
+    assert last_night.AWAY - 5 < times[last] - times[first] < last_night.AWAY + 30
+    assert text.startswith("1611 connects failed: OperationalError")
+    assert "1,611 in five minutes" in (last_night.PLACE.parent / "timeline.md").read_text("utf-8")

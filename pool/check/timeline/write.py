@@ -33,12 +33,16 @@ GROWING = ("at", "line", "first")
 
 def page(timelines: Sequence[Timeline], title: str) -> str:
     """The page."""
-    packed = base64.b64encode(zlib.compress(json.dumps(data(timelines)).encode(), 9)).decode()
+    return assemble(base64.b64encode(zlib.compress(json.dumps(data(timelines)).encode(), 9)), title)
+
+
+def assemble(packed: bytes, title: str) -> str:
+    """The page of these data, packed as they are in it."""
     parts = {
         "{{TITLE}}": html.escape(title),
         "{{STYLE}}": _file("page.css"),
         "{{SCRIPT}}": "\n\n".join(map(_file, SCRIPTS)),
-        "{{DATA}}": packed,
+        "{{DATA}}": packed.decode(),
     }
     text = _file("page.html")
     for place, part in parts.items():

@@ -301,7 +301,7 @@ function track(pen, pool, spans, y, h, isLane) {
       pen.strokeRect(LEFT + x, y - 0.5, wide_ - gap, h + 1);
     }
     if (h >= 9 && wide_ > 26 && kind !== IDLE && kind !== CONNECT) {
-      pen.fillStyle = C.on;
+      pen.fillStyle = kind === WAIT && !pool.bad[pool.spans.end[one]] ? C.dusk : C.on;
       pen.font = `${h > 11 ? 11 : 9}px ${FONT}`;
       const text = short(owner(pool, one));
       clipped(pen, kind === WAIT && wide_ > 150 ? `${text}, ${pool.ends[pool.spans.end[one]]} after ${lasting(pool.e[one] - pool.s[one])}` : text,
