@@ -75,7 +75,7 @@ class Times:
 
 def end_of(bucket: int) -> float:
     """The longest time in it, in seconds."""
-    return LEAST * math.exp(bucket * GROWTH) if bucket else LEAST
+    return LEAST * math.exp(bucket * GROWTH)
 
 
 class Sketch:

@@ -6,8 +6,10 @@ programs run with that set nothing, the second are all that an operator sees.
 
 from __future__ import annotations
 
+import gc
 import inspect
 import math
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,10 +26,13 @@ from pool import (
     PoolTimeout,
     step,
 )
+from pool.core.effects import Leaked
 from pool.core.events import Tick
 from pool.core.state import initial
 from pool.drivers.callables import Callables
+from pool.lease import Borrowing
 from pool.shared.store import Store
+from pool.threads.runtime import Runtime
 from tests.integration.drivers import FOR_EVER, Connection, idle, lent, raising
 from tests.integration.pools import Scripted, scripted
 
@@ -217,6 +222,58 @@ def test_a_lease_that_was_never_lent_has_ended(pool: Any) -> None:
     assert lease.ended is True
     lease.ticket = 0
     assert (lease.release(), lease.discard()) == (False, False)
+
+
+def test_a_leak_that_is_reported_while_its_lease_is_discarded_has_ended(
+    pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another thread, between two steps of the discard."""
+    lease = pool.acquire()
+    driver, key, discard = pool._driver, lease.key, Runtime.discard
+
+    def meanwhile(self: Runtime, handle: Any) -> bool:
+        driver.report_leak(Leaked(handle.ticket, handle.key, None, 3.0))
+        assert key in driver._leaks
+        return discard(self, handle)
+
+    monkeypatch.setattr(Runtime, "discard", meanwhile)
+    assert lease.discard() is True
+    assert driver._leaks == {}
+
+
+def test_a_timeout_that_is_refused_leaves_nothing_to_be_given_back(
+    pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even for the finalizer of the lease that never was one."""
+    unraisable: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    with pytest.raises(ValueError, match="timeout=-1"):
+        pool.acquire(-1)
+    gc.collect()
+    assert unraisable == []
+    assert lent(pool) == []
+
+
+def test_who_says_nothing_of_it_waits_as_long_as_the_pool_says() -> None:
+    with Scripted(1, opener="caller", timeout=0) as pool:
+        lease = pool.acquire()
+        with pytest.raises(PoolTimeout, match="without waiting"):
+            pool.acquire()
+        with pytest.raises(PoolTimeout, match="without waiting"), pool.connection():
+            pass
+        lease.release()
+
+
+def test_a_block_may_be_made_by_its_class() -> None:
+    """As a pool makes it, which writes that out."""
+    with Scripted(1, opener="caller") as pool:
+        block: Any = Borrowing(pool, 0)
+        assert (block.runtime, block.ended) == (pool._runtime, True)
+        with block as connection:
+            assert lent(pool) == [connection]
+            with pytest.raises(PoolTimeout), Borrowing(pool, 0):
+                pass
+        assert block.ended is True
 
 
 @pytest.mark.parametrize("end", ["release", "discard"])

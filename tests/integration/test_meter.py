@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pool import Limits, initial
+from pool import Limits, initial, step
 from pool.core.effects import Close, Effect, Grant, Ignored, Refuse
 from pool.core.events import (
     Acquire,
@@ -183,8 +183,9 @@ def test_who_is_refused_waits_no_longer() -> None:
     told.tell(Acquire(10.0, 2, False), Refuse(2, "exhausted", None))
     told.acquire(11.0, 3)
     told.tell(Expire(13.0, 3), Refuse(3, "timeout", None))
+    told.tell(Acquire(14.0, 4, False), Refuse(4, "exhausted", None))
     told.tell(Tick(20.0))
-    assert told.meter.refused == {"exhausted": 1, "timeout": 1}
+    assert told.meter.refused == {"exhausted": 2, "timeout": 1}
     assert told.meter.saturated == 2.0, "while one waited"
 
 
@@ -201,6 +202,13 @@ def test_a_child_process_begins_with_nobody() -> None:
     told.acquire(21.0, 3)
     told.tell(Opened(22.0, 3, "one", 21.0), Grant(3, 1, "one", None))
     assert told.times[-1] == ("wait", 1.0)
+
+
+def test_who_asked_before_anybody_counted_has_waited_for_nothing_known() -> None:
+    told = Told()
+    told.tell(Tick(10.0), Grant(5, 7, "one", 0.0))
+    told.release(12.0, 5, 7)
+    assert told.times == [("wait", 0.0), ("hold", 2.0)]
 
 
 def test_nobody_need_be_told_of_times() -> None:
@@ -324,3 +332,21 @@ def test_a_reading_of_nothing() -> None:
     assert (reading.used, reading.idle, reading.waiting, reading.most) == (0, 0, 0, [])
     assert reading.counts == [("idle", 0), ("used", 0)]
     assert (reading.refused, reading.closed, reading.saturated, reading.oldest) == ([], [], 0, 0)
+
+
+def test_a_reading_of_leases_and_of_those_who_wait() -> None:
+    state = initial(Limits(max_size=2))
+    for event in (
+        *(Acquire(1.0, 1), Opened(2.0, 1, "one", 1.0), Acquire(2.5, 2), Opened(3.0, 2, "two", 2.5)),
+        *(Acquire(3.0, 3), Acquire(3.0, 4)),
+    ):
+        state, _ = step(state, event)
+    reading = Reading(state=state, meter=Meter(2), now=3.25)
+    assert (reading.used, reading.idle, reading.waiting, reading.most) == (2, 0, 2, [2])
+    assert reading.oldest == 1.25
+    state, _ = step(state, Release(3.125, 1, 1))
+    for ticket, key, now in ((2, 2, 3.125), (3, 1, 3.25)):
+        state, _ = step(state, Release(now, ticket, key))
+    assert Reading(state=state, meter=Meter(2), now=3.25).oldest == 0.125
+    assert Reading(state=state, meter=Meter(2), now=2.0).oldest == 0.0, "a clock was put back"
+    assert Reading(state=state, meter=Meter(2), now=3.25).counts == [("idle", 1), ("used", 1)]

@@ -126,7 +126,12 @@ OTEL = {
 UP_AND_DOWN = ("count", "max", "least", "pending")
 
 
-def test_all_that_opentelemetry_is_told(busy: Any) -> None:
+def scopes(reader: Any) -> list[Any]:
+    data = reader.get_metrics_data()
+    return [scope for one in data.resource_metrics for scope in one.scope_metrics] if data else []
+
+
+def test_all_that_opentelemetry_is_told(busy: Any, caplog: pytest.LogCaptureFixture) -> None:
     sdk = pytest.importorskip("opentelemetry.sdk.metrics", reason="pip install opentelemetry-sdk")
     export = pytest.importorskip("opentelemetry.sdk.metrics.export")
     reader = export.InMemoryMetricReader()
@@ -134,7 +139,7 @@ def test_all_that_opentelemetry_is_told(busy: Any) -> None:
     instrumented = instrument(busy.runtime, meter_provider=provider, name="shop")
     busy.work()
     instrumented._reader.read()  # who counts times is told by the batch
-    ((scope,),) = [one.scope_metrics for one in reader.get_metrics_data().resource_metrics]
+    (scope,) = scopes(reader)
     assert scope.scope.name == "purepool"
     assert {metric.name for metric in scope.metrics} == {*OTEL}
     for metric in scope.metrics:
@@ -166,6 +171,9 @@ def test_all_that_opentelemetry_is_told(busy: Any) -> None:
     }
     busy.end()
     instrumented.stop()
+    left = {metric.name for scope in scopes(reader) for metric in scope.metrics}
+    assert left <= {name for name, (kind, *_) in OTEL.items() if kind == "Histogram"}
+    assert caplog.records == [], "what is not measured any more is not an error"
     provider.shutdown()
 
 
@@ -293,3 +301,29 @@ def test_the_names_are_those_of_the_documentation() -> None:
     for name in (*OTEL, *PROMETHEUS):
         if "idle" not in name and not name.endswith(("_max", ".max")):
             assert f"`{name}" in text, name
+
+
+def test_what_is_missing_is_named_with_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, extra, function in (
+        ("opentelemetry", "otel", instrument),
+        ("prometheus_client", "prometheus", collector),
+    ):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+        with pytest.raises(ModuleNotFoundError) as met:
+            function(Busy().runtime)
+        assert str(met.value) == f"{name} is missing: `pip install 'purepool[{extra}]'` brings it"
+        assert met.value.name == name
+
+
+def test_what_is_read_was_told_in_a_batch() -> None:
+    """To count costs several microseconds: not at each checkout."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pool.shared.regularly._tell_of", nothing)
+        busy = Busy()
+        reader = Reader(busy.runtime, "shop")
+        busy.runtime.release(busy.runtime.acquire())
+        assert reader.meter.holds.count == 0
+        seen = reader.read()
+        assert seen is not None
+        assert seen.meter.holds.count == 1
+        reader.stop()

@@ -773,6 +773,29 @@ def test_who_holds_the_lock_is_in_the_middle_of_nothing() -> None:
         assert not runtime.monitor.applying
 
 
+def test_one_may_wait_for_longer_than_a_lock_can() -> None:
+    """Three hundred years are as good as any number."""
+    runtime = running()
+    handle = runtime.acquire(None)
+    call = park(runtime, runtime.acquire, 1e12)
+    runtime.release(handle)
+    assert call.result().connection is handle.connection
+
+
+def test_who_waits_for_the_pool_is_told_that_what_is_wanted_has_changed() -> None:
+    """An event that asks for no Io, and with nothing in the inbox."""
+    runtime, looks = running("background"), list[str]()
+
+    def holds() -> bool:
+        looks.append(runtime.state.phase)
+        return looks[-1] == "suspended"
+
+    call = Call(runtime.wait_until, holds, None)
+    until(lambda: len(looks) == 2)  # from now on it parks
+    runtime.apply(Suspend(runtime.clock()))
+    assert call.result() is True
+
+
 def test_a_loss_that_was_no_lease_any_more_is_none() -> None:
     """Its connection was closed by others; the next one with that handle's key is somebody's."""
     runtime, _, lost = losing()

@@ -105,6 +105,7 @@ GROUPS = {
 TESTS = [
     "tests/integration",
     *(f"tests/model/test_{name}.py" for name in ("outlook", "runtime_machine", "text", "maps")),
+    "tests/model/test_written_out.py",
     *(f"tests/model/test_{name}.py" for name in ("tasks", "tasks_machine")),
 ]
 
@@ -342,7 +343,8 @@ class Mutation:
 
     def chosen(self) -> list[Any]:
         wanted = self.options.only
-        files = [file for file in FILES if not wanted or any(w.startswith(file) for w in wanted)]
+        asked = [w.partition(":")[0] for w in wanted]
+        files = list(dict.fromkeys(asked or FILES))
         found = []
         by_hand = planted_by_hand()
         for file in files:
@@ -351,7 +353,8 @@ class Mutation:
                 names = [w.partition(":")[2] for w in wanted if w.startswith(file)]
                 if not wanted or any(fnmatch(mutant.place.name, n or "*") for n in names):
                     found.append(mutant)
-        found.sort(key=lambda mutant: mutant.number > 0)  # first those that were thought of
+        if self.options.planted:
+            return [mutant for mutant in found if mutant.number == 0]
         return found
 
     def tests_of(self, mutant: Any) -> list[str]:
@@ -529,7 +532,9 @@ class Mutation:
 
     def report(self, chosen: list[Any], seconds: float) -> int:
         results = self.notes.mutants
-        if not self.options.only:  # of functions that changed, or are no more
+        if not (
+            self.options.only or self.options.planted
+        ):  # of functions that changed, or are no more
             keys = {mutant.key for mutant in chosen}
             for key in set(results) - keys:
                 del results[key]
@@ -537,8 +542,10 @@ class Mutation:
         alive = [m for m in chosen if whats[m.key] not in KILLED]
         explained = read_explained(EXPLAINED.read_text(encoding="utf-8"))
         titles = {mutant.place.title for mutant in chosen}
-        if self.options.only:
+        if self.options.only or self.options.planted:
             explained = {s: r for s, r in explained.items() if s.function in titles}
+        if self.options.planted:
+            explained = {s: r for s, r in explained.items() if s in {m.survivor for m in chosen}}
         wrong = judge((m.survivor for m in alive), explained)
         self.say("\r\x1b[K")
         for each in wrong:
@@ -669,6 +676,9 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--slow", action="store_true", help="all tests, however long they take")
     parser.add_argument(
         "--no-servers", dest="servers", action="store_false", help="without tests of databases"
+    )
+    parser.add_argument(
+        "--planted", action="store_true", help="only the faults that were thought of"
     )
     parser.add_argument("--again", action="store_true", help="forget what was found before")
     parser.add_argument(
