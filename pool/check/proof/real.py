@@ -19,7 +19,7 @@ from pool.check.proof.picture import BOUNDS, OUT, PHASES, STATE
 from pool.check.proof.terms import Value
 from pool.core import heap
 from pool.core.effects import Close, Effect, Grant, Ignored, Open, Refuse
-from pool.core.events import Adopt
+from pool.core.events import Acquire, Adopt, Cancel, Dead
 from pool.core.limits import Limits
 from pool.core.state import State
 
@@ -33,11 +33,13 @@ AGED = ("lifetime", "retired")
 
 
 class Seen:
-    """What there is to picture of a state. The limits of a state are looked at once."""
+    """What there is to picture of a state. The limits of a state are looked at once, and so is what
+    is followed, for many events meet one state."""
 
-    __slots__ = ("counts", "idle", "leases", "opening", "state", "waiting")
+    __slots__ = ("_followed", "counts", "idle", "leases", "opening", "state", "waiting")
 
     def __init__(self, state: State) -> None:
+        self._followed: dict[Any, Values] = {}
         self.state = state
         self.idle = [item[2][0] for item in heap.items(state.idle)]
         self.leases = [(lease[0][0], lease[2]) for lease in state.in_use.values()]
@@ -80,6 +82,40 @@ class Seen:
         older = sum([1 for other in waiting if other < ticket]) if waiting else 0
         leases = sum([1 for _, holder in self.leases if holder == ticket])
         return int(ticket in waiting), int(ticket in self.opening), leases, older
+
+    def key(self, key: int) -> Values:
+        """What a picture has of this key, before a step."""
+        found = self._followed.get(key)
+        if found is None:
+            idle, in_use, ticket = self.of_key(key)
+            came = int(0 < key < self.state.next_seq)
+            found = self._followed[key] = {
+                "key": key,
+                "key_idle": idle,
+                "key_in_use": in_use,
+                "key_ticket": ticket,
+                "key_came": came,
+                "key_closed": max(0, came - idle - in_use),
+                "key_forgotten": 0,
+            }
+        return found
+
+    def ticket(self, name: str, ticket: int) -> Values:
+        """What a picture has of this ticket, before a step."""
+        found = self._followed.get((name, ticket))
+        if found is None:
+            waits, opens, leases, older = self.of_ticket(ticket)
+            asked = int(0 < ticket < self.state.next_ticket)
+            found = self._followed[name, ticket] = {
+                name: ticket,
+                f"{name}_waits": waits,
+                f"{name}_opens": opens,
+                f"{name}_leases": leases,
+                f"{name}_older": older,
+                f"{name}_asked": asked,
+                f"{name}_answered": max(0, asked - waits - opens),
+            }
+        return found
 
 
 _limits: dict[int, tuple[Limits, Values]] = {}
@@ -152,9 +188,7 @@ class Taken:
 
     def ticket(self) -> Values:
         """What is known of the event's ticket."""
-        ticket = self.event.ticket or 0
-        names = ("t_waits", "t_opens", "t_leases", "t_older")
-        return {"t": ticket, **dict(zip(names, self.seen.of_ticket(ticket), strict=True))}
+        return self.seen.ticket("t", self.event.ticket or 0)
 
     def holder(self) -> Values:
         """And whether it holds the event's key."""
@@ -246,26 +280,13 @@ def pictured_step(
     """The values of every variable of the relation."""
     key, a, b = followed
     taker = next((ticket for ticket, one, _ in told.granted if one == key), 0)
-    its_idle, its_in_use, its_ticket = seen.of_key(key)
-    came = int(0 < key < seen.state.next_seq)
     values: Values = {
         **seen.counts,
-        "key": key,
-        "key_idle": its_idle,
-        "key_in_use": its_in_use,
-        "key_ticket": its_ticket,
-        "key_came": came,
-        "key_closed": max(0, came - its_idle - its_in_use),
-        "key_forgotten": 0,
+        **seen.key(key),
+        **seen.ticket("a", a),
+        **seen.ticket("b", b),
+        **seen.ticket("taker", taker),
     }
-    for name, ticket in (("a", a), ("b", b), ("taker", taker)):
-        waits, opens, leases, older = seen.of_ticket(ticket)
-        asked = int(0 < ticket < seen.state.next_ticket)
-        values[name] = ticket
-        values[f"{name}_waits"], values[f"{name}_opens"] = waits, opens
-        values[f"{name}_leases"], values[f"{name}_older"] = leases, older
-        values[f"{name}_asked"] = asked
-        values[f"{name}_answered"] = max(0, asked - waits - opens)
     retry_at = seen.state.retry_at
     values["is_early"] = retry_at is not None and event.now < retry_at
     kind = type(event).__name__
@@ -276,10 +297,6 @@ def pictured_step(
     met = [one for one, reason in told.closed if reason in AGED and one != own and not sweeps]
     values["met"], values["is_key_met"] = len(met), key in met
     values["is_key_lent"] = any(one == key and rested for _, one, rested in told.granted)
-    if "t" in values:
-        asked = int(0 < values["t"] < seen.state.next_ticket)
-        values["t_asked"] = asked
-        values["t_answered"] = max(0, asked - values["t_waits"] - values["t_opens"])
     return values
 
 
@@ -290,7 +307,7 @@ def outcome(
     key, a, b = followed
     kind = type(event).__name__
     done = not told.ignored
-    closes = sum([1 for one, _ in told.closed if one == key])
+    closes = sum([1 for one, _ in told.closed if one == key]) if told.closed else 0
     idle, in_use, ticket = after.of_key(key)
     held = bool(before["key_idle"] or before["key_in_use"])
     new = after.state.next_seq > key >= seen.state.next_seq
@@ -315,20 +332,33 @@ def outcome(
         "key_grants": sum([1 for _, one, _ in told.granted if one == key]),
         "key_closes": closes,
     }
-    for name, which in (("a", a), ("b", b)):
-        waits, opens, leases, older = after.of_ticket(which)
-        granted = sum([1 for one, _, _ in told.granted if one == which])
-        refused = told.refused.count(which)
-        own = done and which == getattr(event, "ticket", None)
-        pending = before[f"{name}_waits"] or before[f"{name}_opens"]
-        gone = own and kind == "Cancel" and pending
-        taken_back = own and kind == "Dead"
-        values[f"{name}_waits"], values[f"{name}_opens"] = waits, opens
-        values[f"{name}_leases"], values[f"{name}_older"] = leases, older
-        values[f"{name}_asked"] = before[f"{name}_asked"] + (own and kind == "Acquire")
-        values[f"{name}_answered"] = (
-            before[f"{name}_answered"] + granted + refused + bool(gone) - taken_back
-        )
-        values[f"{name}_grants"], values[f"{name}_refusals"] = granted, refused
-        values[f"{name}_opens_now"] = told.opens.count(which)
-    return [values[name] for name in (*STATE, *OUT)]
+    values.update(_outcome("a", a, before, event, told, after))
+    values.update(_outcome("b", b, before, event, told, after))
+    return [values[name] for name in _OF_A_STEP]
+
+
+_OF_A_STEP = (*STATE, *OUT)
+
+
+def _outcome(name: str, which: int, before: Values, event: Any, told: Told, after: Seen) -> Values:
+    """What really became of a ticket."""
+    waits, opens, leases, older = after.of_ticket(which)
+    granted = sum([1 for one, _, _ in told.granted if one == which]) if told.granted else 0
+    refused = told.refused.count(which)
+    own = not told.ignored and which == getattr(event, "ticket", None)
+    kind = type(event)
+    pending = before[f"{name}_waits"] or before[f"{name}_opens"]
+    gone = own and kind is Cancel and pending
+    taken_back = own and kind is Dead
+    answered = granted + refused + bool(gone) - taken_back
+    return {
+        f"{name}_waits": waits,
+        f"{name}_opens": opens,
+        f"{name}_leases": leases,
+        f"{name}_older": older,
+        f"{name}_asked": before[f"{name}_asked"] + (own and kind is Acquire),
+        f"{name}_answered": before[f"{name}_answered"] + answered,
+        f"{name}_grants": granted,
+        f"{name}_refusals": refused,
+        f"{name}_opens_now": told.opens.count(which),
+    }
