@@ -106,7 +106,7 @@ def _counts(axes: Axes, one: Timeline) -> None:
                 most, times[event], times[end], color="#1b2430", linestyle="--", linewidth=1
             )
     axes.set_ylabel("in use", fontsize=9)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.2 * max([1, *both, *(most for _, most in known)]))
     _overlays(axes, one)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -155,6 +155,7 @@ def _overlays(axes: Axes, one: Timeline, is_named: bool = True) -> None:
         if is_named and at[event] > free:
             free = at[event] + _end(one) / 8
             how: dict[str, Any] = {"color": "#0d7f6c", "fontsize": 8, "ha": "right", "va": "top"}
+            how["bbox"] = {"color": "#ffffff", "alpha": 0.7, "pad": 1, "linewidth": 0}
             axes.text(line, 0.97, f"{text} ", transform=top, **how)
 
 

@@ -180,17 +180,19 @@ function section(pen, pool, at) {
   pen.beginPath();
   pen.rect(LEFT, RULER, wide(), height);
   pen.clip();
-  for (const [first, last, kind, text] of pool.bands) {
+  const bands = [...pool.bands].sort((one, other) => one[0] - other[0]);
+  bands.forEach(([first, last, kind, text], i) => {
     const a = X(pool.at[first]), b = Math.max(a + 2, X(pool.at[last]));
-    if (b < LEFT || a > right) continue;
+    if (b < LEFT || a > right) return;
     pen.fillStyle = C[kind];
     pen.fillRect(a, y("strip") - 2, b - a, at.end - at.strip);
     pen.fillStyle = kind === "outage" ? C.bad : C.check;
     pen.fillRect(a, y("strip") - 4, b - a, 3);
     const from = Math.max(a, LEFT + named + 20);
     const said = `${kind === "outage" ? "outage" : text}, ${lasting(pool.at[last] - pool.at[first])}${kind === "outage" ? ": " + text : ""}`;
-    clipped(pen, said.replace(/\s+/g, " "), from + 4, y("title") + 13, Math.min(b, right) - from - 8);
-  }
+    const next = i + 1 < bands.length ? X(pool.at[bands[i + 1][0]]) : right;  // it may be longer than its band
+    clipped(pen, said.replace(/\s+/g, " "), from + 4, y("title") + 13, Math.min(Math.max(b, next), right) - from - 8);
+  });
   strip(pen, pool, at, y("strip"), right);
   pool.rows.forEach((row, i) => track(pen, pool, row, y("queue") + i * at.row, at.row - (at.row > 4 ? 2 : at.row > 2.5 ? 1 : 0), false));
   pool.lanes.forEach((lane, i) => {
@@ -308,7 +310,10 @@ function track(pen, pool, spans, y, h, isLane) {
         LEFT + Math.max(x, 0) + 5, y + h / 2 + 0.5, Math.min(wide_, pixels - x) - 9);
     }
     pen.globalAlpha = 1;
-    if (isLane && pool.connections[pool.spans.place[one]][3] === pool.spans.last[one]) closing(pen, pool, one, LEFT + a + w, y, h, dim);
+    if (isLane && pool.connections[pool.spans.place[one]][3] === pool.spans.last[one]) {
+      const next = i + 1 < spans.length ? (pool.s[spans[i + 1]] - t0) * k : pixels;
+      closing(pen, pool, one, LEFT + a + w, y, h, dim, next - a - w);
+    }
   }
   if (bins) {
     columns(pen, pixels, y + h * 0.38, h * 0.24, false, C.idle, (px) => (bins[px * 4 + 1] ? 1 : 0));
@@ -334,12 +339,14 @@ function columns(pen, pixels, y, h, isWhole, colour, part, opaque = 1) {
 }
 
 const PLAIN = new Set(["(the recording ends)", "forgotten"]);
-function closing(pen, pool, one, x, y, h, dim) {
+function closing(pen, pool, one, x, y, h, dim, room) {
   const why = pool.ends[pool.connections[pool.spans.place[one]][4]];
   if (PLAIN.has(why) || x < LEFT || x > LEFT + wide() || pool.spans.kind[one] === CONNECT) return;
   pen.globalAlpha = dim ? 0.25 : 1;
   pen.fillStyle = why === "dead" || why === "not_reusable" ? C.bad : C.faint;
   pen.fillRect(Math.round(x) - 1, y - 1, 2, h + 2);
+  pen.font = `10px ${FONT}`;
+  if (pen.measureText(why).width < room - 8) pen.fillText(why, x + 4, y + h / 2 + 0.5);
   pen.globalAlpha = 1;
 }
 
