@@ -37,15 +37,20 @@ TraceClock(time) == time
 
 TraceShape(p, time) == [p EXCEPT !.failures = Smallest({@, ManyFailures})]
 
+\* TLC would make the sequence anew each time that it is asked for: so it keeps it, if it
+\* has one worker, in a register.
+Kept == TLCGet(1)
+
 -----------------------------------------------------------------------------
 TraceInit ==
+    /\ TLCSet(1, Recorded)
     /\ pool = Begin
     /\ now = IF Recorded = <<>> THEN 0 ELSE Recorded[1].now
     /\ last = Quiet
     /\ at = 1
 
 Waits ==
-    /\ now' = Recorded[at].now
+    /\ now' = Kept[at].now
     /\ last' = Quiet
     /\ UNCHANGED <<pool, at>>
 
@@ -71,8 +76,8 @@ Comes(e) ==
       [] e.name = "Adopt"      -> Adopt(e.idle, e.in_use, e.removed, e.next_seq)
 
 Happens ==
-    /\ Comes(Recorded[at])
-    /\ IF last'.effects = Recorded[at].effects THEN at' = at + 1
+    /\ Comes(Kept[at])
+    /\ IF last'.effects = Kept[at].effects THEN at' = at + 1
        ELSE at' = 0 /\ PrintT(<<"otherwise", at, last'.effects>>)
 
 Differing == {field \in DOMAIN pool : pool[field] # End[field]}
@@ -80,13 +85,13 @@ Differing == {field \in DOMAIN pool : pool[field] # End[field]}
 Ends ==
     /\ at' = 0
     /\ UNCHANGED vars
-    /\ PrintT(IF Differing = {} THEN <<"accepted", Len(Recorded)>>
+    /\ PrintT(IF Differing = {} THEN <<"accepted", Len(Kept)>>
               ELSE <<"ends otherwise", Differing>>)
 
 TraceNext ==
     /\ at > 0
-    /\ IF at > Len(Recorded) THEN Ends
-       ELSE IF now # Recorded[at].now THEN Waits
+    /\ IF at > Len(Kept) THEN Ends
+       ELSE IF now # Kept[at].now THEN Waits
        ELSE Happens
 
 =============================================================================

@@ -2,8 +2,8 @@
 
 Theory.  `purepool replay` asks the function that decided in the first place; the specification was
 not derived from it, so TLC is another judge.  A recording becomes the constants of
-`spec/Trace.tla`, in parts of a thousand events.  The state between two parts is what `step` makes
-of it: TLC is asked to end the one in it, and begins the other with it, so nothing rests on `step`.
+`spec/Trace.tla`, in parts.  The state between two parts is what `step` makes of it: TLC is asked to
+end the one in it, and begins the other with it, so nothing rests on `step`.
 
 TLC's numbers are whole and have 32 bits.  Times are numbered in their order, in a unit that is as
 small as fits, and pauses in which nothing could come due are shortened.  Deadlines that a random
@@ -36,7 +36,7 @@ from pool.record.recording import Reader, Transition
 
 MODULES = ("Pool.tla", "Trace.tla")
 
-EVENTS = 1_000
+EVENTS = 5_000
 """Of a part: TLC begins anew with each, and takes the longer to read it the longer it is."""
 
 UNITS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
