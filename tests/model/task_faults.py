@@ -83,6 +83,33 @@ def resets_in_the_callers_task(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Runtime, "release", faulty)
 
 
+def gives_back_if_it_is_let(patch: pytest.MonkeyPatch) -> None:
+    """Who gives back waits for the reset, and gives back when it has ended, also where it is
+    cancelled meanwhile: three times, not for ever."""
+
+    async def faulty(self: Runtime, handle: Handle, clean: bool = False) -> bool:
+        handle.ended = True
+        task = self._start("reset", self.driver.reset(handle.held), lambda *_: None)
+        cancelled = None
+        for _ in range(3):
+            done = self.bind().create_future()
+            task.add_done_callback(lambda _, done=done: done.done() or done.set_result(None))
+            try:
+                await done
+                break
+            except asyncio.CancelledError as error:
+                cancelled = error
+        else:
+            assert cancelled is not None
+            raise cancelled
+        released = self._release(handle.ticket, handle.key, task.result())
+        if cancelled is not None:
+            raise cancelled
+        return released
+
+    patch.setattr(Runtime, "release", faulty)
+
+
 def leaves_a_check_to_nobody(patch: pytest.MonkeyPatch) -> None:
     """Who does not wait for an answer leaves the connection lent."""
 

@@ -72,8 +72,8 @@ def test_the_number_of_interleavings() -> None:
 def test_the_number_of_orders_of_tasks() -> None:
     total = sum(orders for orders, _ in test_tasks.COUNTS.values())
     assert f"some {round(total, -3):,} orders of {len(test_tasks.COUNTS)} programs" in PAGE
-    assert len(test_tasks.FAULTS) == 15
-    assert "fifteen faults planted in the runtime" in PAGE
+    assert len(test_tasks.FAULTS) == 16
+    assert "sixteen faults planted in the runtime" in PAGE
 
 
 def test_the_numbers_of_the_protocol() -> None:

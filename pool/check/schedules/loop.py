@@ -105,6 +105,9 @@ class LoopWorld(asyncio.AbstractEventLoop):
         self.now = 0.0
         self.cancels = 0
         """How many more there may be."""
+        self.again = False
+        """A cancellation comes again wherever its task awaits something, as a scope of anyio sends
+        it."""
         self.eager = False
         """Tasks begin where they are made (but for those of the program)."""
         self.ready: list[asyncio.Handle] = []
@@ -232,10 +235,10 @@ class LoopWorld(asyncio.AbstractEventLoop):
         for timer in self.timers:
             if timer.when() == earliest:
                 yield "timeout", timer, functools.partial(self._ring, timer)
-        if self.cancels:
-            for live in self.lives:
-                if live.can_be_cancelled and not live.done:
-                    yield "interrupt", live, functools.partial(self._cancel, live)
+        for live in self.lives:
+            can_be = live.can_be_cancelled and not live.done
+            if can_be and (self.cancels or self._comes_again(live)):
+                yield "interrupt", live, functools.partial(self._cancel, live)
 
     def take(self, choice: Choice) -> None:
         asyncio._set_running_loop(self)
@@ -259,8 +262,13 @@ class LoopWorld(asyncio.AbstractEventLoop):
         self.now = max(self.now, timer.when())
         timer._run()
 
+    def _comes_again(self, live: Live) -> bool:
+        waits = live.task._fut_waiter
+        return self.again and live.is_cancelled and waits is not None and not waits.done()
+
     def _cancel(self, live: Live) -> None:
-        self.cancels -= 1
+        if not self._comes_again(live):
+            self.cancels -= 1
         live.is_cancelled = bool(live.task.cancel()) or live.is_cancelled
 
     def settle(self, most: int = 10_000) -> None:

@@ -42,6 +42,20 @@ def turn(timeout: float | None, end: str = "release", works: bool = False) -> Bo
     return body
 
 
+async def tidy(play: TaskPlay) -> None:
+    """Acquire, work, and release in a `finally`, which awaits it."""
+    handle = await play.take(None)
+    assert handle is not None
+    try:
+        await play.world.pause("work")
+    finally:
+        del play.lent[handle.connection]
+        try:
+            await play.runtime.release(handle)
+        finally:
+            del handle  # the traceback has this frame
+
+
 def send(make: Callable[[TaskPlay], Event]) -> Body:
     """One event."""
 
@@ -140,6 +154,15 @@ _PROGRAMS = [
         cancellable=BOTH,
         resets=True,
         slow=RESET,
+    ),
+    Tasks(
+        "tasks-cancelled-again",
+        "a scope cancels a task, and whatever it awaits then",
+        (tidy, WAIT),
+        cancellable=BOTH,
+        again=True,
+        resets=True,
+        slow=RESET | CONNECT,
     ),
     Tasks(
         "tasks-cancelled-check",

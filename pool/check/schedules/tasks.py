@@ -176,6 +176,9 @@ class Tasks:
     """Tasks to which cancellations may come, whenever they like."""
     cancels: int = 1
     """So many in all."""
+    again: bool = False
+    """One that came to a task comes again wherever that awaits something, as a scope of anyio
+    sends it."""
     slow: frozenset[str] = frozenset()
     """Hooks of the driver during which something else may come first."""
     resets: bool = False
@@ -226,7 +229,7 @@ class TaskPlay(Play):
             cancellable = number in setting.cancellable
             live = world.spawn(body(self), f"task {number}", cancellable=cancellable)  # type: ignore[arg-type]
             self.numbers[live.task] = number
-        world.cancels = setting.cancels
+        world.cancels, world.again = setting.cancels, setting.again
 
     async def _fill_up(self) -> None:
         handles = [await self.runtime.acquire(None) for _ in range(self.tasks.idle)]
@@ -327,6 +330,7 @@ class TaskPlay(Play):
             Timers=[timer for timer in world.timers if timer is not runtime.monitor.alarm],
         )
         driver.failing = world.cancels = 0
+        world.again = False
         live: Live = world.spawn(self._after(), "afterwards", cancellable=False)
         for _ in range(100):  # time passes where a failed connect is waited out
             world.settle()
