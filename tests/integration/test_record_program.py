@@ -18,10 +18,12 @@ from typing import Any
 
 import pytest
 
-from pool import Pool
+import pool.aio
+from pool import Pool, observe
 from pool.check import cli
+from pool.peewee import PooledSqliteDatabase
 from pool.record import program
-from pool.record.flight import FlightRecorder, segments_of
+from pool.record.flight import FlightRecorder, name_of, segments_of
 from pool.record.recording import Reader, RecordingError
 from pool.shared import observation
 from tests.integration.drivers import ROOT
@@ -333,6 +335,22 @@ def test_who_fails_with_a_new_pool_is_logged(
     with caplog.at_level(logging.WARNING, "pool"), Pool(object, close=id) as subject:
         assert seen == [subject, subject]
     assert "failed with a new pool" in caplog.text
+
+
+def test_each_kind_of_pool_is_told_of_when_it_can_be_observed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[tuple[str, Any]] = []
+
+    def look(subject: Any) -> None:
+        with observe(subject, lambda *_: None):
+            seen.append((name_of(subject), subject))
+
+    monkeypatch.setattr(observation, "on_made", [look])
+    with Pool(object, close=id, name="threads") as threads:
+        tasks = pool.aio.Pool(object, name="tasks")  # type: ignore[type-var, arg-type]
+        database = PooledSqliteDatabase(":memory:")
+        assert seen == [("threads", threads), ("tasks", tasks), (":memory:", database)]
 
 
 # ---------------------------------------------------------------- a pool that is collected
