@@ -134,6 +134,16 @@ PROBED = 40.0
 HANGS = 5.0
 """Seconds more than ten times what a test took."""
 
+USED_AS = {
+    **dict.fromkeys(
+        [f"pool.threads.{name}" for name in ("monitor", "performer")], "pool.threads.runtime"
+    ),
+    **dict.fromkeys(
+        [f"pool.shared.{name}" for name in ("store", "running")], "pool.threads.runtime"
+    ),
+}
+"""Parts of something that tests know by its own name."""
+
 KILLED = ("failed", "timeout", "ended")
 
 
@@ -392,11 +402,13 @@ class Mutation:
         return reach
 
     def home_of(self, module: str) -> set[str]:
-        """Files of tests that name it, to ask or to change something of its own."""
+        """Files of tests that name it, to ask or to change something of its own; or by which name
+        it is used."""
         if module not in self.homes:
-            parent, _, last = module.rpartition(".")
+            used_as = USED_AS.get(module, module)
+            parent, _, last = used_as.rpartition(".")
             named = re.compile(
-                rf"\b{module}(\.[a-zA-Z_]| import)|from {parent} import .*\b{last}\b"
+                rf"\b{used_as}(\.[a-zA-Z_]| import)|from {parent} import .*\b{last}\b"
             )
             texts = {file: Path(file).read_text(encoding="utf-8") for file in self.hashes}
             self.homes[module] = {file for file, text in texts.items() if named.search(text)}
