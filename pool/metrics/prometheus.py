@@ -8,7 +8,7 @@ from typing import Any
 
 from pool.metrics.otel import BOUNDARIES
 from pool.metrics.reading import Reader, Reading
-from pool.shared.meter import LEAST, Times, end_of
+from pool.shared.meter import Times, end_of
 
 PREFIX = "db_client_connection"
 
@@ -101,7 +101,7 @@ def _buckets(times: Times) -> list[tuple[str, float]]:
     """Counts up to each boundary, of counts in finer buckets: within 5 % of the boundary."""
     counts = [0] * (len(BOUNDARIES) + 1)
     for bucket, count in times.buckets.items():
-        middle = end_of(bucket) / 1.025 if bucket else LEAST
+        middle = end_of(bucket) / 1.025
         counts[bisect.bisect_left(BOUNDARIES, middle)] += count
     found, up_to = [], 0
     for boundary, count in zip((*map(str, BOUNDARIES), "+Inf"), counts, strict=True):

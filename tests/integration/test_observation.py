@@ -36,6 +36,7 @@ from pool.shared.holders import TracedHolder, introduce
 from pool.shared.observation import NUDGE, Observation, Observing, _owner, observe, slots
 from pool.shared.store import NoShortcuts
 from pool.threads.runtime import Runtime
+from tests.integration.databases import scripted
 from tests.integration.drivers import FOR_EVER, Call, Gate, ScriptedDriver, until
 
 
@@ -375,9 +376,6 @@ def test_an_owner_is_told_by_its_thread_and_the_line_that_took_the_connection() 
 
 
 def test_an_observer_that_has_to_be_awaited_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    async def later(*_: Any) -> None:
-        """What a user of asyncio gives by mistake."""
-
     machine = filled()
     machine.seam.add(lambda *told: later(*told), 1, None)
     machine.apply(Tick(4.0))
@@ -504,9 +502,35 @@ def test_who_stands_in_front_of_it_keeps_it_as_a_detour() -> None:
     assert runtime.state.phase == "suspended"
 
 
+def test_it_stands_next_to_the_machine_behind_what_an_adapter_adds() -> None:
+    """So a change by hand of what peewee's users see is told as an event."""
+    database: Any = scripted(1, timeout=None)
+    own, seen = database._purepool, list[Any]()
+    database.connect()
+    plain = own.runtime.step
+    assert database._in_use != {}
+    assert own.runtime.step == own._absorb
+    observing = observe(database, lambda event, _: seen.append(type(event)))
+    assert [(holder, name) for holder, name in slots(own.runtime)] == [
+        (own.runtime, "step"),
+        (own, "_plain_step"),
+    ]
+    assert own._plain_step is own.runtime.monitor.observed
+    database._in_use.clear()
+    own.runtime.apply(Suspend(own.runtime.clock()))
+    assert seen == [Adopt, Suspend]
+    observing.stop()
+    assert plain in (own.runtime.step, own._plain_step)
+
+
+async def later(*_: Any) -> None:
+    """What a user of asyncio gives by mistake."""
+
+
 @pytest.mark.parametrize(
     ("observer", "batch", "text"),
     [
+        (later, 1, r"observer=.*: allowed is a plain function that takes an event and its effects"),
         (7, 1, "observer=7.*a function that takes an event and its effects"),
         (print, 0, "batch=0.*a whole number, at least 1"),
         (print, True, "batch=True.*a whole number, at least 1"),

@@ -266,7 +266,7 @@ class Proxy:
         self.__wrapped__ = connection
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("lock", "pgconn") or name.startswith("_"):
+        if name in ("lock", "pgconn", "string_types") or name.startswith("_"):
             raise AttributeError(name)
         return getattr(self.__wrapped__, name)
 
@@ -663,6 +663,8 @@ def test_a_setting_is_put_back(kind: Any, name: str) -> None:
     assert connection.said == [], "nothing is left to be put back"
     if name in ("isolation_level", "readonly", "deferrable") and kind is Psycopg2Connection:
         assert said == [{name: "DEFAULT"}]
+    if name in ("autocommit", "_autocommit") and kind in MYSQL[:2]:
+        assert said == [("autocommit", before)], "the server is told"
     if name in ("charset", "collation"):
         assert said == ([("utf8mb4", "utf8mb4_bin")] if name == "charset" else [])
 
