@@ -302,7 +302,8 @@ def _after_fork_in_child() -> None:
         except OSError as error:
             logger.warning("the recording %s cannot be written: %s", recorder.path, error)
     util = sys.modules.get("multiprocessing.util")
-    if util is not None:  # its processes end without exit handlers; what they call is cleared first
+    if util is not None and _recorders:
+        # Its processes end without exit handlers, and forget first what was to be called instead.
         util.register_after_fork(_at_exit, lambda _: util.Finalize(None, _at_exit, exitpriority=0))
 
 

@@ -187,6 +187,25 @@ def test_a_last_line_that_was_cut_off_is_no_fault(recording: Path, capsys: Any) 
     assert "the last line was cut off" in said
 
 
+def test_where_nothing_happened_there_is_nothing_to_draw(recording: Path, capsys: Any) -> None:
+    record(Path("still"), LIMITS, [])
+    assert run("still") == 1
+    said = capsys.readouterr().err
+    assert "note: still: nothing happened in it" in said
+    assert "purepool timeline: nothing happened there that could be drawn" in said
+    assert not Path("still.html").exists()
+    assert run("still", recording, "-o", "both.html") == 0
+    assert capsys.readouterr().out == f"both.html: {len(STORY)} transitions\n"
+
+
+def test_where_nothing_can_be_salvaged(recording: Path, capsys: Any) -> None:
+    for path in recording.iterdir():
+        be_another(path)
+    assert run(recording, "--salvage") == 1
+    assert capsys.readouterr().err.count("left out: ") == 3
+    assert not Path("shop.html").exists()
+
+
 # ---------------------------------------------------------------- pictures
 
 

@@ -41,6 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
         except RecordingError as error:
             told.end()
             return _complain(arguments, error)
+    told.end()
+    faults = _say_what_is_wrong(timelines)
+    timelines = [one for one in timelines if one.transitions]
+    if not timelines:
+        print("purepool timeline: nothing happened there that could be drawn", file=sys.stderr)
+        return 1
     title = arguments.title or ", ".join(_title(one) for one in timelines[:3])
     if output is not None:
         told.say("writing the page")
@@ -49,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         told.say("drawing")
         draw(pictures, timelines, title)
     told.end()
-    faults = _show(timelines, [path for path in (output, *pictures) if path not in (None, "-")])
+    _show(timelines, [path for path in (output, *pictures) if path not in (None, "-")])
     return 1 if faults else 0
 
 
@@ -136,21 +142,27 @@ def _complain(arguments: argparse.Namespace, error: RecordingError) -> int:
     return 1
 
 
-def _show(timelines: list[Timeline], written: list[Any]) -> bool:
-    """Say what was made; whether anything was left out."""
+def _say_what_is_wrong(timelines: list[Timeline]) -> bool:
+    """Whether anything was left out."""
     faults = False
     for one in timelines:
         for note in one.notes:
             is_fault = note.startswith("left out: ")
             faults |= is_fault
             print(note if is_fault else f"note: {note}", file=sys.stderr)
+        if not one.transitions:
+            print(f"note: {one.source}: nothing happened in it", file=sys.stderr)
+    return faults
+
+
+def _show(timelines: list[Timeline], written: list[Any]) -> None:
+    """What was made."""
     if written:
         transitions = sum(one.transitions for one in timelines)
         count = f"{transitions:,} transitions"
         if len(timelines) > 1:
             count += f" of {len(timelines)} pools"
         print(f"{', '.join(map(str, written))}: {count}")
-    return faults
 
 
 class _Told:
@@ -175,3 +187,4 @@ class _Told:
     def end(self) -> None:
         if self.most:
             print(f"\r{'':<{self.most}}\r", end="", file=sys.stderr, flush=True)
+        self.most = 0
