@@ -163,6 +163,14 @@ def test_what_an_adapter_adopts_is_told_with_what_follows() -> None:
     assert [type(event) for event, _ in machine.hear()] == [Adopt, Suspend]
 
 
+def test_what_was_adopted_is_taken_back_with_what_followed_and_never_came() -> None:
+    machine = filled()
+    adopted, _ = machine.seam(State._make(machine.fields), Adopt(4.0, (), (), (1,)))
+    machine.seam(adopted, Suspend(4.0))
+    machine.apply(Tick(5.0))
+    assert [type(event) for event, _ in machine.hear()] == [Tick]
+
+
 @pytest.mark.parametrize("comes", [True, False])
 def test_what_was_adopted_is_told_if_it_came_though_nothing_followed(comes: bool) -> None:
     machine = filled()
@@ -280,6 +288,22 @@ def test_one_thread_tells_at_a_time_and_the_others_go_on() -> None:
     gate.open()
     assert [event.now for event, _ in call.result()] == [4.0, 5.0]
     assert machine.seam._teller is None
+
+
+def test_what_comes_while_the_last_word_is_told_is_told_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its thread left it to the one that tells, which had looked for more just before."""
+    machine, tell = filled(), Observation._tell
+
+    def meanwhile(self: Observation, monitor: Any) -> None:
+        tell(self, monitor)
+        monkeypatch.undo()
+        machine.apply(Tick(5.0))
+
+    monkeypatch.setattr(Observation, "_tell", meanwhile)
+    machine.apply(Tick(4.0))
+    assert [event.now for event, _ in machine.hear()] == [4.0, 5.0]
 
 
 def test_who_flushes_waits_for_who_tells_but_not_for_itself(
