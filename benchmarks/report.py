@@ -21,6 +21,7 @@ import json
 import logging
 import os
 import platform
+import re
 import subprocess
 import sys
 import threading
@@ -334,9 +335,12 @@ def played(pool: str, question: str) -> Seen:
 
 
 def version(pool: str) -> str:
-    if pool not in PACKAGES:
-        return importlib.metadata.version("purepool")
-    return importlib.metadata.version(PACKAGES[pool])
+    if pool in PACKAGES:
+        return importlib.metadata.version(PACKAGES[pool])
+    project = Path(__file__).resolve().parents[1] / "pyproject.toml"
+    found = re.search(r'^version = "(.+)"$', project.read_text(encoding="utf-8"), re.M)
+    assert found is not None  # what is asked is this source, whatever was installed before it
+    return found[1]
 
 
 MARKS = {True: "yes", False: "**no**", None: "–"}

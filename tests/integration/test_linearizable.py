@@ -106,44 +106,65 @@ def test_threads_that_are_struck(opener: str) -> None:
     told(log)
 
 
-def test_tasks_that_are_cancelled() -> None:
-    class Driver:
-        async def connect(self) -> object:
-            await asyncio.sleep(0)
-            return object()
+class TaskDriver:
+    """One whose connects take a step of the loop, and with nothing to reset."""
 
-        async def reset(self, _: object) -> bool:
-            return True
+    async def connect(self) -> object:
+        await asyncio.sleep(0)
+        return object()
 
-        async def close(self, _: object) -> None:
-            pass
+    async def reset(self, _: object) -> bool:
+        return True
 
-        def is_clean(self, _: object) -> bool:
-            return True
+    async def close(self, _: object) -> None:
+        pass
 
-    async def play() -> TaskLog:
-        limits = Limits(max_size=2, opener="background")
-        log = TaskLog(TaskRuntime(Driver(), limits, check_after=math.inf))  # type: ignore[arg-type]
-        chance = random.Random(3)
+    def is_clean(self, _: object) -> bool:
+        return True
 
-        async def work() -> None:
-            with contextlib.suppress(PoolError):
-                claim = await log.acquire(chance.choice([None, None, 0, 0.001]))
-                for _ in range(chance.randrange(3)):
-                    await asyncio.sleep(0)
-                await log.release(claim)
 
-        for _ in range(40):
-            tasks = [asyncio.ensure_future(work()) for _ in range(5)]
-            for _ in range(chance.randrange(6)):
+def task_log(max_size: int = 2) -> TaskLog:
+    limits = Limits(max_size=max_size, opener="background")
+    driver: Any = TaskDriver()
+    return TaskLog(TaskRuntime(driver, limits, check_after=math.inf))
+
+
+async def task_checkout(log: TaskLog, chance: random.Random) -> None:
+    with contextlib.suppress(PoolError):
+        claim = await log.acquire(chance.choice([None, None, 0, 0.001]))
+        try:
+            for _ in range(chance.randrange(3)):
                 await asyncio.sleep(0)
-            tasks[chance.randrange(5)].cancel()
-            await asyncio.wait(tasks)
-        return log
+        except asyncio.CancelledError:
+            log.lose(claim)  # else its frame may keep the claim as long as anybody has the task
+            raise
+        end = chance.random()
+        if end < 0.7:
+            await log.release(claim)
+        elif end < 0.85:
+            log.discard(claim)
+        else:
+            log.lose(claim)
 
-    log = asyncio.run(play())
+
+@pytest.mark.parametrize("seed", range(3))
+def test_tasks_that_are_cancelled(seed: int) -> None:
+    """Under load, up to three at a time, twice, and one that has not begun."""
+    log, chance = task_log(), random.Random(seed)
+
+    async def play() -> None:
+        for _ in range(60):
+            tasks = [asyncio.ensure_future(task_checkout(log, chance)) for _ in range(7)]
+            for _ in range(chance.randrange(7)):
+                await asyncio.sleep(0)
+            for task in chance.choices(tasks, k=chance.randrange(4)):
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    asyncio.run(play())
     answers = {call.answer for call in log.calls if call.call == "acquire"}
-    assert answers >= {"granted", "interrupted"}
+    assert answers >= {"granted", "interrupted", "exhausted"}
+    assert {call.call for call in log.calls} >= {"acquire", "connect", "release", "discard", "lose"}
     told(log)
 
 
@@ -325,6 +346,38 @@ def test_a_planted_fault_leaves_no_order(name: str, monkeypatch: pytest.MonkeyPa
         call.result()
     with contextlib.suppress(PoolTimeout):
         log.acquire(0)
+    assert explain(log.limits, log.calls).explained == (name == "none")
+
+
+@pytest.mark.parametrize("name", ["none", "lifo_waiters", "says_yes"])
+def test_a_fault_planted_among_tasks_leaves_no_order(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = task_log(max_size=1)
+    if name == "says_yes":
+        plain = TaskRuntime.release
+
+        async def faulty(runtime: TaskRuntime, claim: Any) -> bool:
+            return await plain(runtime, claim) or True
+
+        monkeypatch.setattr(TaskRuntime, "release", faulty)
+    else:
+        PLANTS[name](log, monkeypatch)
+
+    async def turn() -> None:
+        await log.release(await log.acquire(PATIENCE))
+
+    async def play() -> None:
+        first = await log.acquire()
+        tasks = []
+        for _ in range(2):
+            tasks.append(asyncio.ensure_future(turn()))
+            await asyncio.sleep(0)
+        await log.release(first)
+        await log.release(first)
+        await asyncio.wait(tasks)
+
+    asyncio.run(play())
     assert explain(log.limits, log.calls).explained == (name == "none")
 
 
