@@ -32,7 +32,7 @@ from pool.record.flight import segments_of
 from pool.record.recording import Header, Reader, Transition
 from pool.shared import named
 
-WALKS = ("phases-background", "ages", "rest", "resize-background", "adopt", "strangers")
+WALKS = ("phases-background", "ages", "resize-background", "adopt", "strangers")
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +77,6 @@ def to_another(values: list[Any]) -> range:
     raise AssertionError("nothing was handed over")
 
 
-def another_reason(values: list[Any]) -> range:
-    for number, value in enumerate(values[2:], 3):
-        for effect in value[1:]:
-            if effect[0] == "Close" and effect[2] == "retired":
-                effect[2] = "lifetime"
-                return range(number, number + 1)
-    raise AssertionError("nothing was retired")
-
-
 def lost(values: list[Any]) -> range:
     """An event was not written, and what comes of it differs from what is written next of it."""
     for number, value in enumerate(values[2:], 2):
@@ -99,7 +90,7 @@ def lost(values: list[Any]) -> range:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", [to_another, another_reason, lost])
+@pytest.mark.parametrize("change", [to_another, lost])
 def test_what_is_planted_is_refused_with_its_place(
     recording: Path,
     tmp_path: Path,

@@ -355,7 +355,7 @@ def _written(part: Part) -> tuple[str, str]:
     lines += [f"Part{name} == {value}" for name, value in values.items()]
     lines.append("====")
     settings = ["CONSTANTS", "  None = None", "  Shape <- TraceShape", "  Clock <- TraceClock"]
-    settings += ["  Aged <- TraceAged", "  Shortened <- TraceShortened"]
+    settings += [f"  {name} <- Trace{name}" for name in ("Aged", "Shortened", "Sorted")]
     settings += [f"  {name} <- Part{name}" for name in values]
     settings += ["INIT TraceInit", "NEXT TraceNext"]
     settings += [f"INVARIANTS {' '.join(tlc.INVARIANTS)}"]
