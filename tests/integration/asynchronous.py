@@ -128,10 +128,10 @@ def once(function: Callable[..., Any], error: BaseException) -> Callable[..., An
     """Raises this the first time, and then does what the function does."""
     left = [error]
 
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: Any, **more: Any) -> Any:
         if left:
             raise left.pop()
-        return function(*arguments)
+        return function(*arguments, **more)
 
     return call
 
