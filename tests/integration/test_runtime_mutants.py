@@ -773,6 +773,52 @@ def test_who_holds_the_lock_is_in_the_middle_of_nothing() -> None:
         assert not runtime.monitor.applying
 
 
+@pytest.mark.parametrize("where", ["connect", "check"])
+def test_who_comes_back_in_a_child_begins_again(where: str) -> None:
+    """From a connect or a check in the middle of which the process was forked."""
+    runtime = running(check_after=0.0)
+    forks = [runtime._after_fork]
+    if where == "check":
+        runtime.release(runtime.acquire(None))
+        runtime.driver.on_alive = lambda _: forks and forks.pop()()
+    else:
+        runtime.driver.on_connect = lambda: forks and forks.pop()()
+    handle = runtime.acquire(None)
+    assert forks == []
+    assert handle.monitor is runtime.monitor
+    assert handle.connection is runtime.driver.opened[-1]
+    assert (lent(runtime), len(runtime.driver.opened)) == ([handle.connection], 2)
+
+
+def test_a_check_that_cannot_be_made_is_a_no() -> None:
+    """Where the system has no thread for it, say: the caller gets another connection."""
+    runtime = running("background", max_size=2, check_after=0.0)
+    runtime.release(runtime.acquire(FOR_EVER))
+    first = runtime.driver.opened[0]
+    runtime.helpers.is_alive = raising(RuntimeError("can't start new thread"))
+    handle = runtime.acquire(FOR_EVER)
+    assert handle.connection is not first
+    until(lambda: first.closed)
+    ended(runtime)
+
+
+@pytest.mark.parametrize("timeout", [None, 5.0, 0])
+def test_who_does_not_wait_does_not_wait_for_a_check(timeout: Any) -> None:
+    """But for an instant; who waits has until its deadline."""
+    clock, given = Clock(), list[Any]()
+    runtime = running("background", check_after=0.0, sync=clock)
+    runtime.release(runtime.acquire(FOR_EVER))
+
+    def is_alive(handle: Handle, deadline: float | None, waits: bool = True) -> bool:
+        given.append((deadline, waits))
+        return True
+
+    runtime.helpers.is_alive = is_alive
+    runtime.acquire(timeout)
+    assert given == [(5.0 if timeout else None, timeout != 0)]
+    ended(runtime)
+
+
 def test_one_may_wait_for_longer_than_a_lock_can() -> None:
     """Three hundred years are as good as any number."""
     runtime = running()
