@@ -819,6 +819,35 @@ def test_who_does_not_wait_does_not_wait_for_a_check(timeout: Any) -> None:
     ended(runtime)
 
 
+def test_who_waits_is_told_of_by_its_ticket_at_once_and_once_more_if_it_lasts() -> None:
+    runtime = running()
+    handle = runtime.acquire(None)
+    waits, long = list[int](), list[int]()
+    runtime.on_wait, runtime.on_long_wait = waits.append, long.append
+    call = park(runtime, runtime.acquire, FOR_EVER)
+    until(lambda: long)
+    runtime.release(handle)
+    ticket = call.result().ticket
+    assert (waits, long) == ([ticket], [ticket])
+
+
+def test_a_handle_knows_whether_it_is_new_and_whether_it_has_waited() -> None:
+    runtime = running()
+    handle = runtime.acquire(None)
+    assert (handle.is_new, handle.has_waited) == (True, False)
+    call = park(runtime, runtime.acquire, FOR_EVER)
+    runtime.release(handle)
+    other = call.result()
+    assert (other.is_new, other.has_waited) == (False, True)
+    call = park(runtime, runtime.acquire, FOR_EVER)
+    runtime.discard(other)
+    last = call.result()
+    assert (last.is_new, last.has_waited) == (True, True)
+    runtime.release(last)
+    again = runtime.acquire(None)
+    assert (again.is_new, again.has_waited) == (False, False)
+
+
 def test_one_may_wait_for_longer_than_a_lock_can() -> None:
     """Three hundred years are as good as any number."""
     runtime = running()
