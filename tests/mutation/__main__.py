@@ -445,7 +445,12 @@ class Mutation:
                 same = note is not None and note["hash"] == hashes[id(mutant.place)]
                 if same and note["what"] in KILLED and note.get("test") in (*self.items, ""):
                     continue
-                tests = self.tests_of(mutant)
+                if self.options.killers:
+                    if note is None or note["what"] not in KILLED or note["test"] not in self.items:
+                        continue
+                    tests = [note["test"]]
+                else:
+                    tests = self.tests_of(mutant)
                 before = note["tried"] if same and note["what"] == "passed" else {}
                 seen = self.versions(tests)
                 left = [n for n in tests if before.get(n.split("::")[0]) != seen[n.split("::")[0]]]
@@ -481,6 +486,8 @@ class Mutation:
                     and (mutant.place.file, mutant.place.first) in self.early
                 ):
                     verdict = self.anew(mutant, left)
+                if self.options.killers and verdict.what not in KILLED:
+                    continue  # that the others do not kill it was not seen
                 if verdict.what in KILLED:
                     killers[mutant.place.title][verdict.test] += 1
                 note = self.note(mutant, verdict, seen)
@@ -495,6 +502,9 @@ class Mutation:
                     f"{done} of {len(chosen)}, {tried} tried, {alive} alive", began, mutant
                 )
                 self.notes.save(at_once=False)
+        if self.options.killers:
+            self.say(f"\n{tried} tried\n")
+            return 0
         return self.report(chosen, time.monotonic() - began)
 
     def versions(self, tests: list[str]) -> dict[str, str]:
@@ -688,6 +698,9 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--slow", action="store_true", help="all tests, however long they take")
     parser.add_argument(
         "--no-servers", dest="servers", action="store_false", help="without tests of databases"
+    )
+    parser.add_argument(
+        "--killers", action="store_true", help="only the test that killed it before it changed"
     )
     parser.add_argument(
         "--planted", action="store_true", help="only the faults that were thought of"
