@@ -18,7 +18,7 @@ from pool.core.effects import Close, CloseReason, Effect, Grant, Leaked, Refuse,
 from pool.core.events import Adopt, AdoptIdle, AdoptLease
 from pool.core.limits import Limits
 from pool.core.maps import Map
-from pool.core.state import Counters, Entry, Idle, Lease, State, expires_at
+from pool.core.state import Counters, Entry, Idle, Lease, State, expires_at, resting
 
 Outcome = tuple[State, tuple[Effect, ...]]
 
@@ -139,8 +139,8 @@ class Draft:
 
     def close_idle(self, reason: CloseReason) -> None:
         """All that is idle, in the order it would have been lent."""
-        for idle in sorted(heap.items(self.idle)):
-            self.close(idle.entry, reason)
+        for _, _, entry, _ in sorted(heap.items(self.idle)):
+            self.close(entry, reason)
         self.idle = None
 
     def settle(self, entry: Entry, now: float) -> None:
@@ -153,18 +153,17 @@ class Draft:
             self.close(entry, "surplus")
         else:
             seq = self.draw_seq()
-            idle = Idle(idle_order(self, entry, seq), seq, entry, now)
-            self.idle = heap.push(self.idle, idle)
+            self.idle = heap.push(self.idle, (idle_order(self, entry, seq), seq, entry, now))
 
     def sweep(self, now: float) -> None:
         """Close the idle that have expired."""
         limits, retire_before = self.limits, self.retire_before
         if not any(
-            expiry(limits, retire_before, idle.entry, now) for idle in heap.items(self.idle)
+            expiry(limits, retire_before, entry, now) for _, _, entry, _ in heap.items(self.idle)
         ):
             return  # to sort them all would take ten times as long
         kept = []
-        for idle in sorted(heap.items(self.idle)):
+        for idle in sorted(resting(self.idle)):
             if reason := expiry(limits, retire_before, idle.entry, now):
                 self.close(idle.entry, reason)
             else:
@@ -174,12 +173,12 @@ class Draft:
     def shrink(self, now: float) -> None:
         """Close the idle above `min_idle` that rested for `max_idle`, longest first."""
         most = self.limits.max_idle
-        if most is None or all(now < idle.since + most for idle in heap.items(self.idle)):
+        if most is None or all(now < since + most for _, _, _, since in heap.items(self.idle)):
             return  # as above
-        resting = sorted(heap.items(self.idle), key=lambda idle: (idle.since, *idle[1:3]))
-        while len(resting) > self.limits.min_idle and now >= resting[0].since + most:
-            self.close(resting.pop(0).entry, "rested")
-        self.idle = heap.build(resting)
+        left = sorted(resting(self.idle), key=lambda idle: (idle.since, *idle[1:3]))
+        while len(left) > self.limits.min_idle and now >= left[0].since + most:
+            self.close(left.pop(0).entry, "rested")
+        self.idle = heap.build(left)
 
     def report_leaks(self, now: float) -> None:
         """Each connection held for `leak_after`, once."""
@@ -194,22 +193,22 @@ class Draft:
     def arrange(self) -> None:
         """Sort the idle by the order in force, and close those above `max_size`, those
         that would be lent last first."""
-        resting = sorted(
+        ordered = sorted(
             idle._replace(order=idle_order(self, idle.entry, idle.seq))
-            for idle in heap.items(self.idle)
+            for idle in resting(self.idle)
         )
         most = self.limits.max_size
         surplus = 0 if most is None else max(0, self.size() - most)
-        for _ in range(min(surplus, len(resting))):
-            self.close(resting.pop().entry, "surplus")
-        self.idle = heap.build(resting)
+        for _ in range(min(surplus, len(ordered))):
+            self.close(ordered.pop().entry, "surplus")
+        self.idle = heap.build(ordered)
 
     # ... or is said by an adapter.
 
     def forget(self, keys: tuple[int, ...]) -> None:
         """These are not there any more, wherever they were."""
         gone = set(keys)
-        kept = [idle for idle in heap.items(self.idle) if idle.entry.key not in gone]
+        kept = [idle for idle in resting(self.idle) if idle.entry.key not in gone]
         self.forgotten += heap.size(self.idle) - len(kept)
         self.idle = heap.build(kept)
         for key in gone:
@@ -219,7 +218,7 @@ class Draft:
 
     def believe(self, event: Adopt) -> None:
         """These are there, idle or lent, known or new. The order is left to `arrange`."""
-        idle = {item.entry.key: item for item in heap.items(self.idle)}
+        idle = {item.entry.key: item for item in resting(self.idle)}
         self.next_seq = max(self.next_seq, event.next_seq, *(item.seq + 1 for item in event.idle))
         for item in event.idle:
             known = idle.get(item.key) if item.key is not None else None

@@ -13,6 +13,7 @@ of a run use.  Assigning to a field raises `AttributeError`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from pool.core import heap, waiters
@@ -46,9 +47,11 @@ class Entry(NamedTuple):
     connections made together do not end together."""
 
 
-@value
 class Idle(NamedTuple):
-    """An entry at rest. `order` and `seq` come first: they are how the heap sorts."""
+    """An entry at rest. `order` and `seq` come first: they are how the heap sorts.
+
+    In the heap it may be the bare tuple, which every release makes: `resting` gives the names back.
+    So it is equal to that tuple."""
 
     order: float
     seq: int
@@ -130,6 +133,11 @@ Fields = tuple[Any, ...]
 """A state as a tuple of its fields: `State._make(fields)`. It comes apart and together much faster,
 so it is what the two events see that are a pool's daily work (`shortcuts.py`). A `State` is
 one too."""
+
+
+def resting(idle: heap.Heap) -> Iterator[Idle]:
+    """What is idle, in no particular order."""
+    return map(Idle._make, heap.items(idle))
 
 
 def initial(limits: Limits) -> State:

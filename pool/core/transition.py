@@ -103,12 +103,12 @@ def serve(draft: Draft, now: float) -> None:
     if draft.phase != "open":
         return
     while draft.waiters and draft.idle:
-        idle, draft.idle = heap.pop(draft.idle)
-        if reason := expiry(draft.limits, draft.retire_before, idle.entry, now):
-            draft.close(idle.entry, reason)
+        (_, _, entry, since), draft.idle = heap.pop(draft.idle)
+        if reason := expiry(draft.limits, draft.retire_before, entry, now):
+            draft.close(entry, reason)
         else:
             ticket, owner, draft.waiters = waiters.pop(draft.waiters)
-            draft.grant(ticket, owner, idle.entry, now, idle.since)
+            draft.grant(ticket, owner, entry, now, since)
     if draft.limits.opener == "caller":
         while draft.waiters and may_open(draft):
             ticket, owner, draft.waiters = waiters.pop(draft.waiters)
@@ -431,12 +431,12 @@ def wake_at(state: State) -> float | None:
     O(connections): meant for the thread that ticks, not for every transition.
     """
     limits = state.limits
-    resting = list(heap.items(state.idle))
-    times = [expires_at(limits, item.entry) for item in resting]
-    if any(item.entry.created < state.retire_before for item in resting):
+    idle = list(heap.items(state.idle))
+    times = [expires_at(limits, entry) for _, _, entry, _ in idle]
+    if any(entry.created < state.retire_before for _, _, entry, _ in idle):
         times.append(0.0)
-    if limits.max_idle is not None and len(resting) > limits.min_idle:
-        times.append(min(item.since for item in resting) + limits.max_idle)
+    if limits.max_idle is not None and len(idle) > limits.min_idle:
+        times.append(min(since for _, _, _, since in idle) + limits.max_idle)
     if limits.leak_after is not None:
         unreported = (lease for lease in state.in_use.values() if not lease.leaked)
         times.extend(lease.checked_out + limits.leak_after for lease in unreported)

@@ -18,9 +18,8 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pool.core import heap
 from pool.core.effects import Close, Leaked
-from pool.core.state import Entry, State
+from pool.core.state import Entry, State, resting
 from pool.core.text import kind_of, text_of
 from pool.drivers import async_recipes
 from pool.drivers.recipe import Recipe
@@ -348,5 +347,5 @@ def _holds(runtime: Runtime, connection: Any) -> bool:
 
 def _entries(state: State) -> list[Entry]:
     """All that is idle or in use."""
-    idle = [item.entry for item in heap.items(state.idle)]
+    idle = [item.entry for item in resting(state.idle)]
     return [*idle, *(lease.entry for lease in state.in_use.values())]

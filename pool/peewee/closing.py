@@ -18,8 +18,8 @@ import math
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pool.core import heap
 from pool.core.events import CloseAll, CloseIdle, CloseStale
+from pool.core.state import resting
 from pool.shared.handles import Handle
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class Closing:
         return next((one for one in leases if conn_key(one.entry.connection) == key), None)
 
     def _is_idle(self, connection: Any) -> bool:
-        items = heap.items(self._adapter.runtime.state.idle)
+        items = resting(self._adapter.runtime.state.idle)
         return any(item.entry.connection is connection for item in items)
 
     def give_up(self, state: Any) -> None:

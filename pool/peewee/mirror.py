@@ -15,9 +15,8 @@ from typing import Any
 
 from playhouse.pool import PoolConnection
 
-from pool.core import heap
 from pool.core.events import Adopt, AdoptIdle, AdoptLease
-from pool.core.state import Fields, State
+from pool.core.state import Fields, State, resting
 
 
 class Mirror:
@@ -28,7 +27,7 @@ class Mirror:
         state = State._make(fields)
         idle = [
             (item.entry.key, (item.entry.created, item.seq, item.entry.connection))
-            for item in sorted(heap.items(state.idle))
+            for item in sorted(resting(state.idle))
         ]
         in_use = [
             (

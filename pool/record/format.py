@@ -23,7 +23,7 @@ from pool.core.effects import Close, Effect, Grant
 from pool.core.events import Adopt, AdoptIdle, AdoptLease, Configure, Event, Opened, OpenFailed
 from pool.core.limits import Limits
 from pool.core.maps import Map
-from pool.core.state import Counters, Entry, Failure, Idle, Lease, State
+from pool.core.state import Counters, Entry, Failure, Idle, Lease, State, resting
 from pool.shared import named
 
 VERSION = 1
@@ -135,7 +135,7 @@ def _decode_effect(encoded: list[Any]) -> Effect:
 
 def encode_state(state: State) -> dict[str, Any]:
     """Every field of a state. What has no order of its own is in the order of keys and tickets."""
-    idle = sorted(heap.items(state.idle))
+    idle = sorted(resting(state.idle))
     return {
         **state._asdict(),
         "limits": attrs.asdict(state.limits),

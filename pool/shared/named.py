@@ -17,7 +17,7 @@ from pool.core import heap
 from pool.core.effects import Close, Effect, Grant, Leaked
 from pool.core.events import Acquire, Adopt, Event, Opened
 from pool.core.maps import Map
-from pool.core.state import Lease, State
+from pool.core.state import Lease, State, resting
 from pool.core.waiters import Queue
 
 Owner = Callable[[int, Any], Any]
@@ -57,7 +57,7 @@ def _adoption(before: State, event: Adopt, after: State, effects: tuple[Effect, 
 
 
 def _keys(state: State) -> set[int]:
-    return {item.entry.key for item in heap.items(state.idle)} | set(state.in_use)
+    return {item.entry.key for item in resting(state.idle)} | set(state.in_use)
 
 
 def effects(effects: tuple[Effect, ...], owner: Owner) -> tuple[Effect, ...]:

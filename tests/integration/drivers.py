@@ -30,7 +30,8 @@ from pathlib import Path
 from typing import Any
 
 from pool import INVARIANTS, STEP_INVARIANTS, Tick
-from pool.core import heap, waiters
+from pool.core import waiters
+from pool.core.state import resting
 from pool.record.recorder import runtime_of
 from pool.threads.driver import Sync
 from pool.threads.runtime import Runtime
@@ -222,7 +223,7 @@ def waiting(pool: Any) -> int:
 
 def idle(pool: Any) -> list[Any]:
     """The idle connections, in the order they would be lent."""
-    return [item.entry.connection for item in sorted(heap.items(runtime_of(pool).state.idle))]
+    return [item.entry.connection for item in sorted(resting(runtime_of(pool).state.idle))]
 
 
 def lent(pool: Any) -> list[Any]:

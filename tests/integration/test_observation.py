@@ -29,7 +29,7 @@ from pool.core.events import (
     Suspend,
     Tick,
 )
-from pool.core.state import State
+from pool.core.state import State, resting
 from pool.core.transition import step
 from pool.shared import named, regularly
 from pool.shared.holders import TracedHolder, introduce
@@ -194,7 +194,7 @@ def test_a_state_is_told_at_its_place_in_the_order() -> None:
     machine.seam.mark(seen.append)
     machine.apply(Suspend(6.0))
     assert [event.now for event, _ in machine.hear()] == [4.0, 5.0, 6.0]
-    idle = [[item.entry.connection for item in heap.items(state.idle)] for state in seen]
+    idle = [[item.entry.connection for item in resting(state.idle)] for state in seen]
     lent = [[lease.entry.connection for lease in state.in_use.values()] for state in seen]
     assert idle == [["connection 1"], [], ["connection 1"]]
     assert lent == [[], ["connection 1"], []]
@@ -469,8 +469,8 @@ def test_a_state_with_names_has_everything_else_as_it_was() -> None:
     idle, _ = step(idle, Release(9.0, 5, 1))
     idle, _ = step(idle, Release(10.0, 2, 2))
     found = named.state(idle, _owner)
-    before = sorted(heap.items(idle.idle))
-    after = sorted(heap.items(found.idle))
+    before = sorted(resting(idle.idle))
+    after = sorted(resting(found.idle))
     assert {item.entry.connection for item in after} == {"connection 1", "connection 2"}
     assert [item._replace(entry=None) for item in after] == [
         item._replace(entry=None) for item in before

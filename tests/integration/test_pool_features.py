@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pool import Notice, PoolClosed, PoolError, PoolSuspended, PoolTimeout, TooManyWaiting
-from pool.core import heap
+from pool.core.state import resting
 from pool.threads.monitor import Monitor
 from tests.integration.drivers import (
     FOR_EVER,
@@ -234,7 +234,7 @@ def test_max_lifetime_with_jitter() -> None:
 
 
 def _idle_items(pool: Scripted) -> list[Any]:
-    return list(heap.items(pool.runtime.state.idle))
+    return list(resting(pool.runtime.state.idle))
 
 
 def test_max_idle() -> None:

@@ -19,9 +19,9 @@ import attrs
 import pytest
 
 from pool import Limits, Pool
-from pool.core import heap, outlook
+from pool.core import outlook
 from pool.core.events import Configure
-from pool.core.state import State
+from pool.core.state import State, resting
 from pool.threads.driver import Sync
 from pool.threads.runtime import Runtime
 from tests.integration.drivers import PATIENCE, ScriptedDriver, nothing, until
@@ -130,7 +130,7 @@ class Played:
 
     def idle(self) -> list[float]:
         """When what is idle was made."""
-        return sorted(item.entry.created for item in heap.items(self.runtime.state.idle))
+        return sorted(item.entry.created for item in resting(self.runtime.state.idle))
 
 
 def test_a_connect_that_hung_brings_what_ends_first() -> None:

@@ -17,7 +17,7 @@ from pool.check.machines.twin import Broken
 from pool.core import heap, shortcuts, transition, waiters
 from pool.core.draft import Draft
 from pool.core.maps import Map
-from pool.core.state import Idle, State
+from pool.core.state import Idle, State, resting
 from pool.core.transition import finish
 from tests.model.rounds import run
 
@@ -107,10 +107,10 @@ def tick_ignores_min_idle(patch: pytest.MonkeyPatch) -> None:
     def shrink(draft: Draft, now: float) -> None:
         most = draft.limits.max_idle
         if most is not None:
-            for item in sorted(heap.items(draft.idle), key=lambda item: item.since):
+            for item in sorted(resting(draft.idle), key=lambda item: item.since):
                 if now >= item.since + most:
                     draft.close(item.entry, "rested")
-            kept = [item for item in heap.items(draft.idle) if now < item.since + most]
+            kept = [item for item in resting(draft.idle) if now < item.since + most]
             draft.idle = heap.build(kept)
 
     patch.setattr(Draft, "shrink", shrink)

@@ -24,7 +24,7 @@ from pool.check.conformance.files import read as read_vectors
 from pool.check.timeline import spans, write
 from pool.check.timeline.columns import CHECK, CONNECT, IDLE, KINDS, USE, WAIT, Timeline
 from pool.check.timeline.rules import Rules
-from pool.core import heap, waiters
+from pool.core import waiters
 from pool.core.events import (
     Acquire,
     Configure,
@@ -40,7 +40,7 @@ from pool.core.events import (
     Tick,
 )
 from pool.core.limits import Limits
-from pool.core.state import Failure, State, initial
+from pool.core.state import Failure, State, initial, resting
 from pool.core.transition import step
 from pool.record.recording import Reader
 from tests.model.recorded import WALL, record
@@ -81,7 +81,7 @@ def test_the_rules_of_each_step_are_those_of_the_vectors() -> None:
 def same_as(state: State, builder: spans.Builder) -> None:
     """What the spans say now is what the state says."""
     kinds = {key: one.kind for key, one in builder.lives.items()}
-    idle = {item.entry.key for item in heap.items(state.idle)}
+    idle = {item.entry.key for item in resting(state.idle)}
     assert {key for key, kind in kinds.items() if kind == IDLE} == idle
     held = {key: one.ticket for key, one in builder.lives.items() if one.kind == USE}
     assert held == {key: lease.ticket for key, lease in state.in_use.items()}

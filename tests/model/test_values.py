@@ -49,8 +49,9 @@ def test_equal_content_of_another_kind_is_another_value() -> None:
     assert Open(None) != Ignored(None)  # type: ignore[arg-type]
 
 
-KINDS = [kind for kind in RECORDS if kind not in (State, AdoptIdle, AdoptLease)]
-"""All but the state, of which there is one kind, and what occurs inside an `Adopt` only."""
+KINDS = [kind for kind in RECORDS if kind not in (State, Idle, AdoptIdle, AdoptLease)]
+"""All but the state, of which there is one kind, and what occurs in one place only, within a state
+or an `Adopt`."""
 
 
 @pytest.mark.parametrize("kind", KINDS)

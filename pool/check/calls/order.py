@@ -27,7 +27,7 @@ from typing import Any
 import attrs
 
 from pool.check.calls.log import GRANTED, INTERRUPTED, Call, CallLogError
-from pool.core import heap, waiters
+from pool.core import waiters
 from pool.core.effects import Effect, Grant, Ignored, Open, Refuse
 from pool.core.events import (
     Acquire,
@@ -41,7 +41,7 @@ from pool.core.events import (
     Shutdown,
 )
 from pool.core.limits import Limits
-from pool.core.state import Failure, State, initial
+from pool.core.state import Failure, State, initial, resting
 from pool.core.transition import step as plain_step
 
 AGES = ("max_lifetime", "max_idle", "leak_after")
@@ -273,7 +273,7 @@ class _Search:
             if self.at[self.chains[index]]
         ]
         loose = [(id(chain), self.at[chain]) for chain in self.loose]
-        idle = sorted((item.order, item.entry.key) for item in heap.items(state.idle))
+        idle = sorted((item.order, item.entry.key) for item in resting(state.idle))
         return (
             lo,
             tuple(open_),

@@ -18,11 +18,11 @@ from typing import Any
 import attrs
 
 from pool.check.explore.configurations import EVENTS
-from pool.core import heap, waiters
+from pool.core import waiters
 from pool.core.effects import Effect
 from pool.core.events import AdoptIdle, AdoptLease, Event
 from pool.core.limits import Limits
-from pool.core.state import Entry, Failure, Lease, State
+from pool.core.state import Entry, Failure, Lease, State, resting
 
 Json = dict[str, Any]
 
@@ -75,7 +75,7 @@ def encode_state(state: State) -> Json:
         "phase": state.phase,
         "idle": [
             {**_fields(item.entry, Entry._fields), **_fields(item, ("since", "seq", "order"))}
-            for item in sorted(heap.items(state.idle))
+            for item in sorted(resting(state.idle))
         ],
         "in_use": [
             {**_fields(lease.entry, Entry._fields), **_fields(lease, Lease._fields[1:])}

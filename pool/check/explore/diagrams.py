@@ -20,11 +20,11 @@ import attrs
 from pool.check.explore.configurations import CONFIGURATIONS, EVENTS, Configuration
 from pool.check.explore.explorer import Wishes, explore
 from pool.check.explore.properties import Machine
-from pool.core import heap, transition, waiters
+from pool.core import transition, waiters
 from pool.core.draft import Outcome
 from pool.core.effects import Close, Effect, Grant, Refuse
 from pool.core.events import Event
-from pool.core.state import State
+from pool.core.state import State, resting
 
 Arrows = dict[tuple[str, str], set[str]]
 """From where to where, by which events."""
@@ -65,7 +65,7 @@ def _note(arrows: Arrows, start: str, end: str, name: str, *, again: bool = Fals
 
 def connections(state: State) -> dict[int, str]:
     """Where each connection is, by key."""
-    idle = {item.entry.key: "idle" for item in heap.items(state.idle)}
+    idle = {item.entry.key: "idle" for item in resting(state.idle)}
     return idle | dict.fromkeys(state.in_use, "in_use")
 
 

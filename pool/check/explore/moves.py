@@ -16,9 +16,9 @@ from typing import Any
 
 from pool.check.explore.canonical import MADE, PUT
 from pool.check.explore.configurations import Configuration
-from pool.core import events, heap
+from pool.core import events
 from pool.core.events import AdoptIdle, AdoptLease, Event
-from pool.core.state import Failure, State
+from pool.core.state import Failure, State, resting
 
 Moves = Callable[[State, int], list[Event]]
 Part = Callable[[State, int, list[Event]], None]
@@ -50,7 +50,7 @@ def live_tickets(state: State) -> list[int]:
 
 def live_keys(state: State) -> list[int]:
     """Keys that are idle or in use, in order."""
-    return sorted([*state.in_use, *[item.entry.key for item in heap.items(state.idle)]])
+    return sorted([*state.in_use, *[item.entry.key for item in resting(state.idle)]])
 
 
 def _acquire(c: Configuration) -> Part:
@@ -215,7 +215,7 @@ def _adopt(c: Configuration) -> Part:
     kind = events.Adopt
 
     def part(state: State, now: int, found: list[Event]) -> None:
-        idle = sorted((item.entry.key, item) for item in heap.items(state.idle))
+        idle = sorted((item.entry.key, item) for item in resting(state.idle))
         in_use = sorted(state.in_use)
         fresh = state.next_seq
         first = min([0, *(item.seq - 1 for _, item in idle)])

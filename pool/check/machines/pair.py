@@ -32,7 +32,7 @@ from pool.check.machines.amended import (
     Theirs,
     TheirsWithVerdict,
 )
-from pool.core import heap
+from pool.core.state import resting
 
 
 class Different(AssertionError):
@@ -209,7 +209,7 @@ def view(database: Any, look: bool) -> dict[str, Any]:
         wrong = [name for name, lease in in_use.items() if name != key(lease.connection)]
         leases = sorted((one.connection.number, one[0], one[2]) for one in in_use.values())
     else:
-        entries = [item.entry for item in sorted(heap.items(runtime.state.idle))]
+        entries = [item.entry for item in sorted(resting(runtime.state.idle))]
         idle = [(entry.created, entry.connection.number) for entry in entries]
         wrong = []
         leases = sorted(

@@ -33,11 +33,10 @@ from pool.check.machines.twin import Broken, Twin
 from pool.check.schedules.loop import LoopWorld
 from pool.check.schedules.scheduler import Choice, Collector, quiet_finalizers
 from pool.check.schedules.threads import SeenShortcuts
-from pool.core import heap
 from pool.core.effects import Grant
 from pool.core.events import Acquire, Discard, Event, Release, Shutdown
 from pool.core.limits import Limits
-from pool.core.state import State
+from pool.core.state import State, resting
 from pool.core.transition import wake_at
 from pool.shared.errors import PoolError, PoolTimeout
 from pool.shared.running import AT_ONCE
@@ -308,7 +307,7 @@ class TasksMachine(Hooks):
         of which nobody is told: it stays for `max_idle` at most."""
         limits = state.limits
         if limits.min_idle and limits.max_idle is not None:
-            youngest = max((item.since for item in heap.items(state.idle)), default=0.0)
+            youngest = max((item.since for item in resting(state.idle)), default=0.0)
             if self.world.now < youngest + limits.max_idle:
                 return state._replace(limits=attrs.evolve(limits, max_idle=None))
         return state

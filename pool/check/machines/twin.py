@@ -67,10 +67,9 @@ def view(state: State) -> View:
     for _ in range(heap.size(rest)):
         if rest is None:
             break
-        item, rest = heap.pop(rest)
-        entry = item.entry
-        row = (item.order, item.seq, entry.key, entry.connection, entry.created, entry.jitter)
-        idle.append((*row, item.since))
+        (order, seq, entry, since), rest = heap.pop(rest)
+        row = (order, seq, entry.key, entry.connection, entry.created, entry.jitter)
+        idle.append((*row, since))
     leases = {}
     for key, lease in state.in_use.items():
         entry = lease.entry

@@ -28,7 +28,7 @@ from pool.core import heap, waiters
 from pool.core.events import AdoptIdle, AdoptLease, Event
 from pool.core.limits import Limits
 from pool.core.maps import Map
-from pool.core.state import Counters, Entry, Failure, Idle, Lease, State, initial
+from pool.core.state import Counters, Entry, Failure, Idle, Lease, State, initial, resting
 from pool.core.transition import step
 
 NOW, EARLY, LATE = 10.0, 0.0, 20.0
@@ -354,7 +354,7 @@ class _Builder:
 
 def shown(state: State) -> str:
     """A state in a few words."""
-    idle = [f"key {item.entry.key}" for item in sorted(heap.items(state.idle))]
+    idle = [f"key {item.entry.key}" for item in sorted(resting(state.idle))]
     in_use = [
         f"key {key} by {lease.ticket or 'an adapter'}"
         for key, lease in sorted(state.in_use.items())

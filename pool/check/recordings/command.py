@@ -24,7 +24,7 @@ from pool.check.usage import UsageError, refuse
 from pool.core import heap, waiters
 from pool.core.effects import Close, Leaked, Refuse
 from pool.core.events import Acquire, Expire, Opened, OpenFailed, Release, Tick
-from pool.core.state import State
+from pool.core.state import State, resting
 from pool.core.text import text_of
 from pool.record.recording import Divergence, Reader, RecordingError, Report, Transition
 
@@ -228,7 +228,7 @@ def _lines(instant: Instant, wall: float) -> list[str]:
     for key, lease in leases:
         held = f"for {max(0.0, now - lease.checked_out):.3f} s"
         lines.append(f"  in use   connection {key:<5} {held:>14}  {_who(lease.owner)}")
-    for item in sorted(heap.items(state.idle)):
+    for item in sorted(resting(state.idle)):
         rested = f"for {max(0.0, now - item.since):.3f} s"
         lines.append(f"  idle     connection {item.entry.key:<5} {rested:>14}")
     for ticket, owner in waiters.items(state.waiters):

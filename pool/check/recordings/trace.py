@@ -28,10 +28,10 @@ from pool.check.explore import tlc
 from pool.check.explore.canonical import most_failures
 from pool.check.explore.notation import write
 from pool.check.interrupts import temporary_directory
-from pool.core import events, heap, waiters
+from pool.core import events, waiters
 from pool.core.effects import Effect
 from pool.core.limits import Limits
-from pool.core.state import Entry, State
+from pool.core.state import Entry, State, resting
 from pool.record.recording import Reader, Transition
 
 MODULES = ("Pool.tla", "Trace.tla")
@@ -195,7 +195,7 @@ class _Writer:
 
     def _instants(self, taken: tuple[Transition, ...]) -> Iterator[float]:
         for state in (self.begin, self.end):
-            yield from (item.since for item in heap.items(state.idle))
+            yield from (item.since for item in resting(state.idle))
             yield from (lease.checked_out for lease in state.in_use.values())
             yield from (entry.created for entry in _entries(state))
             if state.retire_before:
@@ -247,7 +247,7 @@ class _Writer:
             "limits": self.choices.index(state.limits) + 1,
             "idle": tuple(
                 {"entry": self.entry(item.entry), "since": at(item.since), "seq": item.seq}
-                for item in sorted(heap.items(state.idle))
+                for item in sorted(resting(state.idle))
             ),
             "in_use": [
                 {
@@ -329,7 +329,7 @@ class _Writer:
 
 
 def _entries(state: State) -> Iterator[Entry]:
-    yield from (item.entry for item in heap.items(state.idle))
+    yield from (item.entry for item in resting(state.idle))
     yield from (lease.entry for lease in state.in_use.values())
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pool.check.machines.reference import Reference
 from pool.check.machines.verbs import Connection
-from pool.core import heap, waiters
+from pool.core import waiters
 from pool.core.events import Event
-from pool.core.state import Entry, State
+from pool.core.state import Entry, State, resting
 
 
 class Rules:
@@ -39,7 +39,7 @@ def _model_of(state: State) -> Reference:
     model.count = dict(state.counters._asdict())
     model.waiters = list(waiters.items(state.waiters))
     model.opening_tickets = dict(state.opening_tickets.items())
-    for idle in heap.items(state.idle):
+    for idle in resting(state.idle):
         one = _connection(idle.entry)
         one.since, one.seq = idle.since, idle.seq
         model.idle.append(one)

@@ -52,7 +52,7 @@ from pool.core.events import (
     Release,
     Retire,
 )
-from pool.core.state import Failure, State
+from pool.core.state import Failure, State, resting
 from pool.core.text import text_of
 from pool.record.recording import Header, Reader, Transition
 
@@ -188,7 +188,7 @@ class Builder:
         def since(time: float) -> int:
             return max(0, round((now - time) * 1e6))
 
-        for item in sorted(heap.items(state.idle), key=lambda item: item.entry.key):
+        for item in sorted(resting(state.idle), key=lambda item: item.entry.key):
             self._live(item.entry.key, IDLE, index, earlier=since(item.since))
         for key, lease in sorted(state.in_use.items(), key=lambda item: item[0]):
             owner = self._owner(lease.owner)
@@ -312,7 +312,7 @@ class Builder:
 
     def _reconcile(self, index: int, after: State) -> None:
         """An adapter, or a fork, changed what there is."""
-        idle = {item.entry.key for item in heap.items(after.idle)}
+        idle = {item.entry.key for item in resting(after.idle)}
         for key in list(self.lives):
             if key not in idle and key not in after.in_use:
                 self._end_life(key, index, "forgotten")
