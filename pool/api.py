@@ -121,6 +121,8 @@ class Pool(Face[Connection]):
             backoff_initial=backoff_initial,
             backoff_max=backoff_max,
         )
+        self._connects = opener == "caller"
+        self._next_look = 0.0
         self._set_up(
             Callables,
             Runtime,
@@ -136,8 +138,6 @@ class Pool(Face[Connection]):
             configure=configure,
             close=close,
         )
-        self._connects = opener == "caller"
-        self._next_look = 0.0
 
     # ------------------------------------------------------------ borrowing
 
@@ -171,14 +171,11 @@ class Pool(Face[Connection]):
             timeout = self._timeout
         elif timeout is not None and not is_seconds(timeout):
             check_seconds("timeout", timeout, "to wait for ever")
-        runtime, watched, began = self._runtime, self._watched, 0.0
+        runtime, began = self._runtime, 0.0
         try:
-            if self._connects:
-                self._look()
             holder: Holder
-            if watched:
-                began = time.monotonic()
-                holder = self._traced(lease)
+            if self._is_attended:
+                began, holder = self._attend(lease)
             else:
                 holder = Holder(lease, runtime.lost)
             try:
@@ -189,7 +186,7 @@ class Pool(Face[Connection]):
             if taker.name is not thread.known._name:
                 holder.taker = thread.rename()
             runtime.acquire(timeout, holder, lease)
-            if watched and self._listeners.hears_turns:
+            if began:
                 waited = time.monotonic() - began
                 self._listeners.begin(lease.connection, waited, lease.is_new, lease.has_waited)
         except BaseException as error:
@@ -204,12 +201,21 @@ class Pool(Face[Connection]):
                 raise failed from error
             raise
 
-    def _traced(self, lease: Lease[Connection]) -> Holder:
+    def _watch(self) -> None:
+        super()._watch()
+        self._is_attended = self._connects or self._watched
+
+    def _attend(self, lease: Lease[Connection]) -> tuple[float, Holder]:
+        """What an acquire does besides, if anything: look after a pool without helpers, take the
+        time for listeners (else it is 0), and remember the lines."""
+        if self._connects:
+            self._look()
+        began = time.monotonic() if self._listeners.hears_turns else 0.0
         if not self._tracks:
-            return Holder(lease, self._runtime.lost)
+            return began, Holder(lease, self._runtime.lost)
         holder = TracedHolder(lease, self._runtime.lost)
         holder.lines = lines_here()
-        return holder
+        return began, holder
 
     # ------------------------------------------------------------ running it
 

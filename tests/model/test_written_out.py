@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from pool.core.state import Counters, State
+from pool.drivers import async_recipes, recipes
+from pool.drivers.recipe import Recipe
 
 FIELDS = State._fields
 APART, TOGETHER = ast.Store, ast.Load
@@ -141,6 +143,26 @@ def function(path: str, owner: str, name: str) -> ast.AST:
 def test_a_pool_makes_what_the_class_would_make(kind: str, method: str) -> None:
     made = assigned(function("pool/api.py", "Pool", method))
     assert made == assigned(function("pool/lease.py", kind, "__init__"))
+
+
+# ---------------------------------------------------------------- what rolls back
+
+
+def kinds_of(kind: type) -> Iterator[type]:
+    for other in kind.__subclasses__():
+        yield other
+        yield from kinds_of(other)
+
+
+def test_what_rolls_back_in_its_own_way_resets_in_its_own_way() -> None:
+    """`Recipe.reset` has two other methods of that very class written out."""
+    kinds = set(kinds_of(Recipe))
+    assert kinds > {recipes.DuckDB, async_recipes.Asyncpg}
+    for kind in kinds:
+        order = kind.__mro__[: kind.__mro__.index(Recipe)]
+        own = [any(name in each.__dict__ for each in order) for name in ("roll_back", "restore")]
+        if any(own):
+            assert any("reset" in each.__dict__ for each in order), kind
 
 
 # ---------------------------------------------------------------- the lock
