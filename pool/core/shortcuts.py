@@ -203,13 +203,13 @@ def release(
         return None
     kind = limits.idle_order
     order = created if kind == "oldest" else -next_seq if kind == "lifo" else next_seq
-    item = order, next_seq, entry, now
+    item = order, next_seq, entry, now  # where orders are equal, the older one comes first
     fields = (
         limits,
         phase,
         (
             (resting + 1, item, idle, None)
-            if idle is None or order < idle[1][0]  # where they are equal, the older one comes first
+            if idle is None or order < idle[1][0]
             else heap.push(idle, item)
         ),
         in_use.delete(key),

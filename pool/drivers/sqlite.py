@@ -8,7 +8,8 @@ from typing import Any
 
 from pool.drivers.proxies import follow, get
 from pool.drivers.recipe import Known
-from pool.threads.driver import Sync, is_ending
+from pool.threads.driver import Sync
+from pool.threads.workers import is_ending
 
 
 class Sqlite3(Known):

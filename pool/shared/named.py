@@ -82,9 +82,9 @@ def state(state: State, owner: Owner) -> State:
     def named_heap(node: heap.Heap) -> heap.Heap:
         if node is None:
             return None
-        count, item, left, right = node
-        entry = item.entry._replace(connection=connection(item.entry.key))
-        return count, item._replace(entry=entry), named_heap(left), named_heap(right)
+        count, (order, seq, entry, since), left, right = node
+        item = order, seq, entry._replace(connection=connection(entry.key)), since
+        return count, item, named_heap(left), named_heap(right)
 
     def named_queue(queue: Queue) -> Queue:
         if queue is None:

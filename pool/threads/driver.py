@@ -6,12 +6,12 @@ functions of a user, a peewee database, a script; and a scheduler that tries eve
 
 from __future__ import annotations
 
-import _thread
-import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from pool.threads.workers import start
 
 
 class Driver(Protocol):
@@ -57,36 +57,6 @@ class Sync:
         """Whether the program ends only after this thread."""
         return not threading.current_thread().daemon
 
-    @staticmethod
-    def start(target: Callable[[], object], name: str) -> None:
-        """Start a helper's thread; `RuntimeError` if there can be none. It is a daemon but where a
-        subinterpreter has none: that waits for its threads first, then comes what is done at its
-        exit, and a thread that begins later would outlive it.
-
-        May be interrupted anywhere by an exception. `threading.Thread.start` may not: from Python
-        3.14 on one that comes as it takes a lock leaves that locked, and no thread of the program
-        ever starts again. So a daemon is started by the one call below, before or after which it
-        comes; since 3.13 what `threading` keeps of such a thread goes when it ends."""
-        try:
-            thread = threading.Thread(target=target, name=name, daemon=True)
-        except RuntimeError:
-            if is_ending():
-                raise
-            thread = threading.Thread(target=target, name=name, daemon=False)
-        if thread.daemon and sys.version_info >= (3, 13):
-            _thread.start_new_thread(_begin, (thread,))
-        else:
-            thread.start()
-
-
-def _begin(thread: threading.Thread) -> None:
-    """What this one is for, on the thread that it is called by, which is shown under its name."""
-    threading.current_thread().name = thread.name
-    thread.run()
-
-
-def is_ending() -> bool:
-    """Whether the program waits for its last threads, or has come to its exit handlers. There are
-    versions of Python (3.12.0 to 3.12.2) that start no thread any more then."""
-    # The second is for subinterpreters, whose main thread never counts as ended from 3.13 on.
-    return not threading.main_thread().is_alive() or getattr(threading, "_SHUTTING_DOWN", False)
+    start: Callable[[Callable[[], object], str], None] = staticmethod(start)
+    """Have something called on a thread that has nothing else to do, shown under this name;
+    `RuntimeError` if there can be none."""

@@ -2,9 +2,9 @@
 
 Theory.  A caller of such a pool blocks on the pool only, never on the database.  So
 connecting, closing and asking whether a connection is alive happen on threads of the
-pool's own: one that keeps watch, started when first needed, and a short-lived one for each
-job, so that a job that hangs never holds up another.  Connects are as many as the machine
-asked for; of closes at most `max_size` run at once, and the rest wait behind them.
+pool's own: one that keeps watch, started when first needed, and one to itself for each job
+(`workers.py`), so that a job that hangs never holds up another.  Connects are as many as the
+machine asked for; of closes at most `max_size` run at once, and the rest wait behind them.
 
 The watch also sends `Tick` when `wake_at` says so.  It holds the runtime by a weak
 reference: a pool that nobody uses any more is collected, and its watch ends.
@@ -28,8 +28,9 @@ from pool.core.transition import wake_at
 from pool.shared.handles import Handle
 from pool.shared.log import logger
 from pool.shared.running import AT_ONCE
-from pool.threads.driver import Driver, is_ending
+from pool.threads.driver import Driver
 from pool.threads.monitor import Monitor
+from pool.threads.workers import is_ending
 
 RETRY_AFTER = 1.0
 """Seconds until the watch tries again after the system refused it a thread."""
@@ -292,9 +293,13 @@ class _Question:
             return False
 
     def _end(self) -> None:
-        self.helpers._asked.pop(self.key, None)
+        helpers = self.helpers
+        helpers._asked.pop(self.key, None)
         self.done.release()
-        self.helpers.nudge()
+        # Nearly always there is nothing for the watch to do: its caller goes on.
+        runtime = helpers._runtime()
+        if helpers._left or (runtime is not None and runtime.monitor.jobs):
+            helpers.nudge()
 
 
 def _least(one: float | None, other: float | None) -> float | None:

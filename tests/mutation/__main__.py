@@ -57,7 +57,7 @@ FILES = [
     "pool/shared/regularly.py",
     *(f"pool/metrics/{name}.py" for name in ("reading", "otel", "prometheus")),
     *(f"pool/threads/{name}.py" for name in ("monitor", "performer", "runtime")),
-    *(f"pool/threads/{name}.py" for name in ("helpers", "onlookers", "exits")),
+    *(f"pool/threads/{name}.py" for name in ("helpers", "onlookers", "exits", "workers")),
     *(f"pool/tasks/{name}.py" for name in ("monitor", "performer", "runtime", "exits")),
     *(
         f"pool/drivers/{name}.py"
