@@ -10,6 +10,7 @@ import gc
 import inspect
 import math
 import sys
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -262,6 +263,27 @@ def test_who_says_nothing_of_it_waits_as_long_as_the_pool_says() -> None:
         with pytest.raises(PoolTimeout, match="without waiting"), pool.connection():
             pass
         lease.release()
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"listeners": {"checkout": lambda _: None}}, {"leak_after": 9.0}]
+)
+def test_whoever_holds_a_lease_is_known_by_it_and_lost_with_it(settings: dict[str, Any]) -> None:
+    """Weakly, whatever else is noted; and by the name that its thread has at the time."""
+    with Scripted(1, opener="caller", **settings) as pool:
+        thread = threading.current_thread()
+        before = thread.name
+        try:
+            for name in (before, "another", "another"):
+                thread.name = name
+                lease = pool.acquire()
+                (held,) = pool._runtime.state.in_use.values()
+                assert held.owner() is lease
+                assert held.owner.__callback__ == pool._runtime.lost
+                assert held.owner.taker.name == name
+                lease.release()
+        finally:
+            thread.name = before
 
 
 def test_a_block_may_be_made_by_its_class() -> None:

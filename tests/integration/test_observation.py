@@ -31,13 +31,13 @@ from pool.core.events import (
 )
 from pool.core.state import State, resting
 from pool.core.transition import step
-from pool.shared import named, regularly
+from pool.shared import named, observation, regularly
 from pool.shared.holders import TracedHolder, introduce
 from pool.shared.observation import NUDGE, Observation, Observing, _owner, observe, slots
 from pool.shared.store import NoShortcuts
 from pool.threads.runtime import Runtime
 from tests.integration.databases import scripted
-from tests.integration.drivers import FOR_EVER, Call, Gate, ScriptedDriver, until
+from tests.integration.drivers import FOR_EVER, Call, Gate, ScriptedDriver, raising, until
 
 
 class Weakly:
@@ -524,6 +524,21 @@ def test_who_stands_in_front_of_it_keeps_it_as_a_detour() -> None:
     assert runtime.step is in_front
     runtime.apply(Suspend(1.0))
     assert runtime.state.phase == "suspended"
+
+
+def test_who_wants_to_know_of_new_pools_may_fail(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are told all the same, and it is logged."""
+    seen: list[Any] = []
+    fail = raising(ValueError("not this one"))
+    monkeypatch.setattr(observation, "on_made", [fail, seen.append])
+    observation.made("a pool")
+    assert seen == ["a pool"]
+    (record,) = caplog.records
+    assert record.getMessage() == f"{fail} failed with a new pool"
+    assert record.exc_info
+    assert record.levelname == "WARNING"
 
 
 def test_it_stands_next_to_the_machine_behind_what_an_adapter_adds() -> None:

@@ -831,6 +831,92 @@ def test_who_waits_is_told_of_by_its_ticket_at_once_and_once_more_if_it_lasts() 
     assert (waits, long) == ([ticket], [ticket])
 
 
+class Parks(Clock):
+    """Its locks write down for how long one parks, and then so much time has passed."""
+
+    def __init__(self) -> None:
+        self.parked: list[float] = []
+        self.before: list[Callable[[], Any]] = []
+        """What happens while one parks, the first time, the second time and so on."""
+
+    def lock(self) -> Any:  # type: ignore[override]
+        return Noting(self)
+
+
+class Noting:
+    def __init__(self, sync: Parks) -> None:
+        self.sync = sync
+        self.is_taken = False
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if self.is_taken:
+            self.sync.parked.append(timeout)
+            self.sync.now += max(timeout, 0.0)
+            if self.sync.before:
+                self.sync.before.pop(0)()
+        self.is_taken = True
+        return False
+
+    def release(self) -> None:
+        """Whoever parks here is awake already."""
+
+
+@pytest.mark.parametrize(
+    ("timeout", "tells", "parked"),
+    [
+        *((None, False, [-1]), (5.0, False, [5.0])),
+        *((None, True, [0.1, -1]), (5.0, True, [0.1, 4.9]), (0.05, True, [0.05])),
+    ],
+)
+def test_a_wait_is_told_of_when_it_has_lasted(
+    timeout: Any, tells: bool, parked: list[float]
+) -> None:
+    """A tenth of a second, if it may last so long; with or without it one waits as long."""
+    sync, told = Parks(), list[int]()
+    runtime = running(sync=sync)
+    handle = runtime.acquire(None)
+    if tells:
+        runtime.on_long_wait = told.append
+    last = timeout is None
+    sync.before = [nothing] * (len(parked) - 1) + [lambda: last and runtime.release(handle)]
+    if last:
+        assert runtime.acquire(None).connection is handle.connection
+    else:
+        with pytest.raises(PoolTimeout):
+            runtime.acquire(timeout)
+    assert sync.parked == pytest.approx(parked)
+    assert len(told) == tells
+
+
+def test_a_wait_that_did_not_last_is_not_told_of() -> None:
+    sync, told = Parks(), list[int]()
+    runtime = running(sync=sync)
+    handle = runtime.acquire(None)
+    runtime.on_long_wait = told.append
+    sync.before = [lambda: runtime.release(handle)]
+    assert runtime.acquire(None).connection is handle.connection
+    assert (sync.parked, told) == ([0.1], [])
+
+
+def test_a_note_that_comes_as_the_inbox_is_left_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its finalizer had found the lock taken, and left it to whoever has it."""
+    runtime = running(max_size=2)
+    first, second = (runtime.acquire(None) for _ in range(2))
+    monitor, empty = runtime.monitor, Monitor.empty_inbox
+
+    def meanwhile(self: Monitor, clock: Any) -> None:
+        empty(self, clock)
+        monkeypatch.undo()
+        monitor.inbox.append((second.ticket, second.key))
+
+    monkeypatch.setattr(Monitor, "empty_inbox", meanwhile)
+    monitor.inbox.append((first.ticket, first.key))
+    monitor.drain(runtime.clock)
+    assert (list(monitor.inbox), lent(runtime)) == ([], [])
+
+
 def test_a_handle_knows_whether_it_is_new_and_whether_it_has_waited() -> None:
     runtime = running()
     handle = runtime.acquire(None)
