@@ -15,7 +15,7 @@ from pool.check.explore.tlc import spec_directory
 from pool.check.proof.obligations import obligations
 from pool.check.proof.relation import RELATION
 from tests.integration.test_linearizable import BAD, PLANTS
-from tests.model import test_task_protocol, test_tasks
+from tests.model import test_tasks
 from tests.model.mutation import EXPLAINED, read_explained
 from tests.model.proof_faults import FAULTS, UNPROMISED
 from tests.model.test_proof import NOT_PICTURED, WAYS
@@ -91,8 +91,6 @@ def test_the_numbers_of_the_protocol_of_tasks() -> None:
     assert f"no violation in {len(worlds)} worlds, {many:,} states, with each push" in words
     assert f"in {len(deep)} larger ones of each night, {more:,} states" in words
     assert f"{len(task_protocol.faults())} faults planted in the protocol are found, a" in words
-    assert len(test_task_protocol.ELSEWHERE) == 7
-    assert "but for seven that are no step of the protocol" in words
 
 
 def test_the_numbers_of_histories() -> None:
