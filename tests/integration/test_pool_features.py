@@ -8,6 +8,7 @@ timeout is seen where everything else it could end with never comes.
 from __future__ import annotations
 
 import _thread
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -15,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from pool import Notice, PoolClosed, PoolError, PoolSuspended, PoolTimeout, TooManyWaiting
+from pool import Notice, Pool, PoolClosed, PoolError, PoolSuspended, PoolTimeout, TooManyWaiting
 from pool.core.state import resting
+from pool.threads.helpers import Helpers
 from pool.threads.monitor import Monitor
 from tests.integration.drivers import (
     FOR_EVER,
@@ -814,6 +816,27 @@ def test_threads_end_with_the_pool() -> None:
     with scripted(4, min_idle=2, leak_after=FAR) as pool:
         fill(pool, 4)
     until(lambda: not set(threading.enumerate()) - before)
+
+
+def test_pools_that_rest_wake_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty of them, with all that is set by default and something idle: each watch, once it has
+    looked, sleeps for minutes."""
+    pauses: dict[Any, float | None] = {}
+    look = Helpers._look
+
+    def noted(helpers: Helpers, runtime: Any) -> float | None:
+        pauses[helpers] = pause = look(helpers, runtime)
+        return pause
+
+    monkeypatch.setattr(Helpers, "_look", noted)
+    with contextlib.ExitStack() as stack:
+        pools = [stack.enter_context(Pool(object, min_idle=1)) for _ in range(20)]
+        for pool in pools:
+            pool.wait()
+            for _ in range(5):
+                pool.acquire().release()
+        watches = [pool._runtime.helpers for pool in pools]
+        until(lambda: all((pauses.get(watch) or 0.0) > 300.0 for watch in watches))
 
 
 def test_ten_callers_who_connect_themselves() -> None:
