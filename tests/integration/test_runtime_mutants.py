@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import logging
 import math
+import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +20,7 @@ import pytest
 
 from pool import Limits, PoolReentered, PoolSuspended, PoolTimeout, initial, step
 from pool.core import waiters
-from pool.core.effects import Close, Leaked, Refuse
+from pool.core.effects import Close, Leaked, Open, Refuse
 from pool.core.events import Acquire, CloseAll, OpenFailed, Release, Resume, Shutdown, Suspend, Tick
 from pool.core.state import Failure
 from pool.shared.handles import Cell, Handle
@@ -33,6 +34,7 @@ from tests.integration.drivers import (
     Connection,
     Gate,
     ScriptedDriver,
+    Stop,
     lent,
     nothing,
     park,
@@ -715,8 +717,10 @@ def test_all_of_an_owner_that_is_gone_is_lost() -> None:
 def test_who_is_gone_neither_waits_nor_connects_any_more() -> None:
     """Nor does whoever queues behind it wait for that."""
     runtime, connecting, queued, other = running(), object(), object(), object()
-    for ticket, owner in enumerate((connecting, queued, other), 1):
-        runtime.apply(Acquire(runtime.clock(), ticket, True, owner), Cell(ticket))
+    cells = [Cell(ticket) for ticket in (1, 2, 3)]
+    for cell, owner in zip(cells, (connecting, queued, other), strict=True):
+        runtime.apply(Acquire(runtime.clock(), cell.ticket, True, owner), cell)
+    assert [type(cell.answer) for cell in cells] == [Open, type(None), type(None)]
     assert dict(runtime.state.opening_tickets) == {1: connecting}
     assert [owner for _, owner in waiters.items(runtime.state.waiters)] == [queued, other]
     runtime.lost(queued)
@@ -915,6 +919,104 @@ def test_a_note_that_comes_as_the_inbox_is_left_is_looked_at(
     monitor.inbox.append((first.ticket, first.key))
     monitor.drain(runtime.clock)
     assert (list(monitor.inbox), lent(runtime)) == ([], [])
+
+
+def test_what_waits_for_this_very_thread_is_no_reason_for_it_to_wait() -> None:
+    """What it holds, what it is asking, and what it connects; but what others do is."""
+    runtime, me = running("background"), threading.get_ident()
+    handle = runtime.acquire(FOR_EVER)
+    assert runtime.is_at_rest() is False
+    assert runtime.is_at_rest(lambda lease: True) is True
+    assert runtime.is_at_rest(lambda lease: False) is False
+    asking = {me: {handle.key}}
+    runtime.helpers.checked_by = lambda ident: asking.get(ident, set())
+    assert runtime.is_at_rest(lambda lease: False) is True
+    asking[-1] = asking.pop(me)
+    assert runtime.is_at_rest(lambda lease: False) is False
+    runtime.release(handle)
+    assert runtime.is_at_rest() is True
+    connecting, mark = runtime.monitor.connecting, weakref.ref(handle)
+    for thread in (me, -1):
+        connecting[mark] = thread, runtime.clock()
+        assert runtime.is_at_rest() is False
+        assert runtime.is_at_rest(lambda lease: False) is (thread == me)
+    connecting.clear()
+    ended(runtime)
+
+
+@pytest.mark.parametrize("where", ["connect", "close"])
+def test_what_a_child_may_not_touch_is_kept(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For good: to collect it would tell the server something on the parent's wire."""
+    kept: list[Any] = []
+    monkeypatch.setattr("pool.shared.forks.keep", lambda *these: kept.extend(these))
+    runtime = running()
+    forks = [runtime._after_fork]
+    if where == "connect":
+        runtime.driver.on_connect = lambda: forks and forks.pop()()
+        runtime.acquire(None)
+    else:
+        close = Close(9, runtime.driver.connect(), "close_all")
+        runtime.monitor.jobs[id(close)] = close
+        runtime.number_of = lambda key, _: (forks and forks.pop()()) or key
+        runtime.perform(close)
+    first = runtime.driver.opened[0]
+    assert first in kept
+    assert first.closed == 0
+
+
+@pytest.mark.parametrize(
+    ("ticket", "error", "reported"),
+    [(None, Stop(), True), (None, OSError("down"), True), (1, Stop(), False), (1, OSError(), True)],
+)
+def test_a_connect_that_does_not_succeed_is_reported_or_given_up(
+    ticket: Any, error: BaseException, reported: bool
+) -> None:
+    """One that is nobody's has failed, whatever it was; one whose caller is interrupted goes with
+    its caller."""
+    runtime, seen = running(), list[Any]()
+    runtime.step = lambda state, event: seen.append(type(event)) or step(state, event)
+    if ticket:
+        runtime.apply(Acquire(runtime.clock(), ticket, True, None), Cell(ticket))
+    runtime.driver.on_connect = raising(error)
+    with suppress(Stop, OSError):
+        runtime._connect(runtime.monitor, ticket)
+    assert (OpenFailed in seen) is reported
+
+
+def test_what_is_lost_has_ended() -> None:
+    """A handle that is given back after that is none any more."""
+    runtime = running()
+    handle = runtime.acquire(None)
+    runtime.lose(handle)
+    assert handle.ended is True
+    assert runtime.release(handle) is False
+    assert lent(runtime) == []
+
+
+def test_a_child_has_helpers_of_its_own() -> None:
+    runtime = running("background")
+    before = runtime.helpers
+    runtime._after_fork()
+    assert before.is_abandoned
+    assert runtime.helpers is not None
+    assert runtime.helpers is not before
+    runtime.release(runtime.acquire(FOR_EVER))
+    ended(runtime)
+
+
+def test_no_io_is_performed_in_the_middle_of_a_transition() -> None:
+    runtime = running()
+    monitor, close = runtime.monitor, Close(9, Connection(9), "close_all")
+    monitor.jobs[id(close)] = close
+    monitor.lock.acquire()
+    monitor.applying = True
+    runtime.apply(Suspend(runtime.clock()))
+    assert close.connection.closed == 0
+    monitor.applying = False
+    monitor.lock.release()
+    runtime.take_over()
+    assert close.connection.closed == 1
+    assert runtime.state.phase == "suspended"
 
 
 def test_a_handle_knows_whether_it_is_new_and_whether_it_has_waited() -> None:
