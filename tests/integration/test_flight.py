@@ -45,6 +45,7 @@ from tests.integration.drivers import (
     waiting,
 )
 from tests.integration.pools import Scripted
+from tests.integration.processes import SECONDS, process
 
 SMALL = 100_000
 
@@ -273,15 +274,15 @@ def test_the_command_follows_until_ctrl_c(tmp_path: Path) -> None:
     with Scripted(2, name="shop") as subject, FlightRecorder(subject, path) as recorder:
         turns(subject)
         recorder.flush()
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        assert "max 2, in use 0, idle 1" in process.stdout.readline()
-        with subject.connection(FOR_EVER):
-            recorder.flush()
-            assert "max 2, in use 1, idle 0" in process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
+        with process(command, cwd=ROOT) as running:
+            assert running.stdout is not None
+            assert "max 2, in use 0, idle 1" in running.stdout.readline()
+            with subject.connection(FOR_EVER):
+                recorder.flush()
+                assert "max 2, in use 1, idle 0" in running.stdout.readline()
+            running.send_signal(signal.SIGINT)
+            rest, _ = running.communicate(timeout=SECONDS)
+    assert running.returncode == 130
     assert "each is what the machine does" in rest
 
 
