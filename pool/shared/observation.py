@@ -439,7 +439,7 @@ def made(pool: Any) -> None:
         try:
             function(pool)
         except Exception:
-            logger.warning("%s failed with a new pool", function, exc_info=True)
+            logger.warning("what is told of new pools failed: %s", function, exc_info=True)
 
 
 def _observation_of(runtime: Any) -> Observation:

@@ -536,7 +536,7 @@ def test_who_wants_to_know_of_new_pools_may_fail(
     observation.made("a pool")
     assert seen == ["a pool"]
     (record,) = caplog.records
-    assert record.getMessage() == f"{fail} failed with a new pool"
+    assert record.getMessage() == f"what is told of new pools failed: {fail}"
     assert record.exc_info
     assert record.levelname == "WARNING"
 

@@ -334,7 +334,7 @@ def test_who_fails_with_a_new_pool_is_logged(
     monkeypatch.setattr(observation, "on_made", [fail, seen.append])
     with caplog.at_level(logging.WARNING, "pool"), Pool(object, close=id) as subject:
         assert seen == [subject, subject]
-    assert "failed with a new pool" in caplog.text
+    assert "what is told of new pools failed" in caplog.text
 
 
 def test_each_kind_of_pool_is_told_of_when_it_can_be_observed(
