@@ -60,10 +60,8 @@ class Lease(Handle, Generic[Connection]):
         False if there was nothing to give back: it was given back before, or it belongs to the
         parent of this process."""
         runtime = self.runtime
-        if self.ended or self.monitor is not runtime.monitor:
-            return self._forget()
         driver: Any = runtime.driver
-        if driver.watches_returns:
+        if driver.watches_returns and not self.ended and self.monitor is runtime.monitor:
             driver.returned(self)
         released = runtime.release(self)
         self.held = None

@@ -32,7 +32,7 @@ class Recipe:
 
     All methods may be called from any thread, for a connection that one thread has."""
 
-    __slots__ = ("_kept", "_names", "_path", "_read", "has_transactions")
+    __slots__ = ("_kept", "_names", "_path", "_read", "_shows_autocommit", "has_transactions")
 
     SHOWN = "rollback"
     """An attribute by which something that stands for a connection of this driver shows it."""
@@ -48,6 +48,7 @@ class Recipe:
         self._names: tuple[str, ...] = ()
         self._read: Callable[[Any], tuple[Any, ...]] | None = None
         self._kept: tuple[Any, ...] = ()
+        self._shows_autocommit = False
         self.has_transactions = True
         """False as soon as the driver has said that its database has none."""
 
@@ -68,6 +69,7 @@ class Recipe:
         """How it is now is how each holder is to find it."""
         raw = self.behind(connection)
         self._names = tuple(name for name in self.SETTINGS if self.is_setting(raw, name))
+        self._shows_autocommit = "autocommit" in self._names
         if self._names:
             self._read = _reader(self._names)
             self._kept = tuple(map(_copy, self._read(raw)))
@@ -114,7 +116,7 @@ class Recipe:
 
     def in_autocommit(self, raw: Any) -> bool:
         """Whether each statement is its own transaction."""
-        return "autocommit" in self._names and getattr(raw, "autocommit", False) is True
+        return self._shows_autocommit and getattr(raw, "autocommit", False) is True
 
     def is_open(self, connection: Any) -> bool:
         """Whether the driver shows that a transaction is open."""
