@@ -91,7 +91,7 @@ class Runtime(Performer):
         handle.ticket, handle.key, handle.ended = 0, 0, False
         effects: tuple[Effect, ...] = ()
         me = None
-        waits = timeout != 0 and not (monitor.callers and monitor.is_within())
+        waits = timeout != 0.0 and not (monitor.callers and monitor.is_within())
         now = self.clock()
         try:
             for _ in monitor.turnstile:
