@@ -18,8 +18,19 @@ from pool.aio import Pool, PoolTimeout
 from pool.tasks import performer
 from tests.integration.asynchronous import ended, running, until
 from tests.integration.drivers import PATIENCE
-from tests.integration.test_aio_databases import DRIVERS, Place, alone, sessions_on, whole, within
 from tests.integration.test_pool_outages import Proxy
+
+for driver in ("aiomysql", "asyncmy", "asyncpg", "psycopg"):  # all that the next import needs
+    pytest.importorskip(driver)
+
+from tests.integration.test_aio_databases import (  # noqa: E402
+    DRIVERS,
+    Place,
+    alone,
+    sessions_on,
+    whole,
+    within,
+)
 
 POSTGRES = pytest.mark.parametrize("name", ["psycopg", "asyncpg"])
 
