@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import itertools
+import logging
 import os
 import random
 import signal
@@ -353,8 +354,13 @@ def newborn(ignored: Any) -> bool:
 @contextlib.contextmanager
 def weather(forgiven: Callable[[Any], bool] = lambda ignored: False) -> Iterator[None]:
     """For storms: threads change places often, and what strikes in a finalizer is counted.
-    Whatever else nobody could catch is raised at the end, but what is forgiven."""
+    Whatever else nobody could catch is raised at the end, but what is forgiven.
+
+    The pool's logger says nothing meanwhile: `logging` takes the lock of a handler outside its `try`,
+    and an exception right there leaves it locked. Whoever logs after that, in any test, hangs."""
     before = sys.unraisablehook
+    logger = logging.getLogger("pool")
+    was_disabled, logger.disabled = logger.disabled, True
     others: list[Any] = []
 
     def count(ignored: Any) -> None:
@@ -369,6 +375,7 @@ def weather(forgiven: Callable[[Any], bool] = lambda ignored: False) -> Iterator
         with switching_often():
             yield
     finally:
+        logger.disabled = was_disabled
         sys.unraisablehook = before
     for error, trace in others:
         raise error.with_traceback(trace)
