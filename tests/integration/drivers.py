@@ -356,8 +356,9 @@ def weather(forgiven: Callable[[Any], bool] = lambda ignored: False) -> Iterator
     """For storms: threads change places often, and what strikes in a finalizer is counted.
     Whatever else nobody could catch is raised at the end, but what is forgiven.
 
-    The pool's logger says nothing meanwhile: `logging` takes the lock of a handler outside its `try`,
-    and an exception right there leaves it locked. Whoever logs after that, in any test, hangs."""
+    The pool's logger says nothing meanwhile: `logging` takes the lock of a handler outside its
+    `try`, and an exception right there leaves it locked. Whoever logs after that, in any test,
+    hangs."""
     before = sys.unraisablehook
     logger = logging.getLogger("pool")
     was_disabled, logger.disabled = logger.disabled, True
