@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import peewee
 import pytest
+
+from tests.integration.drivers import PATIENCE
 
 pytest.importorskip("aiosqlite")
 pytest.importorskip("greenlet")
@@ -202,5 +205,9 @@ def test_a_database_that_is_away(tmp_path: Any) -> None:
         await database.aclose()
         await whole(database, 2)
         await database.close_pool()
+        # aiosqlite's thread of a connect that failed still tells the loop of its own end.
+        for thread in threading.enumerate():
+            if "_connection_worker" in thread.name:
+                thread.join(PATIENCE)
 
     asyncio.run(main())
