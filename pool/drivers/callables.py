@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from pool.core.effects import Close, Leaked
 from pool.core.state import Entry, State, resting
 from pool.core.text import kind_of, text_of
-from pool.drivers import async_recipes
 from pool.drivers.recipe import Recipe
 from pool.drivers.recipes import recipe_for
 from pool.shared.arguments import check_answer, check_connect, check_hook, why_no_connection
@@ -135,7 +134,10 @@ class Callables:
                     self.close(connection)
                 raise
             if why is not None:
-                async_recipes.drop(connection)  # it may be one, of the other kind of driver
+                # It may be one of the other kind of driver. Not before: asyncio comes with it.
+                from pool.drivers.async_recipes import drop
+
+                drop(connection)
                 raise TypeError(why)
         except BaseException as error:
             if not (self._keeps_errors or isinstance(error, Exception)):

@@ -926,7 +926,7 @@ def test_what_waits_for_this_very_thread_is_no_reason_for_it_to_wait() -> None:
     runtime, me = running("background"), threading.get_ident()
     handle = runtime.acquire(FOR_EVER)
     assert runtime.is_at_rest() is False
-    assert runtime.is_at_rest(lambda lease: True) is True
+    until(lambda: runtime.is_at_rest(lambda lease: True) is True)  # the helper has just connected
     assert runtime.is_at_rest(lambda lease: False) is False
     asking = {me: {handle.key}}
     runtime.helpers.checked_by = lambda ident: asking.get(ident, set())
