@@ -8,7 +8,6 @@ pool is open, full or empty is `step`'s business, and what it answers is reporte
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -278,16 +277,19 @@ class Pool(Face[Connection]):
         runtime.apply(Shutdown(runtime.clock()))
         if runtime.is_reentered():
             return False  # it takes effect when this thread leaves the lock
-        at_rest = functools.partial(runtime.is_at_rest, lambda lease: is_mine(lease.owner))
+
+        def mine(lease: Any) -> bool:
+            return is_mine(lease.owner)
 
         def is_alone() -> bool:
             # Each time: who lost a lease meanwhile, or was interrupted, closes nothing itself.
             if runtime.monitor.jobs:
                 runtime.take_over()
-            return at_rest()
+            return runtime.is_at_rest(mine)
 
         runtime.take_over()
-        return runtime.wait_until(is_alone, timeout) and runtime.is_at_rest()
+        # Not whether it is at rest once more: another may be in the middle of an event by now.
+        return runtime.wait_until(is_alone, timeout) and not runtime.is_in_its_own_way(mine)
 
     def _look(self) -> None:
         """Without helpers, the one who uses the pool looks after it."""

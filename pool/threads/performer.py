@@ -155,6 +155,16 @@ class Performer(Running):
             or any(closer != me for closer in list(monitor.closing.values()))
         )
 
+    def is_in_its_own_way(self, mine: Callable[[Lease], bool]) -> bool:
+        """Whether there is something that waits for this very thread: what it holds, asks or
+        connects. Nobody else changes that, so the answer is good for as long as it likes."""
+        monitor, me = self.monitor, self.sync.ident()
+        checked = self.helpers.checked_by(me) if self.helpers else ()
+        leases = self.state.in_use.items()
+        return any(key in checked or mine(lease) for key, lease in leases) or any(
+            thread == me for thread, _ in list(monitor.connecting.values())
+        )
+
     def wait_until(self, holds: Callable[[], bool], timeout: float | None) -> bool:
         """Wait for the pool as a whole: until this holds, or the timeout in seconds has passed
         (None: for ever); whether it holds."""

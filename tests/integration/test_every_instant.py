@@ -26,6 +26,7 @@ from playhouse.pool import MaxConnectionsExceeded
 from pool import Limits, PoolTimeout
 from pool.core import heap
 from pool.record import Recorder
+from pool.threads import workers
 from pool.threads.driver import Sync
 from pool.threads.runtime import Runtime
 from tests.integration.databases import scripted as scripted_database
@@ -356,9 +357,11 @@ def test_a_helper_that_is_to_be_started(monkeypatch: pytest.MonkeyPatch) -> None
     """By a caller, for a check. In the standard library's code, too: no lock of `threading` may be
     left behind, or no thread of the program would ever start again."""
     monkeypatch.setattr("tests.integration.instants.POOL", (POOL, threading.__file__))
+    monkeypatch.setattr("pool.threads.workers.KEPT", 0.0)
     begun: list[str] = []
 
     def prepare() -> Callable[[], Any]:
+        until(lambda: not workers._waiting)  # nobody is there for the job
         return lambda: Sync.start(
             lambda: begun.append(threading.current_thread().name), "purepool check"
         )
