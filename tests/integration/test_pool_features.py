@@ -842,11 +842,12 @@ def test_pools_that_rest_wake_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ten_callers_who_connect_themselves() -> None:
     """`opener="caller"`: a slow connect delays only its caller, a failed one strands nobody."""
     gates = [Gate() for _ in range(3)]
-    queue = iter(gates)
     with scripted(3, opener="caller", max_opening=None) as pool:
-        pool.driver.on_connect = lambda: next(queue)()
-        calls = [Call(turn, pool) for _ in gates]
-        until(lambda: all(gate.standing for gate in gates))
+        calls = []
+        for gate in gates:  # one after the other: each has its own
+            pool.driver.on_connect = gate
+            calls.append(Call(turn, pool))
+            until(lambda gate=gate: gate.standing)
         waiters = [park(pool, turn, pool) for _ in range(5)]
 
         def error(*_: Any) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from pool import Close, Leaked, Limits, Open, Shutdown
 from pool.shared.errors import OpenError, PoolTimeout
+from pool.threads import helpers
 from pool.threads.helpers import Helpers
 from pool.threads.runtime import Runtime
 from tests.integration.drivers import (
@@ -202,8 +203,15 @@ def test_a_check_that_is_interrupted_before_it_began(
     """Its connection is closed all the same."""
     runtime = make(1)
     first = turn(runtime)
+    start = helpers._start
+
+    def interrupted(sync: Any, job: Any, what: str) -> None:
+        if what == "check":  # the watch may start others meanwhile
+            raise Stop
+        start(sync, job, what)
+
     with monkeypatch.context() as patch:
-        patch.setattr("pool.threads.helpers._start", raising(Stop()))
+        patch.setattr(helpers, "_start", interrupted)
         with pytest.raises(Stop):
             runtime.acquire(FOR_EVER)
     assert turn(runtime) is not first
