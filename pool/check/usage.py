@@ -7,7 +7,9 @@ makes no sense.  That is one kind of exception, which becomes one line and the s
 from __future__ import annotations
 
 import argparse
+import contextlib
 import textwrap
+from collections.abc import Iterator
 
 WIDTH = 78
 
@@ -67,6 +69,16 @@ def exits(name: str) -> dict[int, str]:
 
 class UsageError(Exception):
     """The command line asks for what there is not; the message says what there is."""
+
+
+@contextlib.contextmanager
+def extra(name: str) -> Iterator[None]:
+    """For an import of what this extra brings: `UsageError` if it is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        why = f"{error.name} is missing: `pip install 'purepool[{name}]'` brings it"
+        raise UsageError(why) from None
 
 
 def refuse(arguments: argparse.Namespace, what: str, *names: str) -> None:

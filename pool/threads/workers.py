@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import contextlib
 import contextvars
 import os
 import sys
@@ -114,16 +115,17 @@ def _serve(worker: _Worker) -> None:
 
 
 def _dismiss() -> None:
-    """The program ends, or this is a child process, which has none of the threads."""
+    """The program ends: none waits any more."""
     global _is_over
     _is_over = True
-    for worker in iter(lambda: _waiting.pop() if _waiting else None, None):
-        worker.alarm.release()
+    with contextlib.suppress(IndexError):  # others may take them off meanwhile
+        while True:
+            _waiting.pop().alarm.release()
 
 
 atexit.register(_dismiss)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_waiting.clear)
+    os.register_at_fork(after_in_child=_waiting.clear)  # it has none of these threads
 
 
 def is_ending() -> bool:

@@ -104,6 +104,7 @@ def of(kind: type, events: list[Any]) -> Any:
 
 
 async def until(holds: Callable[[], Any]) -> None:
+    """Let the loop go round until this holds; far more rounds than it takes."""
     for _ in range(100_000):
         if holds():
             return

@@ -46,3 +46,16 @@ def scripted(max_connections: int | None = 4, timeout: Any = FOR_EVER, **setting
     )
     database.broken = watch(database._purepool.runtime)
     return database
+
+
+def events_of(database: Any) -> list[Any]:
+    """Each event from now on."""
+    runtime, seen = database._purepool.runtime, list[Any]()
+    step = runtime.step
+
+    def noting(state: Any, event: Any) -> Any:
+        seen.append(event)
+        return step(state, event)
+
+    runtime.step = noting
+    return seen

@@ -36,6 +36,7 @@ from pool.aio import (
 )
 from pool.record import Recorder
 from pool.shared.errors import PoolReentered
+from tests.integration.asynchronous import until
 from tests.integration.drivers import PATIENCE
 from tests.integration.processes import run
 
@@ -119,15 +120,6 @@ async def turns(count: int = 5) -> None:
     """Let whatever is ready go on."""
     for _ in range(count):
         await asyncio.sleep(0)
-
-
-async def until(holds: Callable[[], Any]) -> None:
-    """Let the loop go round until this holds; far more rounds than it takes."""
-    for _ in range(100_000):
-        if holds():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("it never came to hold")
 
 
 async def whole(pool: Pool[Any], size: int) -> None:

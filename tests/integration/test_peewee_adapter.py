@@ -19,7 +19,7 @@ from playhouse.pool import MaxConnectionsExceeded
 from pool.core.events import Configure, Forked, Tick
 from pool.peewee import adapter as module
 from pool.peewee.adapter import Adapter
-from tests.integration.databases import PooledScriptedDatabase, scripted
+from tests.integration.databases import PooledScriptedDatabase, events_of, scripted
 from tests.integration.drivers import Call, lent, raising
 
 
@@ -30,18 +30,6 @@ def own_of(database: Any) -> Adapter:
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [one.getMessage() for one in caplog.records if one.name == "peewee.pool"]
-
-
-def events_of(database: Any) -> list[Any]:
-    runtime, seen = own_of(database).runtime, list[Any]()
-    step = runtime.step
-
-    def noting(state: Any, event: Any) -> Any:
-        seen.append(event)
-        return step(state, event)
-
-    runtime.step = noting  # type: ignore[method-assign]
-    return seen
 
 
 # ---------------------------------------------------------------- the log

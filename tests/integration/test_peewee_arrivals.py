@@ -25,7 +25,7 @@ from pool.peewee.leases import ARRIVING, Leases
 from pool.shared.errors import WITHIN
 from pool.threads.performer import Performer
 from pool.threads.runtime import Runtime
-from tests.integration.databases import PooledScriptedDatabase
+from tests.integration.databases import PooledScriptedDatabase, events_of
 from tests.integration.drivers import FOR_EVER, Call, Stop, lent, park, raising, until, waiting
 
 
@@ -59,19 +59,6 @@ def arrivals_of(database: Any) -> Arrivals:
 def runtime_of(database: Any) -> Runtime:
     found: Runtime = database._purepool.runtime
     return found
-
-
-def events_of(database: Any) -> list[Any]:
-    """Each event from now on."""
-    runtime, seen = runtime_of(database), list[Any]()
-    step = runtime.step
-
-    def noting(state: Any, event: Any) -> Any:
-        seen.append(event)
-        return step(state, event)
-
-    runtime.step = noting  # type: ignore[method-assign]
-    return seen
 
 
 def refuse() -> None:

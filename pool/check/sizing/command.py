@@ -25,7 +25,7 @@ from pool.check.results import save
 from pool.check.sizing.given import spoken
 from pool.check.sizing.goal import Goal
 from pool.check.sizing.recorded import Recorded, read
-from pool.check.usage import UsageError, refuse
+from pool.check.usage import UsageError, extra, refuse
 from pool.core.limits import Limits
 from pool.size.loads import Load, poisson
 from pool.size.simulation import Result, simulate
@@ -71,11 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _drawing() -> Callable[..., None]:
     """What draws. That it cannot be had is said before anything is simulated."""
-    try:
+    with extra("size"):
         from pool.check.sizing.picture import draw
-    except ModuleNotFoundError as error:
-        why = f"{error.name} is missing: `pip install 'purepool[size]'` brings it"
-        raise UsageError(why) from None
     return draw
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from pool.check import interrupts
 from pool.check.timeline import spans, write
 from pool.check.timeline.columns import Timeline
-from pool.check.usage import UsageError
+from pool.check.usage import UsageError, extra
 from pool.record.flight import segments_of
 from pool.record.recording import Divergence, RecordingError
 
@@ -61,11 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _drawing() -> Callable[..., None]:
     """What draws. That it cannot be had is said before anything is read."""
-    try:
+    with extra("size"):
         from pool.check.timeline.picture import draw
-    except ModuleNotFoundError as error:
-        why = f"{error.name} is missing: `pip install 'purepool[size]'` brings it"
-        raise UsageError(why) from None
     return draw
 
 
