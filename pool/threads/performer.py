@@ -105,7 +105,7 @@ class Performer(Running):
         if observed is not None:
             observed.tell_batch(monitor)
         if self.helpers:
-            if observed is None or monitor.jobs:  # else it was only to be told
+            if monitor.jobs:
                 self.helpers.wake()
             return
         for effect in effects:
@@ -117,8 +117,10 @@ class Performer(Running):
 
     def take_over(self) -> None:
         """Perform every job there is: who began it may be this thread, interrupted by the one who
-        asks. With helpers it is theirs."""
+        asks. With helpers it is theirs; and their watch ends if the pool is closed."""
         self.monitor.orphans = True
+        if self.helpers:
+            self.helpers.nudge()
         self._leave(self.monitor, ())
 
     def is_reentered(self) -> bool:

@@ -390,6 +390,14 @@ def test_the_watch_of_a_pool_that_nobody_uses_is_told() -> None:
     assert helpers._runtime() is None
 
 
+def test_who_closes_a_pool_starts_no_watch_for_nothing() -> None:
+    runtime, helpers, sync = played()
+    helpers._signal.acquire()
+    runtime.apply(Shutdown(sync.now))
+    runtime.take_over()
+    assert (sync.names(), helpers._signal.taken) == ([], False), "one that is there looks"
+
+
 # ---------------------------------------------------------------- small things
 
 

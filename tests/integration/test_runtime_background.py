@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pool import Close, Leaked, Limits, Open, Shutdown
+from pool import Close, Leaked, Limits, Open, Pool, Shutdown
 from pool.shared.errors import OpenError, PoolTimeout
 from pool.threads import helpers
 from pool.threads.helpers import Helpers
@@ -431,6 +431,24 @@ def test_the_watch_ends_when_the_pool_is_closed(
     turn(runtime)
     until(lambda: watches.at_work == 1)
     runtime.apply(Shutdown(runtime.clock()))
+    until(lambda: watches.at_work == 0)
+
+
+@pytest.mark.parametrize("observed", [False, True])
+def test_the_watch_ends_when_an_empty_pool_is_closed(
+    observed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left to be done, so nothing else wakes it."""
+    watches = Watches(monkeypatch)
+    pool = Pool(ScriptedDriver().connect, max_size=1)
+    if observed:
+        pool.observe(lambda event, effects: None)
+    pool.acquire().discard()
+    runtime: Any = pool._runtime
+    helpers = runtime.helpers
+    until(lambda: not runtime.monitor.jobs and not helpers.closing and helpers._signal.locked())
+    assert watches.at_work == 1
+    assert pool.close()
     until(lambda: watches.at_work == 0)
 
 
