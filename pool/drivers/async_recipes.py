@@ -79,9 +79,10 @@ class AsyncRecipe(Recipe):
         return await self.roll_back(connection) and await self.restore(connection)
 
     async def settle(self, connection: Any) -> bool:  # type: ignore[override]
-        """After the user's reset: commit what is open, put back what was changed."""
+        """After the user's reset: commit what is open, put back what was changed. What was begun by
+        hand, in autocommit, is committed by nobody, and not lent to the next one."""
         await self.commit(connection)
-        return self.is_clean(connection) or await self.restore(connection)
+        return await self.restore(connection) and not self.is_open(connection)
 
     async def close(self, connection: Any) -> None:
         if has_method(connection, "close"):
@@ -214,12 +215,14 @@ class Aiosqlite(AsyncRecipe):
         return hasattr(raw, name)
 
     def is_closed(self, connection: Any) -> bool:
-        raw = self.behind(connection)
-        return raw._connection is None or not raw._running
+        return not self._has_thread(self.behind(connection))
+
+    def _has_thread(self, raw: Any) -> bool:
+        return raw._connection is not None and bool(raw._running)
 
     def is_finished(self, raw: Any) -> bool:
         """What is under way on its thread is not seen from here; what waits for the thread is."""
-        return not self.is_closed(raw) and raw._tx.empty()
+        return self._has_thread(raw) and raw._tx.empty()
 
     def is_open(self, connection: Any) -> bool:
         return bool(self.behind(connection).in_transaction)
@@ -287,15 +290,18 @@ class Aiomysql(AsyncRecipe):
             await raw.autocommit(was)
 
     def is_closed(self, connection: Any) -> bool:
-        raw = self.behind(connection)
-        closed = get(raw, "closed")
-        return closed is True or get(raw, "connected", True) is False
+        return not self._is_connected(self.behind(connection))
+
+    def _is_connected(self, raw: Any) -> bool:
+        """As aiomysql shows it, or asyncmy, which has no `closed`."""
+        return get(raw, "closed") is not True and get(raw, "connected") is not False
 
     def is_finished(self, raw: Any) -> bool:
-        if self.is_closed(raw):
-            return False
         result = get(raw, "_result")
-        return not (get(result, "unbuffered_active") is True or get(result, "has_next") is True)
+        is_read = (
+            get(result, "unbuffered_active") is not True and get(result, "has_next") is not True
+        )
+        return is_read and self._is_connected(raw)
 
     def is_open(self, connection: Any) -> bool:
         return bool(self.behind(connection).get_transaction_status())
@@ -363,8 +369,8 @@ def recipe_for(connection: Any) -> AsyncRecipe:
     raw = follow(connection, path) if path is not None else connection
     kind = _kind_of(raw)
     if kind is None or (kind is AsyncPsycopg and not _is_awaited(raw, "commit")):
-        package = _package_of(raw)
-        if package in BLOCKING and not _is_awaited(raw, "commit"):
+        package = _blocking_package_of(raw)
+        if package is not None and not _is_awaited(raw, "commit"):
             raise TypeError(f"connect returned a connection {instead_of(package)}")
         recipe = AsyncRecipe()
         recipe.has_transactions = has_method(connection, "rollback")
@@ -382,18 +388,23 @@ def drop(connection: Any) -> None:
 
 def _kind_of(connection: Any) -> type[AsyncRecipe] | None:
     for base in type(connection).__mro__:
-        kind = RECIPES.get(str(base.__module__).partition(".")[0])
+        kind = RECIPES.get(_package(base))
         if kind is not None:
             return kind
     return None
 
 
-def _package_of(connection: Any) -> str:
+def _blocking_package_of(connection: Any) -> str | None:
     for base in type(connection).__mro__:
-        package = str(base.__module__).partition(".")[0]
+        package = _package(base)
         if package in BLOCKING:
             return package
-    return str(type(connection).__module__).partition(".")[0]
+    return None
+
+
+def _package(thing: Any) -> str:
+    """The package that a class or a function comes from."""
+    return str(get(thing, "__module__")).partition(".")[0]
 
 
 def instead_of(package: str) -> str:
@@ -408,7 +419,7 @@ def blocking_maker(connect: Any) -> str | None:
     """The blocking driver whose own function this is, or whose connection, if so."""
     while isinstance(connect, functools.partial):
         connect = connect.func
-    package = str(get(connect, "__module__")).lstrip("_").partition(".")[0]
+    package = _package(connect).lstrip("_")
     is_blocking = package in BLOCKING and not inspect.iscoroutinefunction(connect)
     return package if is_blocking else None
 
