@@ -224,6 +224,29 @@ def test_two_checks_with_one_key_both_end() -> None:
         handle.ticket = 0
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_check_under_way_when_the_process_forks_is_a_no_in_the_child(begun: bool) -> None:
+    """By a signal's handler on the thread that waits for it: the one that asks is not there."""
+    runtime, helpers, sync = played(check_timeout=9.0)
+    handle = holding(runtime)
+
+    class Forking(list[float]):
+        def append(self, seconds: float) -> None:
+            if begun:
+                helpers._asked[7]._take_turn()
+            helpers.abandon()
+
+    sync.parked = Forking()
+    runtime.driver.on_alive = raising(AssertionError("it is asked"))
+    assert helpers.is_alive(handle, sync.now + 3.0) is False
+    assert (helpers._left, handle.ticket, handle.key) == ({}, 5, 7), "nobody is to look after it"
+    for _, job in sync.started:
+        job()
+    helpers.wake()
+    assert [name for name, _ in sync.started] == ["purepool check"], "no watch of the parent's"
+    handle.ticket = 0
+
+
 # ---------------------------------------------------------------- what is left to the watch
 
 
@@ -379,6 +402,26 @@ def test_what_is_asked_is_not_closed_meanwhile() -> None:
     helpers._begin(runtime, close)
     assert (sync.names(), helpers.closing) == (["purepool close"], 1)
     handle.ticket = 0
+
+
+@pytest.mark.parametrize("what", ["nothing", "a job", "no pool"])
+def test_a_check_wakes_the_watch_if_there_is_something_to_do(what: str) -> None:
+    """Most are made for a caller that goes on: to wake a thread for each would cost as much."""
+    runtime, helpers, sync = played()
+    helpers.is_alive(handle := holding(runtime), sync.now)
+    handle.ticket = 0
+    (_, ask), *_ = sync.started
+    if what == "a job":
+        close = Close(7, handle.held, "lifetime")
+        runtime.monitor.jobs[id(close)] = close
+    if what == "no pool":  # nobody uses it any more
+        del runtime, handle
+        gc.collect()
+        assert helpers._runtime() is None
+    helpers._signal.acquire()
+    ask()
+    assert helpers._asked == {}
+    assert helpers._signal.taken is (what != "a job")
 
 
 def test_the_watch_of_a_pool_that_nobody_uses_is_told() -> None:
