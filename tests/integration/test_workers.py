@@ -12,6 +12,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -154,6 +155,85 @@ def test_one_that_is_woken_for_nothing_waits_again() -> None:
     assert run(second) is thread
 
 
+@pytest.mark.parametrize(
+    ("version", "by"),
+    [((3, 10, 0), "start"), ((3, 12, 9), "start"), ((3, 13), "call"), ((3, 14, 1), "call")],
+)
+def test_a_thread_has_its_name_from_the_beginning_and_is_a_daemon(
+    version: Any, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From Python 3.13 on it is begun by one call, in which no exception can come."""
+    started: list[tuple[str, Any]] = []
+    plain = threading.Thread
+
+    class Thread(plain):  # type: ignore[valid-type, misc]
+        def start(self) -> None:
+            started.append(("start", (self.name, self.daemon)))
+            super().start()
+
+    def call(function: Any, arguments: Any) -> None:
+        started.append(("call", ("purepool check", True)))
+        plain(target=function, args=arguments, daemon=True).start()
+
+    monkeypatch.setattr(threading, "Thread", Thread)
+    monkeypatch.setattr(workers, "_thread", SimpleNamespace(start_new_thread=call))
+    monkeypatch.setattr(workers, "sys", SimpleNamespace(version_info=version))
+    job = Ran()
+    thread = run(job)
+    assert started == [(by, ("purepool check", True))]
+    assert (job.name, thread.daemon) == ("purepool check", True)
+
+
+@pytest.mark.parametrize("version", [(3, 12, 9), (3, 13, 0)])
+def test_where_there_are_no_daemons_a_thread_has_one_job(
+    version: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a program waits for its threads, so none waits for another job. Any thread may start
+    one, a foreign one too, which counts as a daemon."""
+    plain = threading.Thread
+
+    class NoDaemon(plain):  # type: ignore[valid-type, misc]
+        def __init__(self, **given: Any) -> None:
+            if given.get("daemon"):
+                raise RuntimeError("daemon threads are disabled in this interpreter")
+            super().__init__(**given)
+
+    monkeypatch.setattr(workers, "sys", SimpleNamespace(version_info=version))
+    monkeypatch.setattr(threading, "Thread", NoDaemon)
+    named: list[tuple[str, bool]] = []
+    job = Ran()
+    job.begin = lambda: named.append((threading.current_thread().name, job.thread.daemon))  # type: ignore[union-attr]
+    foreign = plain(target=start, args=(job, "purepool check"), daemon=True)
+    foreign.start()
+    foreign.join()
+    until(lambda: named)
+    assert named == [("purepool check", False)]
+    assert isinstance(job.thread, NoDaemon)
+    job.thread.join()
+    assert not workers._waiting
+
+    monkeypatch.setattr(workers, "is_ending", lambda: True)
+    with pytest.raises(RuntimeError, match="daemon threads are disabled"):
+        start(job, "purepool check")
+
+
+def test_when_the_program_ends_none_waits_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was begun is done, and so is what comes later."""
+    monkeypatch.setattr(workers, "_is_over", False)  # and again, when this is over
+    gate = threading.Barrier(3)
+    jobs = [Ran(gate.wait), Ran(gate.wait), Ran()]
+    for job in jobs[:2]:
+        start(job, "purepool check")
+    gate.wait()
+    until(lambda: len(workers._waiting) == 2)
+    workers._dismiss()
+    start(jobs[2], "purepool close")
+    for job in jobs:
+        until(job.has_run)
+        until(lambda job=job: job.thread not in threading.enumerate())  # type: ignore[misc]
+    assert workers._waiting == []
+
+
 def test_an_exception_ends_the_thread_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[BaseException | None] = []
     monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.exc_value))
@@ -231,3 +311,14 @@ def test_checks_need_one_thread() -> None:
             assert len(checked) == number
             until(lambda: workers._waiting)
     assert len(set(checked)) == 1
+
+
+def test_whether_the_program_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert workers.is_ending() is False
+    monkeypatch.setattr(threading, "_SHUTTING_DOWN", True, raising=False)
+    assert workers.is_ending() is True
+    monkeypatch.delattr(threading, "_SHUTTING_DOWN")  # of which no Python has to have one
+    assert workers.is_ending() is False
+    ended = SimpleNamespace(is_alive=lambda: False)
+    monkeypatch.setattr(threading, "main_thread", lambda: ended)
+    assert workers.is_ending() is True
