@@ -255,6 +255,36 @@ def test_a_timeout_that_is_refused_leaves_nothing_to_be_given_back(
     assert lent(pool) == []
 
 
+def test_who_is_interrupted_before_it_asked_has_nothing_to_lose(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It gets what came, and no error about a lease that never was one."""
+    with Scripted(1, opener="caller", leak_after=9.0) as pool:
+        monkeypatch.setattr("pool.api.lines_here", raising(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            pool.acquire()
+        with pytest.raises(KeyboardInterrupt), pool.connection():
+            pass
+        assert (lent(pool), pool.statistics().waiting) == ([], 0)
+
+
+@pytest.mark.parametrize("opener", ["caller", "background"])
+def test_who_listens_from_the_middle_of_a_checkout_on_hears_of_the_next(opener: Any) -> None:
+    """Of one that nobody listened to as it began, neither its beginning nor its end is noted."""
+    heard: list[str] = []
+
+    def connect() -> Connection:
+        for kind in ("checkout", "checkin"):
+            pool.listen(kind, lambda notice: heard.append(notice.kind))
+        return Connection(1)
+
+    with Pool(connect, max_size=1, opener=opener) as pool:
+        pool.acquire().release()
+        assert (heard, pool._listeners.lent) == ([], {})
+        pool.acquire().release()
+        assert (heard, pool._listeners.lent) == (["checkout", "checkin"], {})
+
+
 def test_who_says_nothing_of_it_waits_as_long_as_the_pool_says() -> None:
     with Scripted(1, opener="caller", timeout=0) as pool:
         lease = pool.acquire()
