@@ -65,7 +65,6 @@ class Face(Generic[Connection]):
         self._timeout = timeout
         self._journal = journal = Journal(name)
         self._listeners = Listeners(journal, listeners)
-        self._heard = self._listeners.by_kind
         self._driver = driver = make_driver(
             connect,
             listeners=self._listeners,

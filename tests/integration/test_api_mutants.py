@@ -34,7 +34,7 @@ from pool.drivers.callables import Callables
 from pool.lease import Borrowing
 from pool.shared.store import Store
 from pool.threads.runtime import Runtime
-from tests.integration.drivers import FOR_EVER, Connection, idle, lent, raising
+from tests.integration.drivers import FOR_EVER, Connection, idle, lent, park, raising
 from tests.integration.pools import Scripted, scripted
 
 # ---------------------------------------------------------------- settings
@@ -447,6 +447,49 @@ def test_a_refusal_is_told_to_all(caplog: pytest.LogCaptureFixture) -> None:
         pool.acquire(0)
     assert len(caplog.records) == 1, "it is the same burst"
     pool.close()
+
+
+def test_refusals_with_a_pause_between_them_are_told_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 100.0
+    with Scripted(1, name="shop", opener="caller") as pool:
+        pool.runtime.clock = lambda: now
+        with pool.acquire():
+            for pause, told in ((0.0, 1), (9.0, 1), (10.5, 2), (0.5, 2)):
+                now += pause
+                with pytest.raises(PoolTimeout):
+                    pool.acquire(0)
+                assert len(caplog.records) == told
+
+
+def test_the_health_of_a_busy_pool_says_for_how_long_the_oldest_lease_lasts() -> None:
+    now = 100.0
+    with Scripted(1, opener="caller") as pool:
+        pool.runtime.clock = lambda: now
+        lease = pool.acquire()
+        waiter = park(pool.runtime, pool.acquire, FOR_EVER)
+        now = 107.5
+        health = pool.health()
+        lease.release()
+        waiter.result().release()
+    text = "1 wait, all 1 connections are in use, the oldest lease for 7.5 s"
+    assert (health.status, health.reasons) == ("degraded", (text,))
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_an_observer_is_told_as_often_as_it_asked_for(batch: int | None) -> None:
+    """By default of each event at once."""
+    told: list[str] = []
+    with Scripted(1, opener="caller") as pool:
+        more = {} if batch is None else {"batch": batch}
+        observing = pool.observe(lambda event, effects: told.append(type(event).__name__), **more)
+        counts = []
+        for _ in range(4):
+            pool.suspend()
+            counts.append(len(told))
+        observing.stop()
+    assert counts == ([1, 2, 3, 4] if batch is None else [0, 0, 3, 3])
 
 
 def test_a_copy_is_refused_by_name(pool: Any) -> None:
