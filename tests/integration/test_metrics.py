@@ -19,7 +19,7 @@ import pytest
 
 from benchmarks.pictures import dashboard
 from pool import Limits, OpenError, Pool, PoolTimeout, Shutdown, Suspend, initial, step
-from pool.core.events import Acquire, Opened, OpenFailed
+from pool.core.events import Acquire, Opened, OpenFailed, Release
 from pool.core.state import Failure
 from pool.health import health_of
 from pool.metrics import collector, instrument
@@ -344,7 +344,31 @@ def test_the_health_of_a_state() -> None:
     assert (busy.status, busy.is_ok) == ("degraded", True)
     assert busy.reasons == ("1 wait, all 1 connections are in use, the oldest lease for 5.0 s",)
     assert health_of(step(lent, Suspend(3.0))[0], 3.0).reasons == ("the pool is suspended",)
-    assert health_of(step(lent, Shutdown(3.0))[0], 3.0).status == "down"
+    closed = health_of(step(lent, Shutdown(3.0))[0], 3.0)
+    assert (closed.status, closed.reasons) == ("down", ("the pool is closed",))
+
+
+@pytest.mark.parametrize(("now", "text"), [(2.3, "0.3"), (1.0, "0.0")])
+def test_a_lease_is_never_older_than_it_is(now: float, text: str) -> None:
+    """Nor younger than nothing, by whatever clock it was lent."""
+    state = initial(Limits(max_size=1, opener="background"))
+    for event in (Acquire(1.0, 1), Opened(2.0, None, "c", 1.0), Acquire(2.0, 2)):
+        state = step(state, event)[0]
+    (reason,) = health_of(state, now).reasons
+    assert reason.endswith(f"the oldest lease for {text} s")
+
+
+@pytest.mark.parametrize(("lent", "idle"), [(0, 0), (1, 0), (0, 1), (1, 1), (2, 1)])
+def test_a_pool_that_still_has_connections_is_not_down(lent: int, idle: int) -> None:
+    state = initial(Limits(max_size=4, opener="background"))
+    for key in range(1, lent + idle + 1):
+        for event in (Acquire(1.0, key), Opened(1.0, None, f"c{key}", 1.0)):
+            state = step(state, event)[0]
+    for key in range(lent + 1, lent + idle + 1):
+        state = step(state, Release(2.0, state.in_use[key].ticket, key, True))[0]
+    health = health_of(state._replace(last_error=Failure("OSError", "secret")), 3.0)
+    assert health.status == ("degraded" if lent or idle else "down")
+    assert health.reasons == ("the last connect failed: OSError",)
 
 
 def test_a_pool_that_cannot_connect_is_down() -> None:
