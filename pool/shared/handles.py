@@ -93,8 +93,8 @@ class Handle:
         return self._met(2)
 
     def _met(self, what: int) -> bool:
-        met: Any = getattr(self, "met", (0, False, False))
-        return bool(met[0] == self.ticket and met[what])
+        met: Any = getattr(self, "met", None)
+        return bool(met and met[0] == self.ticket and met[what])
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         try:

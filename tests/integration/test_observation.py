@@ -26,6 +26,7 @@ from pool.core.events import (
     Opened,
     Release,
     Resume,
+    Shutdown,
     Suspend,
     Tick,
 )
@@ -480,6 +481,29 @@ def test_a_state_with_names_has_everything_else_as_it_was() -> None:
     assert empty == initial(Limits())
     connecting, _ = step(initial(Limits()), Acquire(1.0, 1, True, "one"))
     assert dict(named.state(connecting, _owner).opening_tickets) == {1: "owner of 1"}
+
+
+@pytest.mark.parametrize("order", ["lifo", "fifo"])
+def test_each_of_many_that_rest_has_its_name(order: Any) -> None:
+    state = initial(Limits(max_size=7, idle_order=order))
+    for key in range(1, 8):
+        state, _ = step(state, Acquire(1.0, key))
+        state, _ = step(state, Opened(2.0, key, f"secret {key}", 1.5))
+    for key in range(1, 8):
+        state, _ = step(state, Release(2.0 + key, key, key))
+    found = named.state(state, _owner)
+    names = {item.entry.key: item.entry.connection for item in resting(found.idle)}
+    assert names == {key: f"connection {key}" for key in range(1, 8)}
+    assert heap.size(found.idle) == 7
+
+
+def test_what_a_closed_pool_does_not_adopt_has_no_key() -> None:
+    before, _ = step(initial(Limits(max_size=2)), Shutdown(1.0))
+    brought = Adopt(2.0, (AdoptIdle(None, "a secret", 1.0, 1),), (AdoptLease(None, "x", 1.0, 1.5),))
+    after, effects = step(before, brought)
+    found: Any = named.event(before, brought, after, effects, _owner)
+    assert [one.connection for one in (*found.idle, *found.in_use)] == ["connection 0"] * 2
+    assert found._replace(idle=brought.idle, in_use=brought.in_use) == brought
 
 
 # ---------------------------------------------------------------- coming and going

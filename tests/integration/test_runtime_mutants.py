@@ -1021,6 +1021,8 @@ def test_no_io_is_performed_in_the_middle_of_a_transition() -> None:
 
 def test_a_handle_knows_whether_it_is_new_and_whether_it_has_waited() -> None:
     runtime = running()
+    unused = Handle(runtime)
+    assert (unused.is_new, unused.has_waited) == (False, False)
     handle = runtime.acquire(None)
     assert (handle.is_new, handle.has_waited) == (True, False)
     call = park(runtime, runtime.acquire, FOR_EVER)
