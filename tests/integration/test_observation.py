@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections import deque
 from types import SimpleNamespace
 from typing import Any
@@ -630,3 +631,54 @@ def test_who_tells_regularly_leaves_who_is_not_observed(caplog: pytest.LogCaptur
     observing.stop()
     regularly._tell_of(runtime)
     assert runtime not in regularly._runtimes
+
+
+def test_who_tells_regularly_does_not_tell_what_is_not_in_force() -> None:
+    """A transition is written down before it takes effect; until then it may be interrupted."""
+    runtime = running()
+    told: list[Any] = []
+    observing = observe(runtime, lambda event, _: told.append(event), batch=100)
+    runtime.monitor.observed(runtime.state, Tick(1.0))
+    regularly._tell_of(runtime)
+    assert told == []
+    runtime.apply(Tick(2.0))
+    regularly._tell_of(runtime)
+    assert told == [Tick(2.0)]
+    observing.stop()
+
+
+def test_one_thread_tells_as_long_as_anybody_is_observed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then it ends; who is observed later gets another, and so does who came as it ended."""
+    monkeypatch.setattr(regularly, "_runtimes", weakref.WeakSet())
+    until(lambda: "purepool observer" not in {one.name for one in threading.enumerate()})
+    one, other, last = running(), running(), running()
+    rounds: list[Any] = []
+    begun: list[Any] = []
+
+    class Thread:
+        def __init__(self, target: Any, name: str, daemon: bool) -> None:
+            self.target, self.shown = target, (name, daemon)
+
+        def start(self) -> None:
+            begun.append(self)
+
+    class Ending(list[Any]):
+        def remove(self, thread: Any) -> None:
+            super().remove(thread)
+            if len(begun) == 2:
+                regularly._runtimes.add(last)
+
+    fake = SimpleNamespace(Thread=Thread, current_thread=lambda: begun[-1])
+    monkeypatch.setattr(regularly, "threading", fake)
+    monkeypatch.setattr(regularly, "time", SimpleNamespace(sleep=rounds.append))
+    monkeypatch.setattr(regularly, "_threads", Ending())
+    for runtime in (one, other):  # of which neither is observed any more
+        regularly.tell_regularly(runtime)
+    assert [thread.shown for thread in begun] == [("purepool observer", True)]
+    assert regularly._threads == begun
+    begun[0].target()
+    assert (regularly._threads, rounds) == ([], [regularly.PAUSE])
+    regularly.tell_regularly(one)
+    begun[1].target()
+    assert len(begun) == 3
+    assert regularly._threads == begun[2:], "it tells of the one that came in between"
