@@ -26,12 +26,14 @@ FREE_THREADED := $(findstring t,$(notdir $(VENV)))
 EXTRA := $(if $(FREE_THREADED),threads,dev)
 PYTEST := $(BIN)/python -m pytest
 INSTANTS := tests/integration/test_every_instant*.py
+# `make test` tries every tenth of these: of each commit the same, and of the next one others.
+SAMPLE = 10:$$(git rev-list --count HEAD 2>/dev/null || echo 0)
 QUICK := tests/model tests/integration
 # On every core; servers of real databases are started once, so what needs them runs on one.
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help environment run test test-model test-threads test-databases quick instants pythons browser check mutation mutation-runtime bench report check-lint docs dist interpreter
+.PHONY: help environment run test thorough test-model test-threads test-databases test-sampled explore quick instants pythons browser check mutation mutation-runtime bench report check-lint docs dist interpreter
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.x]     (now: $(or $(INTERPRETER),no such thing as $(PYTHON)))"
@@ -42,21 +44,30 @@ environment: $(VENV)/dev ## Make the environment for tests of this Python, and n
 run: $(VENV)/base ## Watch the pool at work beside playhouse.pool: throughput, waits, fairness; under a minute
 	@$(BIN)/python -m benchmarks.demo
 
-test: $(VENV)/dev ## Run everything, and say what became of each stage: about 20 minutes; 40 on a busy machine
-	@$(BIN)/python -m tests.stages "$(MAKE_COMMAND)" --no-print-directory PYTHON="$(PYTHON)"
+test: $(VENV)/dev ## Run every test, some at a sample: 7 minutes on an idle machine with two cores, 16 on a busy one
+	@$(BIN)/python -m tests.stages test "$(MAKE_COMMAND)" --no-print-directory PYTHON="$(PYTHON)"
 
-# The stages of `make test`, each of which may be given alone (tests/stages.py names them).
+thorough: $(VENV)/dev ## Run what `make test` leaves out: every instant, TLC, planted faults; about as long again
+	@$(BIN)/python -m tests.stages thorough "$(MAKE_COMMAND)" --no-print-directory PYTHON="$(PYTHON)"
+
+# The stages of both, each of which may be given alone (tests/stages.py names them).
 test-model: $(VENV)/dev
 	@$(PYTEST) $(SPREAD) tests/model
 
 test-threads: $(VENV)/dev
 	@$(BIN)/python -m tests.integration.browser
-	@$(PYTEST) $(SPREAD) tests/integration -m "not database"
+	@PUREPOOL_HITS=1000 PUREPOOL_INSTANTS=$(SAMPLE) $(PYTEST) $(SPREAD) tests/integration -m "not database"
 
 test-databases: $(VENV)/dev
 	@$(BIN)/python -m tests.integration.servers
 	@$(BIN)/python -m tests.integration.mariadb_driver
 	@$(PYTEST) tests/integration -m database
+
+test-sampled: $(VENV)/dev
+	@$(PYTEST) $(SPREAD) tests -m "sampled and not database"
+
+explore: $(VENV)/dev
+	@$(BIN)/purepool check
 
 quick: $(VENV)/dev ## Run the pure and the SQLite tests, but the slow ones (TLC, ports, long searches); some minutes
 	@PUREPOOL_HITS=1000 $(PYTEST) $(SPREAD) $(QUICK) -m "not database and not slow"

@@ -30,6 +30,7 @@ import pytest
 
 from pool.check.conformance.files import vectors_directory
 from pool.record.recorder import runtime_of
+from tests.integration import instants
 from tests.integration.databases import scripted
 from tests.integration.drivers import ROOT, assert_sound, idle, lent
 from tests.integration.porting import Cli, command_line, find_node
@@ -60,6 +61,11 @@ def pytest_fixture_setup(
         pytest.fail(f"{item.nodeid} uses {fixturedef.argname} without the marker `database`")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Only what is marked is content with a sample of the instants; `make thorough` has all."""
+    instants.chosen = instants.SAMPLE if item.get_closest_marker("sampled") else instants.EVERY
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """At how many instants something was tried, where each was."""
     reports = terminalreporter.stats.get("passed", ())
@@ -67,7 +73,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         value for report in reports for name, value in report.user_properties if name == "instants"
     ]
     if counts:
-        text = f"{sum(counts):,} instants in {len(counts)} tests, something happening at each"
+        nth, first = instants.SAMPLE.step, instants.SAMPLE.start
+        each = "each" if nth == 1 else f"every {nth}th (again: PUREPOOL_INSTANTS={nth}:{first})"
+        text = f"{sum(counts):,} instants in {len(counts)} tests, something happening at {each}"
         terminalreporter.write_line(text)
 
 

@@ -5,12 +5,18 @@ after a call, and after a jump back (its `CHECK_EVAL_BREAKER`; 3.10 does so afte
 and where an exception meets its handler).  So a trace function can count these places in the pool's
 own code, and let something happen at the first in one run, at the second in the next, until a run
 ends before it did.
+
+Where that takes minutes it may be done at a sample of them, by tests with the marker `sampled`.
+`PUREPOOL_INSTANTS=8:3` is every eighth of each operation, and the third (or the eleventh, ...) the
+first of them; so one sample after the other comes to all. Without it all are tried, and without the
+marker always.
 """
 
 from __future__ import annotations
 
 import dis
 import gc
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +40,17 @@ if HANDLERS:
     JUMPS = ("JUMP_ABSOLUTE", "POP_JUMP_IF")
 EVERY = range(5000)
 """More instants than any operation has."""
+
+
+def sample(text: str) -> range:
+    """Of `EVERY`, as the environment has it: `8:3`, or nothing for all."""
+    nth, _, first = (text or "1").partition(":")
+    return EVERY[int(first or 0) % int(nth) :: int(nth)]
+
+
+SAMPLE = sample(os.environ.get("PUREPOOL_INSTANTS", ""))
+"""For tests that are marked: `pytest_runtest_setup` puts it into `chosen`."""
+chosen = EVERY
 
 
 def throw() -> None:
@@ -138,14 +155,14 @@ def every_instant(
     happen: Callable[[], Any] = throw,
 ) -> int:
     """`work` prepares something and gives what is to be interrupted; `check` looks at it
-    afterwards. How many instants there were."""
+    afterwards. How many instants there were, tried or not."""
     gc.collect()
     gc.freeze()  # what there is already, so that each `collect` of a check is quick
     gc.disable()  # else it runs finalizers where it likes
     try:
         with watched(-1):  # from 3.12 on, a function's steps are seen only after its first call
             work()()
-        for at in EVERY:
+        for at in chosen:
             operation = work()
             with watched(at, happen) as instant:
                 operation()
@@ -156,7 +173,7 @@ def every_instant(
             except BaseException as error:
                 raise AssertionError(f"at instant {at}, {instant.where}") from error
             if not instant.where:
-                return at
+                return instant.seen
     finally:
         gc.enable()
         gc.unfreeze()

@@ -140,6 +140,7 @@ def fail_to_connect(subject: Subject) -> None:
         turn(subject)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
 @pytest.mark.parametrize(
     "work",
@@ -158,6 +159,7 @@ def test_runtime(opener: str, warm: bool, work: Callable[[Subject], None]) -> No
     assert every_instant(prepare, subject.check) > 20
 
 
+@pytest.mark.sampled
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["release", "discard", "lose"])
 def test_waiting_for_what_another_gives_back(opener: str, how: str) -> None:
@@ -239,6 +241,7 @@ def record(pool: Scripted) -> None:
         borrow(pool)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "work",
     [
@@ -312,6 +315,7 @@ def close_all(database: Any) -> None:
     database.close_all()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "work",
     [look, *slow(connect_and_close, put_one_in, hold_the_lock, housekeeping, close_all)],

@@ -281,12 +281,14 @@ def one_by_one(
     record("instants", count)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("opener", ["caller", "background"])
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)
 def test_by_a_signal_handler(record_property: Any, opener: str, method: Method) -> None:
     one_by_one(record_property, opener, with_block, method, by_a_handler)
 
 
+@pytest.mark.sampled
 @pytest.mark.slow
 @pytest.mark.parametrize("opener", ["caller", "background"])
 @pytest.mark.parametrize("work", WORKS[1:], ids=lambda work: work.__name__)
@@ -297,6 +299,7 @@ def test_in_the_middle_of_other_calls(
     one_by_one(record_property, opener, work, method, by_a_handler)
 
 
+@pytest.mark.sampled
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
@@ -308,6 +311,7 @@ def test_in_the_middle_of_a_wait(record_property: Any, method: Method) -> None:
     one_by_one(record_property, "caller", refused, method, by_a_handler)
 
 
+@pytest.mark.sampled
 @pytest.mark.slow
 @pytest.mark.parametrize("opener", ["caller", "background"])
 @pytest.mark.parametrize("way", WAYS[1:], ids=lambda way: way.__name__)

@@ -72,6 +72,7 @@ def everything_can_be_had(runtime: Runtime) -> list[Any]:
     return had
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("opener", ["caller", "background"])
 @pytest.mark.parametrize("work", [turn, discard], ids=lambda work: work.__name__)
 @pytest.mark.parametrize("who", ["this thread", "another thread"])
@@ -229,6 +230,7 @@ def wait_in_vain(visit: Visit) -> None:
         visit.acquire(0.00001)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("opener", ["caller", "background"])
 @pytest.mark.parametrize(
     "work", [visit, throw_away, lose, find_it_dead, wait_in_vain], ids=lambda work: work.__name__

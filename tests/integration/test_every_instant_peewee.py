@@ -250,12 +250,14 @@ def counted(record_property: Callable[[str, object], None]) -> Iterator[list[int
     print(f"{sum(counts)} instants")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("method", QUICK, ids=lambda method: method.__name__)
 @pytest.mark.parametrize("idle", [0, 1], ids=["cold", "warm"])
 def test_by_a_signal_handler(idle: int, method: Method, counted: list[int]) -> None:
     one_by_one(idle, method, checkout, by_a_handler, counted)
 
 
+@pytest.mark.sampled
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)
 @pytest.mark.parametrize("idle", [0, 1], ids=["cold", "warm"])
@@ -263,6 +265,7 @@ def test_by_a_finalizer(idle: int, method: Method, counted: list[int]) -> None:
     one_by_one(idle, method, checkout, by_a_finalizer, counted)
 
 
+@pytest.mark.sampled
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "method", [method for method in METHODS if method not in QUICK], ids=lambda it: it.__name__
@@ -272,6 +275,7 @@ def test_by_a_signal_handler_too(idle: int, method: Method, counted: list[int]) 
     one_by_one(idle, method, checkout, by_a_handler, counted)
 
 
+@pytest.mark.sampled
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)
 @pytest.mark.parametrize(("work", "idle"), WORKS, ids=lambda it: getattr(it, "__name__", ""))

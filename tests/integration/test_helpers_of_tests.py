@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
 
-from tests.integration import drivers
-from tests.integration.drivers import ROOT, soon, until
+from pool import Limits
+from pool.threads.runtime import Runtime
+from tests.integration import drivers, instants
+from tests.integration.drivers import ROOT, ScriptedDriver, soon, until
 from tests.integration.processes import SECONDS, is_gone, process, run
 
 MARKED = """
@@ -118,3 +121,38 @@ def test_a_process_has_the_signals_of_a_foreground_job() -> None:
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+# ---------------------------------------------------------------- samples of instants
+
+
+def test_only_what_is_marked_is_content_with_a_sample() -> None:
+    assert instants.chosen is instants.EVERY
+
+
+@pytest.mark.sampled
+def test_what_is_marked_is() -> None:
+    assert instants.chosen is instants.SAMPLE
+
+
+def test_one_sample_after_the_other_comes_to_every_instant(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert instants.sample("") == instants.EVERY
+    tried: list[list[str]] = [[], []]
+    counts = set()
+
+    def try_them(sample: range, places: list[str]) -> None:
+        monkeypatch.setattr(instants, "chosen", sample)
+        runtime = Runtime(ScriptedDriver(), Limits())
+        counts.add(
+            instants.every_instant(
+                lambda: lambda: runtime.release(runtime.acquire(0)),
+                lambda: None,
+                lambda: places.append("".join(traceback.format_stack()[-4:])),
+            )
+        )
+
+    try_them(instants.EVERY, tried[0])
+    for first in range(730, 740):
+        try_them(instants.sample(f"10:{first}"), tried[1])
+    assert sorted(tried[0]) == sorted(tried[1])
+    assert counts == {len(tried[0])}

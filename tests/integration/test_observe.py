@@ -357,6 +357,7 @@ def discarded(runtime: Runtime) -> None:
     runtime.discard(runtime.acquire(FOR_EVER))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("work", [one_turn, dead, discarded], ids=lambda work: work.__name__)
 @pytest.mark.parametrize("batch", [1, 1000])
 def test_an_exception_at_every_instant(batch: int, work: Callable[[Runtime], None]) -> None:
@@ -381,6 +382,7 @@ def test_an_exception_at_every_instant(batch: int, work: Callable[[Runtime], Non
     assert every_instant(prepare, check) > 20
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("batch", [1, 1000])
 def test_an_exception_at_every_instant_of_a_pooled_database(batch: int) -> None:
     made: list[tuple[Any, Told]] = []

@@ -5,8 +5,8 @@ interpreter; `PyThreadState_SetAsyncExc` does so to any thread.  Both are thrown
 microseconds into everything a caller can do, while other threads keep the pool busy, so that the
 caller is also struck in the queue.  Then every connection is borrowed at once.
 
-`PUREPOOL_HITS` says how many signals to throw in all: 10,000 by default, which is what `make test`
-does; `make quick` throws 1,000. Seeds and openers share them.
+`PUREPOOL_HITS` says how many signals to throw in all: 10,000 by default, which is what `make
+thorough` does; `make test` and `make quick` throw 1,000. Seeds and openers share them.
 """
 
 from __future__ import annotations
@@ -178,6 +178,7 @@ def test_what_is_forgiven() -> None:
     assert unraisable(born._bootstrap) == [(kind, False)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("opener", ["background", "caller"])
 def test_signals_at_random_microseconds(opener: str) -> None:
     """A handler that raises, as that of Ctrl-C does. After each seed's share of the hits the full
@@ -225,6 +226,7 @@ def suffer(pool: Scripted, dice: random.Random, thrown: list[int], hits: int) ->
     storm.endure(work_until_struck)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("opener", ["background", "caller"])
 def test_storms_over_threads(opener: str) -> None:
     """`PyThreadState_SetAsyncExc` against eight threads at once, on a pool too small for them, so

@@ -98,6 +98,7 @@ def test_who_connects_does_not_wait_for_a_connection(opener: Any, hook: str, met
         assert "cannot wait" in said[0]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("opener", OPENERS)
 def test_who_waits_does_not_wait_on_top_of_that(record_property: Any, opener: str) -> None:
     """What a handler waited for would be given to the caller that it interrupts: first in, first
