@@ -181,11 +181,17 @@ class Told(Recipe):
     def is_closed(self, connection: Any) -> bool:
         return bool(self._answer("is_closed", connection))
 
+    def is_open(self, connection: Any) -> bool:
+        return bool(self._answer("is_open", connection))
+
     def is_finished(self, raw: Any) -> bool:
         return bool(self._answer("is_finished", raw))
 
     def reset(self, connection: Any) -> bool:
-        return bool(self._answer("reset", connection))
+        answer = self._answer("reset", connection)
+        if isinstance(answer, Exception):
+            raise answer
+        return bool(answer)
 
     def settle(self, connection: Any) -> bool:
         return bool(self._answer("settle", connection))
@@ -278,6 +284,54 @@ def test_how_long_a_connect_took(
     monkeypatch.setattr("pool.drivers.callables.time", clock)
     connection = made.connect()
     assert [(each.connection, each.seconds) for each in listener] == [(connection, 2.5)]
+
+
+def test_how_long_a_connect_took_that_failed(
+    driver: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener, error = Listener(), OSError("down")
+    made = driver(raising(error), listeners={"connect_failed": listener})
+    clock = SimpleNamespace(monotonic=iter([100.0, 102.5]).__next__)
+    monkeypatch.setattr("pool.drivers.callables.time", clock)
+    with pytest.raises(OSError, match="down"):
+        made.connect()
+    assert [(each.error, each.seconds) for each in listener] == [(error, 2.5)]
+
+
+def hears_resets(driver: Callable[..., Any]) -> tuple[Any, Listener]:
+    listener = Listener()
+    kinds = ("rolled_back", "not_reusable")
+    return driver(listeners={kind: listener for kind in kinds}), listener
+
+
+@pytest.mark.parametrize("was_open", [True, False])
+@pytest.mark.parametrize("answer", [True, False, OSError("broken")], ids=str)
+def test_what_is_told_of_a_reset(was_open: bool, answer: Any, driver: Callable[..., Any]) -> None:
+    made, listener = hears_resets(driver)
+    connection = Connection(1)
+    made.recipes[id(connection)] = Told(is_open=was_open, reset=answer)
+    error = answer if isinstance(answer, Exception) else None
+    if error:
+        with pytest.raises(OSError, match="broken"):
+            made.reset(connection)
+    else:
+        assert made.reset(connection) is answer
+    wanted = [("rolled_back", connection, None)] * (was_open and not error)
+    wanted += [("not_reusable", connection, error)] * (answer is not True)
+    assert [(each.kind, each.connection, each.error) for each in listener] == wanted
+
+
+def test_what_is_told_of_the_reset_of_one_that_is_new_here(driver: Callable[..., Any]) -> None:
+    """The driver's own recipe is found, and tells whether anything was open."""
+    made, listener = hears_resets(driver)
+    connection = sqlite(":memory:")
+    connection.execute("create table note (word)")
+    connection.execute("insert into note values ('open')")
+    for _ in range(2):
+        assert made.reset(connection) is True
+        assert not connection.in_transaction
+    assert [(each.kind, each.connection) for each in listener] == [("rolled_back", connection)]
+    connection.close()
 
 
 @pytest.mark.parametrize("listens", [True, False])
