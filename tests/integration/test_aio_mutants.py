@@ -216,3 +216,110 @@ def test_a_returned_connection_of_postgresql_is_reset_by_asyncpg() -> None:
     asyncio.run(given["reset"](SimpleNamespace(reset=reset)))
     assert called == ["reset"]
     assert given["max_size"] == 10
+
+
+def test_what_a_database_owes_its_driver() -> None:
+    """What is done to a new connection is done to that one."""
+    given: list[Any] = []
+
+    async def register(connection: Any) -> None:
+        given.append(connection)
+
+    postgres = aio.AsyncPostgresqlDatabase("shop")
+    postgres.register_adapters = register
+    sqlite = aio.AsyncSqliteDatabase("shop.db")
+    sqlite._add_conn_hooks = register
+    connection = SimpleNamespace(get_server_info=lambda: "11.4.2-MariaDB")
+    for database in (postgres, sqlite):
+        asyncio.run(database._purepool_configure(connection))
+    assert given == [connection, connection]
+
+    mysql = aio.AsyncMySQLDatabase("shop")
+    asyncio.run(mysql._purepool_configure(connection))
+    assert mysql.server_version == (11, 4, 2)
+    connection.get_server_info = lambda: 1 / 0  # it is not asked again
+    asyncio.run(mysql._purepool_configure(connection))
+
+
+def test_a_database_without_a_pool_and_with_one() -> None:
+    database = aio.AsyncSqliteDatabase("shop.db", acquire_timeout=3)
+    assert database.statistics() is None
+    assert database.holders() == []
+    asyncio.run(database._pool_close())
+    asyncio.run(database._pool_release(None))
+    closed: list[Any] = []
+
+    async def close(timeout: Any) -> None:
+        closed.append(timeout)
+
+    database._pool = SimpleNamespace(
+        statistics=lambda: "numbers", holders=lambda: ["somebody"], close=close
+    )
+    assert database.statistics() == "numbers"
+    assert database.holders() == ["somebody"]
+    asyncio.run(database._pool_close())
+    assert closed == [3], "seconds, for it may wait for what is lent"
+
+
+def test_a_listener_of_a_database_that_nobody_has_connected_to() -> None:
+    class Scripted(aio.AsyncSqliteDatabase):
+        async def _purepool_connect(self) -> Connection:
+            return Connection()
+
+        async def _purepool_configure(self, connection: Any) -> None:
+            """Nothing to do."""
+
+    async def main() -> None:
+        database = Scripted("shop.db")
+        told: list[Any] = []
+        await database.listen("connect", told.append)
+        await (await database._pool.acquire()).release()
+        assert {notice.kind for notice in told} == {"connect"}
+        await database._pool.close()
+
+    asyncio.run(main())
+
+
+class Lease:
+    connection = "the connection"
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    async def release(self) -> None:
+        self.ended.append("released")
+
+    def discard(self) -> None:
+        self.ended.append("discarded")
+
+
+def test_a_lease_ends_once_with_its_wrapper() -> None:
+    """However often it is given back, or closed."""
+    database = aio.AsyncSqliteDatabase("shop.db")
+    for way in ("released", "discarded"):
+        lease = Lease()
+
+        async def acquire(lease: Lease = lease) -> Lease:
+            return lease
+
+        async def main(way: str = way, acquire: Any = acquire) -> None:
+            wrapper = await database._pool_acquire(SimpleNamespace(acquire=acquire))
+            assert wrapper.conn == "the connection"
+            for _ in range(2):
+                if way == "released":
+                    await database._pool_release(wrapper)
+                else:
+                    await wrapper.close()
+                    assert wrapper.conn is None
+
+        asyncio.run(main())
+        assert lease.ended == [way]
+
+
+def test_a_pool_that_is_closed_is_told_as_by_peewee() -> None:
+    async def acquire() -> Any:
+        raise PoolClosed("pool 'shop': the pool is closed")
+
+    database = aio.AsyncSqliteDatabase("shop.db")
+    with pytest.raises(aio.InterfaceError, match=r"^pool 'shop': the pool is closed$"):
+        asyncio.run(database._pool_acquire(SimpleNamespace(acquire=acquire)))
