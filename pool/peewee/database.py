@@ -237,13 +237,7 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
         return own.lend(leases, arrival)
 
     def _close(self, conn: Any, close_conn: bool = False) -> None:
-        own = self._purepool
-        try:
-            session = own.sessions.__dict__["session"]
-            leases = session.leases if session.given is self._state else None
-        except KeyError:
-            leases = None
-        own.closing.close(leases, conn, close_conn)
+        self._purepool.closing.close(None, conn, close_conn)
 
     # ------------------------------------------------------------ housekeeping
 
