@@ -633,16 +633,17 @@ def test_who_tells_regularly_leaves_who_is_not_observed(caplog: pytest.LogCaptur
     assert runtime not in regularly._runtimes
 
 
-def test_who_tells_regularly_does_not_tell_what_is_not_in_force() -> None:
+@pytest.mark.parametrize("tell", [regularly._tell_of, Runtime.take_over])
+def test_what_is_not_in_force_is_not_told(tell: Any) -> None:
     """A transition is written down before it takes effect; until then it may be interrupted."""
     runtime = running()
     told: list[Any] = []
-    observing = observe(runtime, lambda event, _: told.append(event), batch=100)
+    observing = observe(runtime, lambda event, _: told.append(event))
     runtime.monitor.observed(runtime.state, Tick(1.0))
-    regularly._tell_of(runtime)
+    tell(runtime)
     assert told == []
     runtime.apply(Tick(2.0))
-    regularly._tell_of(runtime)
+    tell(runtime)
     assert told == [Tick(2.0)]
     observing.stop()
 

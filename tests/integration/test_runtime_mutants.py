@@ -922,24 +922,34 @@ def test_a_note_that_comes_as_the_inbox_is_left_is_looked_at(
 
 
 def test_what_waits_for_this_very_thread_is_no_reason_for_it_to_wait() -> None:
-    """What it holds, what it is asking, and what it connects; but what others do is."""
+    """What it holds, what it is asking, and what it connects; but what others do is. Such a wait
+    would be in its own way, and is never over."""
     runtime, me = running("background"), threading.get_ident()
+
+    def is_in_its_own_way(holds: bool = False) -> bool:
+        return bool(runtime.is_in_its_own_way(lambda lease: holds))
+
     handle = runtime.acquire(FOR_EVER)
     assert runtime.is_at_rest() is False
     until(lambda: runtime.is_at_rest(lambda lease: True) is True)  # the helper has just connected
     assert runtime.is_at_rest(lambda lease: False) is False
+    assert (is_in_its_own_way(True), is_in_its_own_way()) == (True, False)
     asking = {me: {handle.key}}
     runtime.helpers.checked_by = lambda ident: asking.get(ident, set())
     assert runtime.is_at_rest(lambda lease: False) is True
+    assert is_in_its_own_way()
     asking[-1] = asking.pop(me)
     assert runtime.is_at_rest(lambda lease: False) is False
+    assert not is_in_its_own_way()
     runtime.release(handle)
     assert runtime.is_at_rest() is True
+    assert not is_in_its_own_way(True)
     connecting, mark = runtime.monitor.connecting, weakref.ref(handle)
     for thread in (me, -1):
         connecting[mark] = thread, runtime.clock()
         assert runtime.is_at_rest() is False
         assert runtime.is_at_rest(lambda lease: False) is (thread == me)
+        assert is_in_its_own_way() is (thread == me)
     connecting.clear()
     ended(runtime)
 
@@ -1008,6 +1018,7 @@ def test_no_io_is_performed_in_the_middle_of_a_transition() -> None:
     runtime = running()
     monitor, close = runtime.monitor, Close(9, Connection(9), "close_all")
     monitor.jobs[id(close)] = close
+    monitor.orphans = True  # nobody has it: it is for whoever leaves the lock
     monitor.lock.acquire()
     monitor.applying = True
     runtime.apply(Suspend(runtime.clock()))
