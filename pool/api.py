@@ -282,9 +282,10 @@ class Pool(Face[Connection]):
             return is_mine(lease.owner)
 
         def is_alone() -> bool:
-            # Each time: who lost a lease meanwhile, or was interrupted, closes nothing itself.
+            # Each time: who lost a lease meanwhile, or was interrupted, closes nothing itself. What
+            # helpers are to do they are told, and no more: taking over wakes who waits, so us.
             if runtime.monitor.jobs:
-                runtime.take_over()
+                (runtime.helpers.wake if runtime.helpers else runtime.take_over)()
             return runtime.is_at_rest(mine)
 
         runtime.take_over()

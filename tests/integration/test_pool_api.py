@@ -12,6 +12,7 @@ import inspect
 import math
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ from pool import (
 from pool.core.events import CloseAll
 from pool.drivers.sqlite import Sqlite3
 from pool.threads.monitor import Monitor
+from pool.threads.performer import Performer
 from tests.integration.drivers import (
+    FOR_EVER,
     FREE_THREADED,
     PATIENCE,
     Call,
@@ -253,6 +256,29 @@ def test_a_lease_that_is_lost_while_the_pool_is_closed_is_closed_with_it(opener:
     del lost
     assert closing.result()
     assert connection.closed == 1
+
+
+def test_a_close_that_waits_for_helpers_rests_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They close one connection at a time here, and the first takes long. Who waits looks when
+    something has changed, and what it does when it looks is no change."""
+    pool = Scripted(1, opener="background")
+    gate = pool.driver.on_close = Gate()
+    pool.acquire().discard()
+    until(lambda: gate.standing)
+    pool.acquire().release()
+    looks: list[float] = []
+    plain = Performer.is_at_rest
+
+    def counted(runtime: Any, mine: Any) -> bool:
+        looks.append(time.monotonic())
+        return plain(runtime, mine)
+
+    monkeypatch.setattr(Performer, "is_at_rest", counted)
+    closing = Call(pool.close, FOR_EVER)
+    until(lambda: looks and (len(looks) > 30 or time.monotonic() > looks[0] + 0.3))
+    gate.open()
+    assert closing.result()
+    assert len(looks) < 30
 
 
 @pytest.mark.parametrize(
