@@ -252,39 +252,38 @@ class Adapter:
 
     def configure_all(self, **given: Any) -> None:
         """All of these that are not None. Raises `ValueError`; then they are as before."""
-        given = {name: settings.number(name, value) for name, value in given.items()}
+        numbers = {name: settings.number(name, value) for name, value in given.items()}
+        given = {name: value for name, value in numbers.items() if value is not None}
         for name, value in given.items():
-            if value is not None:
-                self.configure(name, value)
+            self._limits(name, value)
+        for name, value in given.items():
+            self.configure(name, value)
 
     def configure(self, name: str, value: Any) -> None:
         """Let this setting be the value, from now on. Raises `ValueError`; then it is as before.
         `wait_timeout` is `timeout` as it is kept: where there is to be no end, infinity."""
         value = settings.number("timeout" if name == "wait_timeout" else name, value)
+        runtime, limits = self.runtime, self._limits(name, value)
+        if limits != runtime.state.limits:
+            runtime.apply(Configure(runtime.clock(), limits))
         if name == "max_connections":
-            most = settings.bound(value)
-            self._limit(name, value, max_size=None if most is None else math.ceil(most))
             self.max_connections = value
         elif name == "stale_timeout":
-            self._limit(name, value, max_lifetime=settings.bound(value))
             self.stale_timeout = value
         elif name == "leak_after":
-            self._limit(name, value, leak_after=value)
             self.tracks = value is not None
             self._hear()
         else:
             self.wait_timeout = math.inf if value == 0 and name == "timeout" else value
 
-    def _limit(self, name: str, value: Any, **changes: Any) -> None:
-        runtime = self.runtime
+    def _limits(self, name: str, value: Any) -> Limits:
+        """The limits with this setting. Raises `ValueError` for a value that they do not allow."""
         try:
-            limits = attrs.evolve(runtime.state.limits, **changes)
+            limits = attrs.evolve(self.runtime.state.limits, **settings.limits_of(name, value))
         except ValueError:
             raise settings.refused(name, value) from None
-        if self.judges:  # then the machine must not: it would close what may live on
-            limits = attrs.evolve(limits, max_lifetime=None)
-        if limits != runtime.state.limits:
-            runtime.apply(Configure(runtime.clock(), limits))
+        # What the database judges the machine must not: it would close what may live on.
+        return attrs.evolve(limits, max_lifetime=None) if self.judges else limits
 
     # ------------------------------------------------------------ what is shown
 

@@ -43,8 +43,18 @@ def refused(name: str, value: Any) -> ValueError:
     return refuse(name, value, _ALLOWED[name])
 
 
-def bound(value: Any) -> Any:
-    """A limit as the machine has it: None for what bounds nothing."""
+def limits_of(name: str, value: Any) -> dict[str, Any]:
+    """The setting as the machine has it, where that has it at all."""
+    if name == "max_connections":
+        most = _bound(value)
+        return {"max_size": None if most is None else math.ceil(most)}
+    if name == "stale_timeout":
+        return {"max_lifetime": _bound(value)}
+    return {"leak_after": value} if name == "leak_after" else {}
+
+
+def _bound(value: Any) -> Any:
+    """None for what bounds nothing."""
     return value if value and value != math.inf else None
 
 
