@@ -69,8 +69,11 @@ def build(items: Iterable[Any]) -> Heap:
 
 def items(heap: Heap) -> Iterator[Any]:
     """Every item, in no particular order. O(n), with a stack of O(n)."""
-    nodes = [heap] if heap else []
+    nodes = [heap]
     while nodes:
-        _, top, left, right = nodes.pop()
-        yield top
-        nodes.extend(child for child in (left, right) if child)
+        node = nodes.pop()
+        while node:
+            _, top, node, right = node
+            yield top
+            if right:
+                nodes.append(right)
