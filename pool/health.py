@@ -12,7 +12,7 @@ from typing import Literal
 import attrs
 
 from pool.core import heap, waiters
-from pool.core.state import State
+from pool.core.state import State, leased
 
 
 @attrs.frozen(kw_only=True)
@@ -45,7 +45,7 @@ def health_of(state: State, now: float) -> Health:
         reasons.append("the pool is suspended")
     most = state.limits.max_size
     if waiting and most is not None and len(state.in_use) >= most:
-        oldest = max(now - lease.checked_out for lease in state.in_use.values())
+        oldest = max(now - lease.checked_out for lease in leased(state.in_use).values())
         text = f"{waiting} wait, all {len(state.in_use)} connections are in use, the oldest lease"
         reasons.append(f"{text} for {max(0.0, oldest):.1f} s")
     return Health(status="degraded" if reasons else "ok", reasons=tuple(reasons))

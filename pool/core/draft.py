@@ -18,7 +18,18 @@ from pool.core.effects import Close, CloseReason, Effect, Grant, Leaked, Refuse,
 from pool.core.events import Adopt, AdoptIdle, AdoptLease
 from pool.core.limits import Limits
 from pool.core.maps import Map
-from pool.core.state import Counters, Entry, Idle, Lease, State, expires_at, resting
+from pool.core.state import (
+    Counters,
+    Entry,
+    Idle,
+    Lease,
+    Leases,
+    State,
+    expires_at,
+    lease_of,
+    leased,
+    resting,
+)
 
 Outcome = tuple[State, tuple[Effect, ...]]
 
@@ -108,8 +119,7 @@ class Draft:
     # What can happen to a ticket ...
 
     def grant(self, ticket: int, owner: Any, entry: Entry, now: float, since: float | None) -> None:
-        lease = tuple.__new__(Lease, (entry, now, ticket, owner, False))
-        self.in_use = self.in_use.set(entry.key, lease)
+        self.in_use = self.in_use.set(entry.key, (entry, now, ticket, owner, False))
         self.granted += 1
         rested = None if since is None else now - since
         self.wakes.append(Grant(ticket, entry.key, entry.connection, rested))
@@ -129,7 +139,8 @@ class Draft:
     # ... and to a connection.
 
     def end_lease(self, key: int) -> Entry:
-        entry = self.in_use[key].entry
+        entry: Entry
+        entry, *_ = self.in_use[key]
         self.in_use = self.in_use.delete(key)
         return entry
 
@@ -226,7 +237,7 @@ class Draft:
             since = known.since if known else event.now
             idle[entry.key] = Idle(0.0, item.seq, entry, since)
         for put in event.in_use:
-            lease = self.in_use.get(put.key) if put.key is not None else None
+            lease = lease_of(self.in_use, put.key) if put.key is not None else None
             entry = self.entry_of(lease.entry if lease else None, put)
             lease = lease or Lease(entry, put.checked_out, 0, None, False)
             changed = lease._replace(entry=entry, checked_out=put.checked_out)
@@ -267,6 +278,6 @@ def expiry(limits: Limits, retire_before: float, entry: Entry, now: float) -> Cl
     return "lifetime" if end is not None and now >= end else None
 
 
-def by_key(in_use: Map[int, Lease]) -> list[tuple[int, Lease]]:
+def by_key(in_use: Leases) -> list[tuple[int, Lease]]:
     """A map has no order that another language could reproduce."""
-    return sorted(in_use.items(), key=lambda item: item[0])
+    return sorted(leased(in_use).items(), key=lambda item: item[0])

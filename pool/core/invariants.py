@@ -15,7 +15,7 @@ from types import MappingProxyType
 from pool.core import heap, waiters
 from pool.core.effects import Effect, Grant, Open
 from pool.core.events import Adopt, Event
-from pool.core.state import State, resting
+from pool.core.state import State, leased, resting
 
 Invariant = Callable[[State], bool]
 StepInvariant = Callable[[State, Event, tuple[Effect, ...], State], bool]
@@ -43,8 +43,8 @@ def _most_opening(state: State) -> float:
 def exclusive(state: State) -> bool:
     """No connection is twice in idle or in use, nor in both."""
     keys = [item.entry.key for item in resting(state.idle)]
-    keys += [lease.entry.key for lease in state.in_use.values()]
-    named_well = all(key == lease.entry.key for key, lease in state.in_use.items())
+    keys += [lease.entry.key for lease in leased(state.in_use).values()]
+    named_well = all(key == lease.entry.key for key, lease in leased(state.in_use).items())
     return named_well and len(keys) == len(set(keys))
 
 

@@ -17,7 +17,7 @@ import attrs
 
 from pool.core import heap
 from pool.core.limits import Limits
-from pool.core.state import Phase, State, expires_at
+from pool.core.state import Phase, State, expires_at, leased
 from pool.core.transition import wake_at
 
 JITTER = 0.1
@@ -72,7 +72,7 @@ def walk(state: State, now: float, began: float) -> Outlook:
     times = [wake_at(state)]
     if state.phase != "closed":
         times += [now + wait for wait in (limits.max_idle, limits.leak_after) if wait is not None]
-        ends = (expires_at(limits, lease.entry) for lease in state.in_use.values())
+        ends = (expires_at(limits, lease.entry) for lease in leased(state.in_use).values())
         times += [end for end in ends if end is not None and end > now]
     lifetime = limits.max_lifetime
     return Outlook(

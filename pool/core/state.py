@@ -23,6 +23,8 @@ from pool.core.values import value
 
 Phase = Literal["open", "suspended", "closed"]
 
+Leases = Map[int, tuple[Any, ...]]
+
 
 @value
 class Failure(NamedTuple):
@@ -60,9 +62,11 @@ class Idle(NamedTuple):
     """When it was returned, or opened for nobody."""
 
 
-@value
 class Lease(NamedTuple):
-    """An entry in use."""
+    """An entry in use.
+
+    In the map it may be the bare tuple, which every acquire makes: `leased` and `lease_of` give the
+    names back. So it is equal to that tuple."""
 
     entry: Entry
     checked_out: float
@@ -95,7 +99,7 @@ class State(NamedTuple):
     limits: Limits
     phase: Phase
     idle: heap.Heap
-    in_use: Map[int, Lease]
+    in_use: Leases
     """By key."""
     waiters: waiters.Queue
     opening_tickets: Map[int, Any]
@@ -138,6 +142,17 @@ one too."""
 def resting(idle: heap.Heap) -> Iterator[Idle]:
     """What is idle, in no particular order."""
     return map(Idle._make, heap.items(idle))
+
+
+def leased(in_use: Leases) -> dict[int, Lease]:
+    """What is in use, by key, in no particular order."""
+    return {key: Lease._make(lease) for key, lease in in_use.items()}
+
+
+def lease_of(in_use: Leases, key: int) -> Lease | None:
+    """The lease of the connection with this key. None: it is not in use."""
+    lease = in_use.get(key)
+    return None if lease is None else Lease._make(lease)
 
 
 def initial(limits: Limits) -> State:

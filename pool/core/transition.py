@@ -26,7 +26,7 @@ from pool.core import events, heap, shortcuts, waiters
 from pool.core.draft import Draft, Outcome, by_key, expiry, reaches
 from pool.core.effects import Grant, Ignored, Open, RefuseReason
 from pool.core.maps import Map
-from pool.core.state import Entry, State, expires_at
+from pool.core.state import Entry, State, expires_at, lease_of, leased
 
 
 def step(state: State, event: events.Event) -> Outcome:
@@ -194,11 +194,10 @@ def cancel(state: State, event: events.Cancel) -> Outcome:
         draft.opening_tickets = draft.opening_tickets.delete(ticket)  # CAN-3
         draft.cancelled += 1
     else:
-        held = [key for key, lease in state.in_use.items() if lease.ticket == ticket]
+        held = [key for key, lease in leased(state.in_use).items() if lease.ticket == ticket]
         if not held or not ticket:
             return ignored(state, "this ticket neither waits, opens nor holds")  # CAN-1
-        draft.in_use = draft.in_use.delete(held[0])  # CAN-4
-        draft.settle(state.in_use[held[0]].entry, now)
+        draft.settle(draft.end_lease(held[0]), now)  # CAN-4
     return finish(draft, now)
 
 
@@ -262,7 +261,7 @@ def pause(draft: Draft) -> float:
 
 def holds(state: State, ticket: int, key: int) -> bool:
     """The fence: only the ticket of the lease may end it."""
-    lease = state.in_use.get(key)
+    lease = lease_of(state.in_use, key)
     return lease is not None and lease.ticket == ticket
 
 
@@ -298,7 +297,7 @@ def dead(state: State, event: events.Dead) -> Outcome:
     if not ticket:
         return ignored(state, "an adopted connection has no caller to serve again")  # DEA-2
     draft = Draft(state)
-    owner = state.in_use[key].owner
+    *_, owner, _ = state.in_use[key]
     draft.close(draft.end_lease(key), "dead")  # DEA-3
     draft.dead += 1
     if draft.phase == "closed":
@@ -438,7 +437,7 @@ def wake_at(state: State) -> float | None:
     if limits.max_idle is not None and len(idle) > limits.min_idle:
         times.append(min(since for _, _, _, since in idle) + limits.max_idle)
     if limits.leak_after is not None:
-        unreported = (lease for lease in state.in_use.values() if not lease.leaked)
+        unreported = (lease for lease in leased(state.in_use).values() if not lease.leaked)
         times.extend(lease.checked_out + limits.leak_after for lease in unreported)
     if state.phase == "open":
         times.append(state.retry_at)

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pool.core.effects import Close, Leaked
-from pool.core.state import Entry, State, resting
+from pool.core.state import Entry, State, lease_of, leased, resting
 from pool.core.text import kind_of, text_of
 from pool.drivers.recipe import Recipe
 from pool.drivers.recipes import recipe_for
@@ -255,7 +255,7 @@ class Callables:
     def report_leak(self, leak: Leaked) -> None:
         stack = leak.owner.stack if isinstance(leak.owner, Holder) else None
         runtime = self._runtime()
-        lease = runtime.state.in_use.get(leak.key) if runtime else None
+        lease = lease_of(runtime.state.in_use, leak.key) if runtime else None
         connection = lease.entry.connection if lease else None
         number = self._number_of_key(leak.key)
         self.journal.leaked(number, leak.held, stack)
@@ -264,7 +264,7 @@ class Callables:
             return
         self._leaks[leak.key] = Leak(number, runtime.clock() - leak.held)
         self.watch()
-        lease = runtime.state.in_use.get(leak.key)
+        lease = lease_of(runtime.state.in_use, leak.key)
         if lease is None or lease.ticket != leak.ticket:  # it came back meanwhile
             self.end_leak(leak.key)
 
@@ -350,4 +350,4 @@ def _holds(runtime: Runtime, connection: Any) -> bool:
 def _entries(state: State) -> list[Entry]:
     """All that is idle or in use."""
     idle = [item.entry for item in resting(state.idle)]
-    return [*idle, *(lease.entry for lease in state.in_use.values())]
+    return [*idle, *(lease.entry for lease in leased(state.in_use).values())]

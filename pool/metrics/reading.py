@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from pool.core import heap, waiters
-from pool.core.state import State
+from pool.core.state import State, leased
 from pool.shared.meter import Meter, OnTime
 from pool.shared.observation import Observing, observe, runtime_of
 from pool.shared.regularly import BATCH, tell_regularly
@@ -63,7 +63,7 @@ class Reading:
     @property
     def oldest(self) -> float:
         """For how many seconds the oldest lease lasts; 0 if there is none."""
-        taken = [lease.checked_out for lease in self.state.in_use.values()]
+        taken = [lease.checked_out for lease in leased(self.state.in_use).values()]
         return max(0.0, self.now - min(taken)) if taken else 0.0
 
 

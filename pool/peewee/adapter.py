@@ -27,7 +27,7 @@ from pool.core.effects import Close, Effect, Leaked
 from pool.core.events import Adopt, Configure, Event, Forked, Tick
 from pool.core.limits import Limits
 from pool.core.outlook import next_look
-from pool.core.state import State
+from pool.core.state import State, lease_of, leased
 from pool.peewee import settings
 from pool.peewee.arrivals import Arrival, Arrivals, exceeded
 from pool.peewee.closing import Closing
@@ -207,7 +207,7 @@ class Adapter:
         if not self.judges and getattr(database._is_stale, "__func__", None) is Stock._is_stale:
             return False  # the machine knows
         self.believe()
-        leases = self.runtime.state.in_use.values()
+        leases = leased(self.runtime.state.in_use).values()
         created = [lease.entry.created for lease in leases if lease.entry.connection is connection]
         return bool(created and database._is_stale(created[0]))
 
@@ -412,7 +412,7 @@ class Adapter:
 
     def _report_leak(self, leak: Leaked) -> None:
         stack = leak.owner.stack if isinstance(leak.owner, Holder) else None
-        lease = self.runtime.state.in_use.get(leak.key)
+        lease = lease_of(self.runtime.state.in_use, leak.key)
         connection = lease.entry.connection if lease else None
         text = "Connection %s has been held for %.1f s; it was taken here:\n%s"
         logger.warning(text, self.name_of(connection), leak.held, stack)

@@ -19,7 +19,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pool.core.events import CloseAll, CloseIdle, CloseStale
-from pool.core.state import resting
+from pool.core.state import leased, resting
 from pool.shared.handles import Handle
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Closing:
         own = self._adapter
         conn_key = own.database.conn_key
         key = conn_key(connection)
-        leases = own.runtime.state.in_use.values()
+        leases = leased(own.runtime.state.in_use).values()
         return next((one for one in leases if conn_key(one.entry.connection) == key), None)
 
     def _is_idle(self, connection: Any) -> bool:

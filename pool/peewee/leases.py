@@ -22,6 +22,7 @@ from typing import Any
 
 import peewee
 
+from pool.core.state import lease_of
 from pool.shared.handles import Handle
 from pool.shared.holders import introduce
 from pool.threads.runtime import Runtime
@@ -182,7 +183,7 @@ class Owners:
         for leases in (self.find(state), self.nobody):
             if leases is not None:
                 for handle in leases.handles():
-                    lease = in_use.get(handle.key)
+                    lease = lease_of(in_use, handle.key)
                     is_lent = lease is not None and lease.ticket == handle.ticket
                     is_on_its_way = not handle.key or handle is leases.arriving
                     if not is_lent and not is_on_its_way:

@@ -16,7 +16,7 @@ from typing import Any
 from playhouse.pool import PoolConnection
 
 from pool.core.events import Adopt, AdoptIdle, AdoptLease
-from pool.core.state import Fields, State, resting
+from pool.core.state import Fields, State, leased, resting
 
 
 class Mirror:
@@ -35,7 +35,7 @@ class Mirror:
                 conn_key(lease.entry.connection),
                 PoolConnection(lease.entry.created, lease.entry.connection, lease.checked_out),
             )
-            for key, lease in sorted(state.in_use.items())
+            for key, lease in sorted(leased(state.in_use).items())
         ]
         self.connections = [shown for _, shown in idle]
         self.in_use = {name: shown for _, name, shown in in_use}

@@ -23,7 +23,7 @@ from pool.core.effects import Close, Effect, Grant
 from pool.core.events import Adopt, AdoptIdle, AdoptLease, Configure, Event, Opened, OpenFailed
 from pool.core.limits import Limits
 from pool.core.maps import Map
-from pool.core.state import Counters, Entry, Failure, Idle, Lease, State, resting
+from pool.core.state import Counters, Entry, Failure, Idle, Lease, State, leased, resting
 from pool.shared import named
 
 VERSION = 1
@@ -141,7 +141,8 @@ def encode_state(state: State) -> dict[str, Any]:
         "limits": attrs.asdict(state.limits),
         "idle": [[item.order, item.seq, _entry(item.entry), item.since] for item in idle],
         "in_use": [
-            [_entry(lease.entry), *lease[1:]] for _, lease in sorted(state.in_use.items(), key=_key)
+            [_entry(lease.entry), *lease[1:]]
+            for _, lease in sorted(leased(state.in_use).items(), key=_key)
         ],
         "waiters": [list(one) for one in waiters.items(state.waiters)],
         "opening_tickets": [list(one) for one in sorted(state.opening_tickets.items(), key=_key)],

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from pool.core.effects import Close, Effect
-from pool.core.state import State, resting
+from pool.core.state import State, leased, resting
 from pool.shared.log import logger
 
 with contextlib.suppress(ImportError):  # some subinterpreters have none; they cannot fork either
@@ -52,7 +52,7 @@ def keep(*things: object) -> None:
 def connections_of(state: State) -> list[Any]:
     """All that are idle or in use."""
     entries = [idle.entry for idle in resting(state.idle)]
-    entries += [lease.entry for lease in state.in_use.values()]
+    entries += [lease.entry for lease in leased(state.in_use).values()]
     return [entry.connection for entry in entries]
 
 

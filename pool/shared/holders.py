@@ -32,8 +32,7 @@ from typing import Any
 
 import attrs
 
-from pool.core.maps import Map
-from pool.core.state import Lease, State
+from pool.core.state import Lease, Leases, State, leased
 from pool.core.text import repr_of
 
 DEEPEST = 40
@@ -215,16 +214,16 @@ def holdings(state: State, now: float, most: int | None = None) -> list[Holding]
         mine = list(itertools.islice(ranking.of(askers()), most))
         others = (key for key in chosen if key not in mine)
         chosen = list(itertools.islice(itertools.chain(mine, others), most))
-    return [_holding(state, key, now) for key in chosen]
+    return [_holding(Lease._make(state.in_use[key]), now) for key in chosen]
 
 
 class _Ranking:
     """Who holds what, in order. As long as nobody takes or returns, and that is when callers are
     refused one after the other, there is no need to walk over all leases for each of them."""
 
-    def __init__(self, in_use: Map[int, Lease]) -> None:
+    def __init__(self, in_use: Leases) -> None:
         self.in_use = weakref.ref(in_use)
-        leases = sorted(in_use.items(), key=lambda item: (item[1].checked_out, item[0]))
+        leases = sorted(leased(in_use).items(), key=lambda item: (item[1].checked_out, item[0]))
         self.longest = [key for key, _ in leases]
         self._by_thread: dict[int, list[int]] = {}
         """By the `id` of the reference to a thread, which lives as long as its leases do."""
@@ -241,7 +240,7 @@ _last: list[_Ranking] = []
 """The one that was made last."""
 
 
-def _ranking(in_use: Map[int, Lease]) -> _Ranking:
+def _ranking(in_use: Leases) -> _Ranking:
     for ranking in _last:
         if ranking.in_use() is in_use:
             return ranking
@@ -253,7 +252,7 @@ def taken_here(state: State, ticket: int) -> Any:
     """The owner of a connection that the thread that asks has taken, but by another ticket than
     this; or None."""
     leases = map(state.in_use.__getitem__, _ranking(state.in_use).of(askers()))
-    return next((lease.owner for lease in leases if lease.ticket != ticket), None)
+    return next((owner for _, _, taken, owner, _ in leases if taken != ticket), None)
 
 
 def _taker(owner: Any) -> Taker | None:
@@ -262,12 +261,11 @@ def _taker(owner: Any) -> Taker | None:
     return owner if isinstance(owner, Taker) else None
 
 
-def _holding(state: State, key: int, now: float) -> Holding:
-    lease = state.in_use[key]
+def _holding(lease: Lease, now: float) -> Holding:
     holder = lease.owner if isinstance(lease.owner, Holder) else None
     taker = _taker(lease.owner)
     return Holding(
-        key=key,
+        key=lease.entry.key,
         connection=lease.entry.connection,
         thread=repr(taker) if taker else "somebody",
         is_here=taker is not None and taker.is_here,

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
 
+from pool.core.state import State, leased
 from pool.core.text import repr_of
 from pool.shared.arguments import check_answer, check_hook, refuse
 
 if TYPE_CHECKING:
-    from pool.core.state import State
     from pool.shared.journal import Journal
 
 Kind = Literal[
@@ -107,7 +107,7 @@ class Listeners:
         """Somebody listens from now on: what is lent already will come back, too."""
         if self.hears_turns:
             began = time.monotonic()
-            for lease in state.in_use.values():
+            for lease in leased(state.in_use).values():
                 since = began - max(0.0, now - lease.checked_out)
                 self.lent.setdefault(id(lease.entry.connection), since)
 

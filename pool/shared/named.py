@@ -17,7 +17,7 @@ from pool.core import heap
 from pool.core.effects import Close, Effect, Grant, Leaked
 from pool.core.events import Acquire, Adopt, Event, Opened
 from pool.core.maps import Map
-from pool.core.state import Lease, State, resting
+from pool.core.state import Lease, State, leased, resting
 from pool.core.waiters import Queue
 
 Owner = Callable[[int, Any], Any]
@@ -98,7 +98,7 @@ def state(state: State, owner: Owner) -> State:
 
     return state._replace(
         idle=named_heap(state.idle),
-        in_use=Map({key: named_lease(key, lease) for key, lease in state.in_use.items()}),
+        in_use=Map({key: named_lease(key, lease) for key, lease in leased(state.in_use).items()}),
         waiters=named_queue(state.waiters),
         opening_tickets=Map(
             {ticket: named(ticket, who) for ticket, who in state.opening_tickets.items()}

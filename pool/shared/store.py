@@ -27,7 +27,7 @@ from typing import Any, Protocol
 from pool.core import shortcuts, waiters
 from pool.core.effects import Effect, Grant, Ignored, Open, Refuse
 from pool.core.events import Cancel, Discard, Event
-from pool.core.state import Fields, State
+from pool.core.state import Fields, State, lease_of, leased
 from pool.core.transition import step
 
 Step = Callable[[State, Event], tuple[State, tuple[Effect, ...]]]
@@ -217,7 +217,7 @@ class Store:
 
     def note_loss(self, now: float, ticket: int, key: int) -> None:
         """For when its connection is closed: nobody is told of anything within a transition."""
-        lease = self.state.in_use.get(key)
+        lease = lease_of(self.state.in_use, key)
         if lease is not None and lease.ticket == ticket:
             self.losses[key] = (lease.owner, now - lease.checked_out)
 
@@ -238,7 +238,9 @@ def made(event: Event | Made, state: State) -> Event:
 
 def claims_of(owner: Any, state: State) -> list[tuple[int, int]]:
     """Ticket and key of whatever is this owner's."""
-    claims = [(lease.ticket, key) for key, lease in state.in_use.items() if lease.owner is owner]
+    claims = [
+        (lease.ticket, key) for key, lease in leased(state.in_use).items() if lease.owner is owner
+    ]
     waiting = [*waiters.items(state.waiters), *state.opening_tickets.items()]
     return claims + [(ticket, 0) for ticket, another in waiting if another is owner]
 

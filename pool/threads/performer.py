@@ -21,7 +21,7 @@ from pool.core.effects import Close, Effect, Leaked
 from pool.core.events import Event, Opened, OpenFailed
 from pool.core.limits import Limits
 from pool.core.outlook import JITTER
-from pool.core.state import Failure, Fields, Lease, State, initial
+from pool.core.state import Failure, Fields, Lease, State, initial, leased
 from pool.shared import forks
 from pool.shared.errors import failure_of
 from pool.shared.handles import Cell
@@ -141,16 +141,16 @@ class Performer(Running):
         monitor = self.monitor
         fields, undelivered = monitor.current
         state, me = State._make(fields), self.sync.ident()
-        lent: Any = state.in_use
+        held: Any = state.in_use
         connecting = [thread for thread, _ in list(monitor.connecting.values())]
         opening = max(state.opening, len(connecting))  # a pool that is closed expects none any more
         if mine is not None:
             checked = self.helpers.checked_by(me) if self.helpers else ()
-            leases = state.in_use.items()
-            lent = [key for key, lease in leases if not mine(lease) and key not in checked]
+            leases = leased(state.in_use).items()
+            held = [key for key, lease in leases if not mine(lease) and key not in checked]
             opening -= connecting.count(me)
         return not (
-            lent
+            held
             or opening > 0
             or undelivered
             or monitor.jobs
@@ -162,7 +162,7 @@ class Performer(Running):
         connects. Nobody else changes that, so the answer is good for as long as it likes."""
         monitor, me = self.monitor, self.sync.ident()
         checked = self.helpers.checked_by(me) if self.helpers else ()
-        leases = self.state.in_use.items()
+        leases = leased(self.state.in_use).items()
         return any(key in checked or mine(lease) for key, lease in leases) or any(
             thread == me for thread, _ in list(monitor.connecting.values())
         )

@@ -32,7 +32,7 @@ from typing import Any
 
 from pool import INVARIANTS, STEP_INVARIANTS, Tick
 from pool.core import waiters
-from pool.core.state import resting
+from pool.core.state import leased, resting
 from pool.record.recorder import runtime_of
 from pool.threads.driver import Sync
 from pool.threads.runtime import Runtime
@@ -229,7 +229,7 @@ def idle(pool: Any) -> list[Any]:
 
 def lent(pool: Any) -> list[Any]:
     """The connections in use."""
-    return [lease.entry.connection for lease in runtime_of(pool).state.in_use.values()]
+    return [lease.entry.connection for lease in leased(runtime_of(pool).state.in_use).values()]
 
 
 def park(pool: Any, function: Callable[..., Any], *arguments: Any) -> Call:

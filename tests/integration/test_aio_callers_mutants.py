@@ -20,6 +20,7 @@ from pool.core.events import (
     Dead,
     Discard,
 )
+from pool.core.state import leased
 from pool.shared import forks
 from pool.shared.handles import Handle
 from pool.tasks import performer
@@ -216,7 +217,7 @@ def test_a_connection_that_was_closed_while_it_was_asked(late: bool) -> None:
         assert first == Acquire(5.0, before, True, "me")
         assert second == Acquire(5.0, handle.ticket, True, "me")
         assert of(Dead, events).now == 5.0
-        (lease,) = runtime.state.in_use.values()
+        (lease,) = leased(runtime.state.in_use).values()
         assert lease.owner == "me"
         assert not runtime.monitor.cells
         await runtime.release(handle)

@@ -19,6 +19,7 @@ from pool.aio import Lease, LeaseEnded, Pool, PoolTimeout
 from pool.aio import api as face
 from pool.aio.holders import introduce
 from pool.core.events import CloseAll, Tick
+from pool.core.state import leased
 from pool.shared.holders import Holder
 from pool.tasks import exits
 from pool.tasks.performer import NEVER
@@ -177,7 +178,7 @@ def test_a_holder_is_known_by_its_lease() -> None:
     async def main(kind: type, **settings: Any) -> None:
         async with made(**settings) as pool:
             lease = await pool.acquire()
-            (lent,) = pool._runtime.state.in_use.values()
+            (lent,) = leased(pool._runtime.state.in_use).values()
             assert type(lent.owner) is kind
             assert lent.owner() is lease
             assert lent.owner.__callback__ == pool._runtime.lost

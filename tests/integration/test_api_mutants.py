@@ -29,7 +29,7 @@ from pool import (
 )
 from pool.core.effects import Leaked
 from pool.core.events import Tick
-from pool.core.state import initial
+from pool.core.state import initial, leased
 from pool.drivers.callables import Callables
 from pool.lease import Borrowing
 from pool.shared.store import Store
@@ -307,7 +307,7 @@ def test_whoever_holds_a_lease_is_known_by_it_and_lost_with_it(settings: dict[st
             for name in (before, "another", "another"):
                 thread.name = name
                 lease = pool.acquire()
-                (held,) = pool._runtime.state.in_use.values()
+                (held,) = leased(pool._runtime.state.in_use).values()
                 assert held.owner() is lease
                 assert held.owner.__callback__ == pool._runtime.lost
                 assert held.owner.taker.name == name
@@ -504,7 +504,7 @@ def test_the_lines_of_a_holder_are_for_who_asked(leak_after: Any, kind: str, lis
     listeners: Any = {"checkout": lambda notice: None} if listens else None
     made = scripted(1, opener="caller", leak_after=leak_after, listeners=listeners)
     with made as pool, pool.acquire():
-        (lease,) = pool.runtime.state.in_use.values()
+        (lease,) = leased(pool.runtime.state.in_use).values()
         assert type(lease.owner).__name__ == kind
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from pool import NO_RESET, Notice, OpenError, Pool, PoolClosed, PoolError
 from pool.core.effects import Close, Leaked
+from pool.core.state import leased
 from pool.drivers.callables import Callables
 from pool.drivers.recipe import Recipe
 from pool.shared.errors import NO_CONNECTION, failure_of
@@ -354,7 +355,7 @@ def test_a_leak_is_told_with_what_the_pool_knows_of_it(caplog: pytest.LogCapture
         driver: Any = pool._driver
         pool.acquire().discard()  # so that the numbers of connections are not those of the machine
         lease = pool.acquire()
-        held = pool.runtime.state.in_use[lease.key]
+        held = leased(pool.runtime.state.in_use)[lease.key]
         driver._numbered[id(lease.connection)] = 17
         before = pool.runtime.clock()
         driver.report_leak(leak(lease, owner=held.owner))

@@ -31,7 +31,7 @@ from pool.core.events import (
     Suspend,
     Tick,
 )
-from pool.core.state import State, resting
+from pool.core.state import State, leased, resting
 from pool.core.transition import step
 from pool.shared import named, observation, regularly
 from pool.shared.holders import TracedHolder, introduce
@@ -458,15 +458,15 @@ def test_a_state_with_names_has_everything_else_as_it_was() -> None:
     ):
         state, _ = step(State._make(state), event)
     found = named.state(State._make(state), lambda ticket, who: f"{who} of {ticket}")
-    leases = {key: (one.entry.connection, one.owner) for key, one in found.in_use.items()}
+    named_leases = leased(found.in_use).items()
+    leases = {key: (one.entry.connection, one.owner) for key, one in named_leases}
     assert leases == {2: ("connection 2", None), 1: ("connection 1", "four of 4")}
     assert dict(waiters.items(found.waiters)) == {5: None}
     lent = State._make(state)
     assert found._replace(in_use=lent.in_use, waiters=lent.waiters) == lent
-    for key, lease in found.in_use.items():
-        assert lease.entry._replace(connection=lent.in_use[key].entry.connection) == (
-            lent.in_use[key].entry
-        )
+    for key, lease in named_leases:
+        entry = leased(lent.in_use)[key].entry
+        assert lease.entry._replace(connection=entry.connection) == entry
     idle, _ = step(State._make(state), Release(9.0, 4, 1))
     idle, _ = step(idle, Release(9.0, 5, 1))
     idle, _ = step(idle, Release(10.0, 2, 2))

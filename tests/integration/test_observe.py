@@ -19,6 +19,7 @@ import pytest
 import pool.aio
 from pool import Acquire, Grant, Limits, PoolTimeout, Release, observe
 from pool.core import shortcuts
+from pool.core.state import leased
 from pool.core.transition import step
 from pool.record import Recorder, replay
 from pool.record.recorder import Record
@@ -230,7 +231,7 @@ def test_a_state_can_be_had_at_its_place_in_the_order() -> None:
     assert states == []
     runtime.release(handle)
     ((index, state),) = states
-    assert [lease.owner for lease in state.in_use.values()] == ["owner of 1"]
+    assert [lease.owner for lease in leased(state.in_use).values()] == ["owner of 1"]
     assert replay(state, told.history[index:], named.state(runtime.state, _owner)) == []
 
 

@@ -17,6 +17,7 @@ import pytest
 from playhouse.pool import MaxConnectionsExceeded
 
 from pool.core.events import Configure, Forked, Tick
+from pool.core.state import leased
 from pool.peewee import adapter as module
 from pool.peewee.adapter import Adapter
 from tests.integration.databases import PooledScriptedDatabase, events_of, scripted
@@ -89,7 +90,7 @@ def test_what_a_subclass_calls_stale_is_closed(caplog: pytest.LogCaptureFixture)
     assert own_of(database).runtime.state.limits.max_lifetime is None
     database.conn_key = lambda connection: connection.number
     database.connect()
-    created = next(iter(own_of(database).runtime.state.in_use.values())).entry.created
+    created = next(iter(leased(own_of(database).runtime.state.in_use).values())).entry.created
     database.close()
     assert database.asked == created
     database.stale = True

@@ -20,6 +20,7 @@ from playhouse.pool import MaxConnectionsExceeded, PoolConnection
 
 from pool import INVARIANTS
 from pool.core.events import Adopt, AdoptIdle, AdoptLease
+from pool.core.state import leased
 from pool.peewee.mirror import Mirror
 from tests.integration.databases import PooledScriptedDatabase, scripted
 from tests.integration.drivers import (
@@ -147,7 +148,7 @@ def test_changed_times_are_believed(database: Any) -> None:
 def test_a_changed_lease_keeps_its_owner(database: Any) -> None:
     database.connect()
     connection = database.connection()
-    [before] = database._purepool.runtime.state.in_use.values()
+    [before] = leased(database._purepool.runtime.state.in_use).values()
     database._in_use[id(connection)] = PoolConnection(5.0, connection, 7.0)
     assert database.close_stale(age=-1000) == 0 or connection.closed
     database._state.reset()
@@ -158,7 +159,7 @@ def test_a_changed_lease_keeps_its_owner(database: Any) -> None:
     now = time.time()
     database._in_use[id(connection)] = PoolConnection(now - 9, connection, now - 8)
     database.close_idle()
-    [after] = database._purepool.runtime.state.in_use.values()
+    [after] = leased(database._purepool.runtime.state.in_use).values()
     assert (after.entry.created, after.checked_out) == (now - 9, now - 8)
     assert (after.owner, after.ticket) == (before.owner, before.ticket + 1)
     assert database.close() is True

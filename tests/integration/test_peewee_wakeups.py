@@ -21,6 +21,7 @@ from typing import Any
 import peewee
 import pytest
 
+from pool.core.state import leased
 from pool.peewee import MaxConnectionsExceeded
 from tests.integration.databases import PooledScriptedDatabase
 from tests.integration.drivers import (
@@ -478,7 +479,8 @@ def test_several_at_once_go_to_the_oldest(make: Callable[..., Any]) -> None:
     database.close_all()
     until(lambda: hold.standing == 3)
     assert waiting(database) == 2
-    owners = {lease.owner.name for lease in database._purepool.runtime.state.in_use.values()}
+    in_use = leased(database._purepool.runtime.state.in_use)
+    owners = {lease.owner.name for lease in in_use.values()}
     assert owners == {call.name for call in calls[:3]}
     hold.open()
     for call in calls:

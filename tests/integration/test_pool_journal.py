@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pool import Acquire, Limits, Opened, PoolTimeout, initial, step
+from pool.core.state import leased
 from pool.shared.journal import CONNECT_FAILED, QUIET, UNREACHED, Burst, Journal, Leak, Outage
 from pool.shared.journal import _is_for_holders as is_for_holders
 from pool.shared.journal import _runs_a_loop as runs_a_loop
@@ -196,7 +197,7 @@ def test_on_one_line_each_kind_is_told(
     monkeypatch.setattr("pool.shared.journal.line_here", lambda: "helper.py:7")
     with scripted(1, leak_after=FOR_EVER, opener="caller") as pool:
         lease = pool.acquire()
-        (held,) = pool.runtime.state.in_use.values()
+        (held,) = leased(pool.runtime.state.in_use).values()
         call = Call(pool.acquire)
         until(lambda: waiting(pool) == 1)
         monkeypatch.setattr(type(held.owner), "line", "helper.py:7")
@@ -257,7 +258,7 @@ def test_losses_of_two_lines_are_two(journal: Journal, caplog: pytest.LogCapture
     with scripted(2, leak_after=FOR_EVER, opener="caller") as pool:
         leases = [pool.acquire() for _ in range(1)]
         leases.append(pool.acquire())
-        owners = [held.owner for held in pool.runtime.state.in_use.values()]
+        owners = [held.owner for held in leased(pool.runtime.state.in_use).values()]
         for owner in (*owners, *owners):
             journal.lost(1, owner, 2.0, 0.0)
         assert len(texts(caplog)) == 2

@@ -16,6 +16,7 @@ import pytest
 import pool as package
 from pool import OpenError, PoolClosed, PoolTimeout
 from pool.core.effects import Leaked
+from pool.core.state import leased
 from pool.meant import LENDING, OF_CONNECTIONS, RETURNING
 from pool.shared.journal import UNREACHED, Journal
 from pool.shared.log import logger
@@ -203,7 +204,9 @@ def test_a_leak_that_has_ended_when_it_is_told(
             lease.release()
         lease = pool.acquire()
         number = pool.holders()[0].key
-        key, owner = next((key, held.owner) for key, held in pool.runtime.state.in_use.items())
+        key, owner = next(
+            (key, held.owner) for key, held in leased(pool.runtime.state.in_use).items()
+        )
         leak = Leaked(lease.ticket, key, owner, 1001.0)
         if closed:
             lease.discard()

@@ -22,7 +22,7 @@ from pool import Limits, PoolReentered, PoolSuspended, PoolTimeout, initial, ste
 from pool.core import waiters
 from pool.core.effects import Close, Leaked, Open, Refuse
 from pool.core.events import Acquire, CloseAll, OpenFailed, Release, Resume, Shutdown, Suspend, Tick
-from pool.core.state import Failure
+from pool.core.state import Failure, leased
 from pool.shared.handles import Cell, Handle
 from pool.threads.monitor import Monitor
 from pool.threads.onlookers import Onlookers, wait
@@ -487,7 +487,7 @@ def test_who_begins_anew_waits_if_it_must() -> None:
     runtime.driver.on_alive = lambda _: True
     runtime.release(others[0])
     waiter.result()
-    (lease,) = runtime.state.in_use.values()
+    (lease,) = leased(runtime.state.in_use).values()
     assert lease.owner == "the owner"
     assert made[0].connection.number == 2
     assert runtime.monitor.callers == set()
@@ -710,7 +710,7 @@ def test_all_of_an_owner_that_is_gone_is_lost() -> None:
     runtime.apply(Tick(1.0))
     assert lost == [(1, owner, 1.0), (3, owner, 1.0)]
     assert lent(runtime) == [handles[1].connection]
-    times = [lease.checked_out for lease in runtime.state.in_use.values()]
+    times = [lease.checked_out for lease in leased(runtime.state.in_use).values()]
     assert times == [0.0]
 
 

@@ -17,7 +17,7 @@ from pool.check.machines.twin import Broken
 from pool.core import heap, shortcuts, transition, waiters
 from pool.core.draft import Draft
 from pool.core.maps import Map
-from pool.core.state import Idle, State, resting
+from pool.core.state import Idle, State, leased, resting
 from pool.core.transition import finish
 from tests.model.rounds import run
 
@@ -54,7 +54,7 @@ def discard_keeps_the_slot(patch: pytest.MonkeyPatch) -> None:
         if not transition.holds(state, event.ticket, event.key):
             return transition.ignored(state, "")
         draft = Draft(state)
-        draft.close(state.in_use[event.key].entry, "discarded")
+        draft.close(leased(state.in_use)[event.key].entry, "discarded")
         return finish(draft, event.now)
 
     patch.setattr(transition, "discard", discard)

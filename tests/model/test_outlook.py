@@ -35,7 +35,7 @@ from pool.core.events import (
 )
 from pool.core.limits import Limits
 from pool.core.outlook import JITTER, Outlook, next_look, walk
-from pool.core.state import Failure, State, initial
+from pool.core.state import Failure, State, initial, leased
 from pool.core.transition import step, wake_at
 
 LIMITS = Limits(max_size=4, max_lifetime=64.0, opener="background")
@@ -65,7 +65,7 @@ class History:
     def lend_or_return(self) -> None:
         """What happens without the watch being told."""
         if self.state.in_use and self.random.random() < 0.5:
-            key, lease = self.random.choice(sorted(self.state.in_use.items()))
+            key, lease = self.random.choice(sorted(leased(self.state.in_use).items()))
             self.apply(Release(self.now, lease.ticket, key, True))
         elif self.state.idle:
             self.apply(Acquire(self.now, self.state.next_ticket, True, None))
@@ -92,7 +92,7 @@ class History:
         if which == 9:
             self.apply(Tick(now))
         elif which == 10 and state.in_use:
-            key, lease = sorted(state.in_use.items())[0]
+            key, lease = sorted(leased(state.in_use).items())[0]
             self.apply(Discard(now, lease.ticket, key))
         elif pick() < 0.3:
             lifetime = 10 * pick() + 0.1
@@ -233,7 +233,7 @@ def test_one_that_rested_long_is_above_min_idle_now() -> None:
     state = opened(lent(limits), 100.0, 100.0)
     state = opened(state, 100.0, 100.0)
     keys = sorted(state.in_use)
-    tickets = [state.in_use[key].ticket for key in keys]
+    tickets = [leased(state.in_use)[key].ticket for key in keys]
     state, _ = step(state, Release(100.0, tickets[0], keys[0], True))
     seen = walk(state, 149.0, 149.0)
     assert seen.holds(state, 160.0)

@@ -206,6 +206,7 @@ def test_the_reference_model_shares_no_code_with_the_pool(name: str) -> None:
 # ---------------------------------------------------------------- the same in every process
 
 HISTORY = """
+from pool.core.state import leased
 from pool import *
 limits = Limits(max_size=3, opener="background", min_idle=1, max_idle=1.0, leak_after=2.0)
 state, said = initial(limits), []
@@ -217,7 +218,7 @@ for n in range(1, 30):
     tell(Acquire(n / 4, n, n % 3 > 0, f"owner {n}"))
     tell(Opened(n / 4, None, f"c{n}", n / 4))
     for key in sorted(state.in_use)[: n % 3]:
-        tell(Release(n / 4, state.in_use[key].ticket, key))
+        tell(Release(n / 4, leased(state.in_use)[key].ticket, key))
     tell(Tick(n / 4))
 tell(CloseStale(9.0, 9.0)); tell(CloseAll(9.0)); tell(Shutdown(9.0))
 print("\\n".join(said))

@@ -41,7 +41,7 @@ from pool import (
     initial,
     wake_at,
 )
-from pool.core.state import Counters
+from pool.core.state import Counters, leased
 from tests.model.notation import AWAY, REFUSED, Run
 
 
@@ -368,7 +368,7 @@ def test_a_caller_gets_what_is_idle() -> None:
     run.lend(1)
     run(Release(1, 1, 1))
     assert run(Acquire(3, 2, owner="me")) == [Grant(2, 1, "c1", 2)]
-    lease = run.state.in_use[1]
+    lease = leased(run.state.in_use)[1]
     assert (lease.checked_out, lease.ticket, lease.owner, lease.leaked) == (3, 2, "me", False)
     assert run.state.granted == 2
 
@@ -454,7 +454,8 @@ def test_a_caller_gets_its_own_connection() -> None:
     assert run.state.last_error == REFUSED
     assert run(Opened(2, 1, "c1", 2, jitter=0.5)) == [Grant(1, 1, "c1", None)]
     assert run.state.last_error is None
-    assert (run.state.in_use[1].owner, run.state.in_use[1].entry.jitter) == ("me", 0.5)
+    lease = leased(run.state.in_use)[1]
+    assert (lease.owner, lease.entry.jitter) == ("me", 0.5)
 
 
 def test_a_caller_gets_its_own_connection_while_suspended_and_whatever_the_size() -> None:
@@ -965,7 +966,7 @@ def test_tick_reports_a_leak_once() -> None:
     assert run(Tick(5.75)) == []
     assert run(Tick(8)) == [Leaked(1, 1, "me", 7), Leaked(2, 2, None, 6)]
     assert run(Tick(9)) == []
-    assert run.state.in_use[1].leaked
+    assert leased(run.state.in_use)[1].leaked
 
 
 def test_a_new_lease_may_leak_again() -> None:
@@ -1205,7 +1206,7 @@ def test_what_an_adapter_says_is_in_use() -> None:
     """ADO-4: new: ticket 0, no owner."""
     run = Run()
     run(Adopt(5, in_use=(AdoptLease(None, "a1", created=1, checked_out=2),)))
-    lease = run.state.in_use[1]
+    lease = leased(run.state.in_use)[1]
     assert (lease.checked_out, lease.ticket, lease.owner, lease.leaked) == (2, 0, None, False)
     assert (lease.entry.connection, lease.entry.created, run.count("adopted")) == ("a1", 1, 1)
 
@@ -1216,7 +1217,7 @@ def test_a_changed_lease_keeps_its_ticket() -> None:
     run(Acquire(0, 1, owner="me"))
     run(Opened(0, 1, "c1", 0, jitter=0.25))
     run(Adopt(5, in_use=(AdoptLease(1, "a1", created=1, checked_out=2),)))
-    lease = run.state.in_use[1]
+    lease = leased(run.state.in_use)[1]
     assert (lease.entry[1:], lease.checked_out) == (("a1", 1, 0.25), 2)
     assert (lease.ticket, lease.owner) == (1, "me")
     assert run(Release(6, 1, 1)) == []
@@ -1331,7 +1332,7 @@ def test_who_gets_a_connection_that_was_nobodys_keeps_its_owner() -> None:
     run = background(max_size=1)
     run(Acquire(0, 1, owner="ada"))
     run(Opened(0, None, "c1", 0))
-    assert [lease.owner for lease in run.state.in_use.values()] == ["ada"]
+    assert [lease.owner for lease in leased(run.state.in_use).values()] == ["ada"]
 
 
 def test_counts_grow_each_time() -> None:

@@ -40,7 +40,7 @@ from pool.core.events import (
     Tick,
 )
 from pool.core.limits import Limits
-from pool.core.state import Failure, State, initial, resting
+from pool.core.state import Failure, State, initial, leased, resting
 from pool.core.transition import step
 from pool.record.recording import Reader
 from tests.model.recorded import WALL, record
@@ -84,7 +84,7 @@ def same_as(state: State, builder: spans.Builder) -> None:
     idle = {item.entry.key for item in resting(state.idle)}
     assert {key for key, kind in kinds.items() if kind == IDLE} == idle
     held = {key: one.ticket for key, one in builder.lives.items() if one.kind == USE}
-    assert held == {key: lease.ticket for key, lease in state.in_use.items()}
+    assert held == {key: lease.ticket for key, lease in leased(state.in_use).items()}
     assert set(builder.waits) == {ticket for ticket, _ in waiters.items(state.waiters)}
     assert set(builder.connecting) == {ticket for ticket, _ in state.opening_tickets.items()}
     assert len(builder.background) == state.opening_background

@@ -49,7 +49,7 @@ def test_equal_content_of_another_kind_is_another_value() -> None:
     assert Open(None) != Ignored(None)  # type: ignore[arg-type]
 
 
-KINDS = [kind for kind in RECORDS if kind not in (State, Idle, AdoptIdle, AdoptLease)]
+KINDS = [kind for kind in RECORDS if kind not in (State, Idle, Lease, AdoptIdle, AdoptLease)]
 """All but the state, of which there is one kind, and what occurs in one place only, within a state
 or an `Adopt`."""
 

@@ -41,7 +41,7 @@ from pool.core.events import (
     Shutdown,
 )
 from pool.core.limits import Limits
-from pool.core.state import Failure, State, initial, resting
+from pool.core.state import Failure, State, initial, lease_of, leased, resting
 from pool.core.transition import step as plain_step
 
 AGES = ("max_lifetime", "max_idle", "leak_after")
@@ -220,7 +220,7 @@ class _Search:
 
     @staticmethod
     def _is_answered(state: State, call: Call) -> bool:
-        lease = state.in_use.get(call.key)
+        lease = lease_of(state.in_use, call.key)
         if call.answer == GRANTED:
             return lease is not None and lease.ticket == call.ticket
         return call.ticket not in state.opening_tickets and not waiters.contains(
@@ -279,7 +279,7 @@ class _Search:
             tuple(open_),
             tuple(sorted(loose)),
             tuple(key for _, key in idle),
-            frozenset((key, lease.ticket) for key, lease in state.in_use.items()),
+            frozenset((key, lease.ticket) for key, lease in leased(state.in_use).items()),
             tuple(ticket for ticket, _ in waiters.items(state.waiters)),
             frozenset(state.opening_tickets),
             (state.opening_background, state.phase, state.next_seq),

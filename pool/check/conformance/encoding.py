@@ -22,7 +22,7 @@ from pool.core import waiters
 from pool.core.effects import Effect
 from pool.core.events import AdoptIdle, AdoptLease, Event
 from pool.core.limits import Limits
-from pool.core.state import Entry, Failure, Lease, State, resting
+from pool.core.state import Entry, Failure, Lease, State, leased, resting
 
 Json = dict[str, Any]
 
@@ -79,7 +79,7 @@ def encode_state(state: State) -> Json:
         ],
         "in_use": [
             {**_fields(lease.entry, Entry._fields), **_fields(lease, Lease._fields[1:])}
-            for _, lease in sorted(state.in_use.items())
+            for _, lease in sorted(leased(state.in_use).items())
         ],
         "waiters": _tickets(waiters.items(state.waiters)),
         "opening_tickets": _tickets(sorted(state.opening_tickets.items())),

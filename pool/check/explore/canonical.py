@@ -35,7 +35,7 @@ from pool.core import heap, invariants, waiters
 from pool.core.effects import Effect
 from pool.core.events import Event
 from pool.core.limits import Limits
-from pool.core.state import State, resting
+from pool.core.state import State, leased, resting
 
 Shape = tuple[Any, ...]
 Shaper = Callable[[State, int], Shape]
@@ -190,7 +190,7 @@ def _full(configuration: Configuration, scale: Scale) -> Shaper:
         count = state.counters
         waiting = list(waiters.items(state.waiters))
         connecting = sorted(state.opening_tickets.items())
-        leases = sorted(state.in_use.items())
+        leases = sorted(leased(state.in_use).items())
         idle = sorted(resting(state.idle))
         keys = sorted([key for key, _ in leases] + [item.entry.key for item in idle])
         tickets = sorted(
@@ -295,7 +295,7 @@ class Labeller:
     ) -> Label:
         tickets = sorted(
             [*(before.waiters.owners if before.waiters else ()), *before.opening_tickets]
-            + [lease.ticket for lease in before.in_use.values() if lease.ticket]
+            + [lease.ticket for lease in leased(before.in_use).values() if lease.ticket]
         )
         idle = list(resting(before.idle))
         keys = sorted([*before.in_use, *(item.entry.key for item in idle)])
@@ -364,7 +364,7 @@ class Labeller:
             (
                 tuple(map(ticket, sorted(queue.owners) if queue else ())),
                 tuple(map(ticket, sorted(after.opening_tickets))),
-                tuple((key(k), ticket(lease.ticket)) for k, lease in sorted(after.in_use.items())),
+                tuple((key(k), ticket(lease[2])) for k, lease in sorted(after.in_use.items())),
                 tuple(key(item.entry.key) for item in sorted(resting(after.idle))),
             ),
         )

@@ -24,7 +24,7 @@ from pool.core import transition, waiters
 from pool.core.draft import Outcome
 from pool.core.effects import Close, Effect, Grant, Refuse
 from pool.core.events import Event
-from pool.core.state import State, resting
+from pool.core.state import State, leased, resting
 
 Arrows = dict[tuple[str, str], set[str]]
 """From where to where, by which events."""
@@ -73,7 +73,9 @@ def tickets(state: State) -> dict[int, str]:
     """Where each ticket is. Ticket 0, that of adopted leases, belongs to nobody."""
     found = {ticket: "waiting" for ticket, _ in waiters.items(state.waiters)}
     found |= dict.fromkeys(state.opening_tickets, "connecting")
-    return found | {lease.ticket: "holding" for lease in state.in_use.values() if lease.ticket}
+    return found | {
+        lease.ticket: "holding" for lease in leased(state.in_use).values() if lease.ticket
+    }
 
 
 def gone_from(place: str) -> str:

@@ -18,7 +18,7 @@ from pool.check.explore.canonical import MADE, PUT
 from pool.check.explore.configurations import Configuration
 from pool.core import events
 from pool.core.events import AdoptIdle, AdoptLease, Event
-from pool.core.state import Failure, State, resting
+from pool.core.state import Failure, State, leased, resting
 
 Moves = Callable[[State, int], list[Event]]
 Part = Callable[[State, int, list[Event]], None]
@@ -78,7 +78,7 @@ def _acquire(c: Configuration) -> Part:
 def _owners(state: State) -> set[Any]:
     owners = set(state.waiters.owners.values()) if state.waiters else set()
     owners.update(state.opening_tickets.values())
-    owners.update(lease.owner for lease in state.in_use.values())
+    owners.update(lease.owner for lease in leased(state.in_use).values())
     return owners
 
 

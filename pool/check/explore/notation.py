@@ -33,7 +33,7 @@ from pool.core.effects import Effect
 from pool.core.events import AdoptIdle, AdoptLease, Event
 from pool.core.limits import Limits
 from pool.core.maps import Map
-from pool.core.state import Counters, Entry, Failure, Idle, Lease, State, initial, resting
+from pool.core.state import Counters, Entry, Failure, Idle, Lease, State, initial, leased, resting
 
 
 def _state(limits: Limits, **fields: Any) -> State:
@@ -111,7 +111,7 @@ def _write_state(state: State) -> str:
     parts = {
         **state._asdict(),
         "idle": tuple(sorted(resting(state.idle))),
-        "in_use": tuple(lease for _, lease in sorted(state.in_use.items())),
+        "in_use": tuple(lease for _, lease in sorted(leased(state.in_use).items())),
         "waiters": callers(waiters.items(state.waiters)),
         "opening_tickets": callers(sorted(state.opening_tickets.items())),
     }

@@ -19,7 +19,7 @@ import attrs
 from pool.core import heap, invariants, shortcuts, transition, waiters
 from pool.core.effects import Close, Effect, Grant, Ignored, Leaked, Refuse
 from pool.core.events import Acquire, Adopt, Cancel, Dead, Event, Forked, Opened, Release, Tick
-from pool.core.state import State
+from pool.core.state import State, leased
 
 RUN_PROPERTIES = {
     "Total": "`step` does not raise",
@@ -218,10 +218,10 @@ def carries_owners(before: State, event: Event, after: State) -> bool:
     owners: dict[int, Any] = {}
     owners.update(waiters.items(before.waiters))
     owners.update(before.opening_tickets)
-    owners.update((lease.ticket, lease.owner) for lease in before.in_use.values())
+    owners.update((lease.ticket, lease.owner) for lease in leased(before.in_use).values())
     if isinstance(event, Acquire):
         owners[event.ticket] = event.owner
-    now = [(lease.ticket, lease.owner) for lease in after.in_use.values()]
+    now = [(lease.ticket, lease.owner) for lease in leased(after.in_use).values()]
     now += list(after.opening_tickets.items())
     now += waiters.items(after.waiters)
     return all(owners.get(ticket) == owner for ticket, owner in now)

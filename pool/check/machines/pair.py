@@ -32,7 +32,7 @@ from pool.check.machines.amended import (
     Theirs,
     TheirsWithVerdict,
 )
-from pool.core.state import resting
+from pool.core.state import leased, resting
 
 
 class Different(AssertionError):
@@ -214,7 +214,7 @@ def view(database: Any, look: bool) -> dict[str, Any]:
         wrong = []
         leases = sorted(
             (one.entry.connection.number, one.entry.created, one.checked_out)
-            for one in runtime.state.in_use.values()
+            for one in leased(runtime.state.in_use).values()
         )
     return {
         "idle": idle,

@@ -36,7 +36,7 @@ from pool.check.schedules.threads import SeenShortcuts
 from pool.core.effects import Grant
 from pool.core.events import Acquire, Discard, Event, Release, Shutdown
 from pool.core.limits import Limits
-from pool.core.state import State, resting
+from pool.core.state import State, lease_of, resting
 from pool.core.transition import wake_at
 from pool.shared.errors import PoolError, PoolTimeout
 from pool.shared.running import AT_ONCE
@@ -109,7 +109,7 @@ class TasksMachine(Hooks):
     def look_at(self, event: Event) -> None:
         assert self.twin is not None
         if isinstance(event, Release | Discard):
-            lease = self.twin.state.in_use.get(event.key)
+            lease = lease_of(self.twin.state.in_use, event.key)
             mine = lease is not None and lease.ticket == event.ticket
             if (call := self.ends.get(event.ticket)) is not None and mine:
                 call.gave_back = True

@@ -23,7 +23,7 @@ from pool.core.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refus
 from pool.core.events import Adopt, Cancel, Dead, Discard, Event, Opened, Release, Tick
 from pool.core.invariants import INVARIANTS, STEP_INVARIANTS
 from pool.core.limits import Limits
-from pool.core.state import State, initial
+from pool.core.state import State, initial, leased
 from pool.core.transition import step, wake_at
 
 View = dict[str, Any]
@@ -71,7 +71,7 @@ def view(state: State) -> View:
         row = (order, seq, entry.key, entry.connection, entry.created, entry.jitter)
         idle.append((*row, since))
     leases = {}
-    for key, lease in state.in_use.items():
+    for key, lease in leased(state.in_use).items():
         entry = lease.entry
         made = (entry.connection, entry.created, entry.jitter)
         leases[key] = (*made, lease.checked_out, lease.ticket, lease.owner, lease.leaked)

@@ -28,7 +28,7 @@ from pool.core import heap, waiters
 from pool.core.events import AdoptIdle, AdoptLease, Event
 from pool.core.limits import Limits
 from pool.core.maps import Map
-from pool.core.state import Counters, Entry, Failure, Idle, Lease, State, initial, resting
+from pool.core.state import Counters, Entry, Failure, Idle, Lease, State, initial, leased, resting
 from pool.core.transition import step
 
 NOW, EARLY, LATE = 10.0, 0.0, 20.0
@@ -357,7 +357,7 @@ def shown(state: State) -> str:
     idle = [f"key {item.entry.key}" for item in sorted(resting(state.idle))]
     in_use = [
         f"key {key} by {lease.ticket or 'an adapter'}"
-        for key, lease in sorted(state.in_use.items())
+        for key, lease in sorted(leased(state.in_use).items())
     ]
     waiting = [str(ticket) for ticket, _ in waiters.items(state.waiters)]
     parts = [

@@ -24,7 +24,7 @@ from pool.check.usage import UsageError, refuse
 from pool.core import heap, waiters
 from pool.core.effects import Close, Leaked, Refuse
 from pool.core.events import Acquire, Expire, Opened, OpenFailed, Release, Tick
-from pool.core.state import State, resting
+from pool.core.state import State, leased, resting
 from pool.core.text import text_of
 from pool.record.recording import Divergence, Reader, RecordingError, Report, Transition
 
@@ -224,7 +224,7 @@ def _lines(instant: Instant, wall: float) -> list[str]:
         f"({header.path.name}: line {transition.line})",
         f"pool {header.pool!r}, process {header.pid}: {_counts(state)}",
     ]
-    leases = sorted(state.in_use.items(), key=lambda item: item[1].checked_out)
+    leases = sorted(leased(state.in_use).items(), key=lambda item: item[1].checked_out)
     for key, lease in leases:
         held = f"for {max(0.0, now - lease.checked_out):.3f} s"
         lines.append(f"  in use   connection {key:<5} {held:>14}  {_who(lease.owner)}")

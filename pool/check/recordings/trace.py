@@ -31,7 +31,7 @@ from pool.check.interrupts import temporary_directory
 from pool.core import events, waiters
 from pool.core.effects import Effect
 from pool.core.limits import Limits
-from pool.core.state import Entry, State, resting
+from pool.core.state import Entry, State, leased, resting
 from pool.record.recording import Reader, Transition
 
 MODULES = ("Pool.tla", "Trace.tla")
@@ -196,7 +196,7 @@ class _Writer:
     def _instants(self, taken: tuple[Transition, ...]) -> Iterator[float]:
         for state in (self.begin, self.end):
             yield from (item.since for item in resting(state.idle))
-            yield from (lease.checked_out for lease in state.in_use.values())
+            yield from (lease.checked_out for lease in leased(state.in_use).values())
             yield from (entry.created for entry in _entries(state))
             if state.retire_before:
                 yield state.retire_before
@@ -257,7 +257,7 @@ class _Writer:
                     "owner": self.name(lease.owner),
                     "leaked": lease.leaked,
                 }
-                for lease in state.in_use.values()
+                for lease in leased(state.in_use).values()
             ],
             "waiters": self.callers(waiters.items(state.waiters)),
             "opening_tickets": self.callers(state.opening_tickets.items()),
@@ -330,7 +330,7 @@ class _Writer:
 
 def _entries(state: State) -> Iterator[Entry]:
     yield from (item.entry for item in resting(state.idle))
-    yield from (lease.entry for lease in state.in_use.values())
+    yield from (lease.entry for lease in leased(state.in_use).values())
 
 
 def _ends(entry: Entry, lifetime: float) -> float:

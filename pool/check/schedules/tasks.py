@@ -22,7 +22,7 @@ from pool.core import waiters
 from pool.core.effects import Close, Effect, Grant, Ignored, Leaked, Open, Refuse
 from pool.core.events import Discard, Shutdown, Tick
 from pool.core.limits import Limits
-from pool.core.state import Fields, State
+from pool.core.state import Fields, State, leased
 from pool.shared.errors import PoolError, PoolTimeout
 from pool.shared.handles import Handle
 from pool.shared.store import claims_of
@@ -275,7 +275,9 @@ class TaskPlay(Play):
     def _refused(self, error: PoolError | Away) -> None:
         """One whose deadline passes while its connection is being asked leaves it to the check."""
         ticket = self.asked[self.number]
-        held = [lease for lease in self.runtime.state.in_use.values() if lease.ticket == ticket]
+        held = [
+            lease for lease in leased(self.runtime.state.in_use).values() if lease.ticket == ticket
+        ]
         if not (
             isinstance(error, PoolTimeout)
             and held

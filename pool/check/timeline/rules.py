@@ -10,7 +10,7 @@ from pool.check.machines.reference import Reference
 from pool.check.machines.verbs import Connection
 from pool.core import waiters
 from pool.core.events import Event
-from pool.core.state import Entry, State, resting
+from pool.core.state import Entry, State, leased, resting
 
 
 class Rules:
@@ -43,7 +43,7 @@ def _model_of(state: State) -> Reference:
         one = _connection(idle.entry)
         one.since, one.seq = idle.since, idle.seq
         model.idle.append(one)
-    for lease in state.in_use.values():
+    for lease in leased(state.in_use).values():
         one = _connection(lease.entry)
         one.checked_out, one.ticket = lease.checked_out, lease.ticket
         one.owner, one.leaked = lease.owner, lease.leaked

@@ -52,7 +52,7 @@ from pool.core.events import (
     Release,
     Retire,
 )
-from pool.core.state import Failure, State, resting
+from pool.core.state import Failure, State, lease_of, leased, resting
 from pool.core.text import text_of
 from pool.record.recording import Header, Reader, Transition
 
@@ -190,7 +190,7 @@ class Builder:
 
         for item in sorted(resting(state.idle), key=lambda item: item.entry.key):
             self._live(item.entry.key, IDLE, index, earlier=since(item.since))
-        for key, lease in sorted(state.in_use.items(), key=lambda item: item[0]):
+        for key, lease in sorted(leased(state.in_use).items(), key=lambda item: item[0]):
             owner = self._owner(lease.owner)
             self._live(key, USE, index, lease.ticket, owner, since(lease.checked_out))
         for ticket, name in waiters.items(state.waiters):
@@ -289,7 +289,8 @@ class Builder:
             self._live(effect.key, IDLE, index)  # an adapter put it in
         if isinstance(effect, Grant):
             self._end_wait(effect.ticket, index, "got a connection")
-            owner = self._owner(after.in_use[effect.key].owner)
+            *_, holder, _ = after.in_use[effect.key]
+            owner = self._owner(holder)
             self._move(effect.key, USE, index, how or "lent", effect.ticket, owner)
         elif isinstance(effect, Refuse):
             self._end_wait(effect.ticket, index, f"refused: {effect.reason}")
@@ -316,9 +317,9 @@ class Builder:
         for key in list(self.lives):
             if key not in idle and key not in after.in_use:
                 self._end_life(key, index, "forgotten")
-        for key in sorted({*idle, *(key for key, _ in after.in_use.items())}):
+        for key in sorted({*idle, *after.in_use}):
             kind = IDLE if key in idle else USE
-            lease = after.in_use.get(key)
+            lease = lease_of(after.in_use, key)
             ticket, owner = (0, -1) if lease is None else (lease.ticket, self._owner(lease.owner))
             if key not in self.lives:
                 self._live(key, kind, index, ticket, owner)
