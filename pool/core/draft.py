@@ -25,6 +25,7 @@ from pool.core.state import (
     Lease,
     Leases,
     State,
+    at_rest,
     expires_at,
     lease_of,
     leased,
@@ -164,7 +165,8 @@ class Draft:
             self.close(entry, "surplus")
         else:
             seq = self.draw_seq()
-            self.idle = heap.push(self.idle, (idle_order(self, entry, seq), seq, entry, now))
+            add = heap.append if self.limits.idle_order == "fifo" else heap.push
+            self.idle = add(self.idle, (idle_order(self, entry, seq), seq, entry, now))
 
     def sweep(self, now: float) -> None:
         """Close the idle that have expired."""
@@ -179,7 +181,7 @@ class Draft:
                 self.close(idle.entry, reason)
             else:
                 kept.append(idle)
-        self.idle = heap.build(kept)
+        self.idle = at_rest(self.limits, kept)
 
     def shrink(self, now: float) -> None:
         """Close the idle above `min_idle` that rested for `max_idle`, longest first."""
@@ -189,7 +191,7 @@ class Draft:
         left = sorted(resting(self.idle), key=lambda idle: (idle.since, *idle[1:3]))
         while len(left) > self.limits.min_idle and now >= left[0].since + most:
             self.close(left.pop(0).entry, "rested")
-        self.idle = heap.build(left)
+        self.idle = at_rest(self.limits, left)
 
     def report_leaks(self, now: float) -> None:
         """Each connection held for `leak_after`, once."""
@@ -212,7 +214,7 @@ class Draft:
         surplus = 0 if most is None else max(0, self.size() - most)
         for _ in range(min(surplus, len(ordered))):
             self.close(ordered.pop().entry, "surplus")
-        self.idle = heap.build(ordered)
+        self.idle = at_rest(self.limits, ordered)
 
     # ... or is said by an adapter.
 
@@ -221,7 +223,7 @@ class Draft:
         gone = set(keys)
         kept = [idle for idle in resting(self.idle) if idle.entry.key not in gone]
         self.forgotten += heap.size(self.idle) - len(kept)
-        self.idle = heap.build(kept)
+        self.idle = at_rest(self.limits, kept)
         for key in gone:
             if key in self.in_use:
                 self.forgotten += 1
@@ -242,7 +244,7 @@ class Draft:
             lease = lease or Lease(entry, put.checked_out, 0, None, False)
             changed = lease._replace(entry=entry, checked_out=put.checked_out)
             self.in_use = self.in_use.set(entry.key, changed)
-        self.idle = heap.build(idle.values())
+        self.idle = at_rest(self.limits, idle.values())
 
     def entry_of(self, known: Entry | None, item: AdoptIdle | AdoptLease) -> Entry:
         """The entry that an adapter describes: a known one changed, or a new one."""

@@ -10,6 +10,11 @@ on average.  The empty heap is `None`: `if heap:` asks whether anything is there
 It refuses to know what an item is.  Items are compared with `<` and must never be
 equal; the pool gives tuples that begin with (order, sequence number).  The three idle
 orders of the pool (`oldest`, `lifo`, `fifo`) are three ways to make `order`.
+
+Where each newcomer comes last (`fifo`), every push would walk to the end of the heap, and
+every pop rebuild what is left.  Such a heap is kept as a line: its smallest item, a map of the
+others by their places, and the place of the next one.  A node says itself which it is, and
+whoever asks for the smallest item, or how many there are, need not know.
 """
 
 from __future__ import annotations
@@ -17,9 +22,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from pool.core.maps import Map
+
 Node = tuple[int, Any, Any, Any]
-"""A heap that is not empty: its size, its smallest item, and two smaller heaps. A plain
-tuple, because nearly every event of a pool makes one."""
+"""A heap that is not empty: its size, its smallest item, and two smaller heaps; a line has
+the others by place instead, and the place of the next. A plain tuple, because nearly every event of
+a pool makes one."""
 
 Heap = Node | None
 
@@ -30,7 +38,7 @@ def size(heap: Heap) -> int:
 
 
 def merge(one: Heap, other: Heap) -> Heap:
-    """The heap of all items of both. O(log n)."""
+    """The heap of all items of both, of which none is a line. O(log n)."""
     if one is None:
         return other
     if other is None:
@@ -45,7 +53,8 @@ def merge(one: Heap, other: Heap) -> Heap:
 
 
 def push(heap: Heap, item: Any) -> Node:
-    """The heap with one item more. O(log n), O(1) for an item smaller than all."""
+    """The heap, which is no line, with one item more. O(log n), O(1) for an item smaller
+    than all."""
     if heap is None or item < heap[1]:
         return size(heap) + 1, item, heap, None
     pushed = merge(heap, (1, item, None, None))
@@ -53,10 +62,30 @@ def push(heap: Heap, item: Any) -> Node:
     return pushed
 
 
+def append(heap: Heap, item: Any) -> Node:
+    """The line with one item more, which is greater than all."""
+    if heap is None:
+        return 1, item, None, None
+    count, top, others, place = heap
+    if type(place) is int:
+        return count + 1, top, others.set(place + count - 1, item), place
+    made = line(sorted([*items(heap), item]))
+    assert made is not None
+    return made
+
+
 def pop(heap: Node) -> tuple[Any, Heap]:
     """The smallest item, and the heap without it. O(log n)."""
     _, top, left, right = heap
-    return top, merge(left, right)
+    return top, rest(left, right)
+
+
+def rest(left: Any, right: Any) -> Heap:
+    """What is left below a smallest item. O(log n)."""
+    if type(right) is not int:
+        return merge(left, right)
+    others = left.delete(right)
+    return 1 + len(others), left[right], others or None, right + 1 if others else None
 
 
 def build(items: Iterable[Any]) -> Heap:
@@ -67,6 +96,12 @@ def build(items: Iterable[Any]) -> Heap:
     return heap
 
 
+def line(items: Iterable[Any]) -> Heap:
+    """The line of these items, which come in order. O(n)."""
+    others = Map(dict(enumerate(items)))
+    return rest(others, 0) if others else None
+
+
 def items(heap: Heap) -> Iterator[Any]:
     """Every item, in no particular order. O(n), with a stack of O(n)."""
     nodes = [heap]
@@ -75,5 +110,8 @@ def items(heap: Heap) -> Iterator[Any]:
         while node:
             _, top, node, right = node
             yield top
+            if type(right) is int:
+                yield from node.values()
+                break
             if right:
                 nodes.append(right)

@@ -92,7 +92,12 @@ def fifo(state: State) -> bool:
 
 
 def heap_ordered(state: State) -> bool:
-    """The heap is one: no child before its parent, weights true, the heavier child left."""
+    """The heap is one: no child before its parent, weights true, the heavier child left. Of a
+    line: each before the next, places without a gap."""
+    if state.idle and type(place := state.idle[3]) is int:
+        count, top, others, _ = state.idle
+        queue = [top, *(others.get(place + number) for number in range(count - 1))]
+        return count == 1 + len(others) and None not in queue and queue == sorted(queue)
     nodes = [state.idle] if state.idle else []
     while nodes:
         count, top, left, right = nodes.pop()

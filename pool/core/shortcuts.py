@@ -111,7 +111,7 @@ def acquire(
     fields = (
         limits,
         phase,
-        left if right is None else heap.merge(left, right),
+        left if right is None else heap.rest(left, right),
         in_use.set(key, (entry, now, ticket, owner, False)),
         None,
         opening_tickets,
@@ -205,9 +205,10 @@ def release(
     rested: heap.Node
     if kind == "lifo":  # it comes before all that rest
         rested = resting + 1, (-next_seq, next_seq, entry, now), idle, None
+    elif kind == "fifo":
+        rested = heap.append(idle, (next_seq, next_seq, entry, now))
     else:  # where orders are equal, the older one comes first
-        order = created if kind == "oldest" else next_seq
-        rested = heap.push(idle, (order, next_seq, entry, now))
+        rested = heap.push(idle, (created, next_seq, entry, now))
     fields = (
         limits,
         phase,

@@ -13,7 +13,7 @@ of a run use.  Assigning to a field raises `AttributeError`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from pool.core import heap, waiters
@@ -142,6 +142,11 @@ one too."""
 def resting(idle: heap.Heap) -> Iterator[Idle]:
     """What is idle, in no particular order."""
     return map(Idle._make, heap.items(idle))
+
+
+def at_rest(limits: Limits, items: Iterable[Idle]) -> heap.Heap:
+    """These are idle, in the order in force."""
+    return heap.line(sorted(items)) if limits.idle_order == "fifo" else heap.build(items)
 
 
 def leased(in_use: Leases) -> dict[int, Lease]:

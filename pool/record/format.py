@@ -18,12 +18,12 @@ import attrs
 
 from pool.core import effects as all_effects
 from pool.core import events as all_events
-from pool.core import heap, waiters
+from pool.core import waiters
 from pool.core.effects import Close, Effect, Grant
 from pool.core.events import Adopt, AdoptIdle, AdoptLease, Configure, Event, Opened, OpenFailed
 from pool.core.limits import Limits
 from pool.core.maps import Map
-from pool.core.state import Counters, Entry, Failure, Idle, Lease, State, leased, resting
+from pool.core.state import Counters, Entry, Failure, Idle, Lease, State, at_rest, leased, resting
 from pool.shared import named
 
 VERSION = 1
@@ -167,14 +167,16 @@ def decode_state(value: Any) -> State:
             queue = waiters.insert(queue, ticket, owner)
         leases = [Lease(_decode_entry(entry), *rest) for entry, *rest in fields["in_use"]]
         error = fields["last_error"]
+        limits = Limits(**fields["limits"])
+        idle = [
+            Idle(order, seq, _decode_entry(entry), since)
+            for order, seq, entry, since in fields["idle"]
+        ]
         return State(
             **{
                 **fields,
-                "limits": Limits(**fields["limits"]),
-                "idle": heap.build(
-                    Idle(order, seq, _decode_entry(entry), since)
-                    for order, seq, entry, since in fields["idle"]
-                ),
+                "limits": limits,
+                "idle": at_rest(limits, idle),
                 "in_use": Map({lease.entry.key: lease for lease in leases}),
                 "waiters": queue,
                 "opening_tickets": Map(dict(fields["opening_tickets"])),

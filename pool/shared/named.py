@@ -13,11 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pool.core import heap
 from pool.core.effects import Close, Effect, Grant, Leaked
 from pool.core.events import Acquire, Adopt, Event, Opened
 from pool.core.maps import Map
-from pool.core.state import Lease, State, leased, resting
+from pool.core.state import Idle, Lease, State, at_rest, leased, resting
 from pool.core.waiters import Queue
 
 Owner = Callable[[int, Any], Any]
@@ -79,12 +78,8 @@ def state(state: State, owner: Owner) -> State:
     def named(ticket: int, who: Any) -> Any:
         return who if who is None else owner(ticket, who)
 
-    def named_heap(node: heap.Heap) -> heap.Heap:
-        if node is None:
-            return None
-        count, (order, seq, entry, since), left, right = node
-        item = order, seq, entry._replace(connection=connection(entry.key)), since
-        return count, item, named_heap(left), named_heap(right)
+    def named_idle(item: Idle) -> Idle:
+        return item._replace(entry=item.entry._replace(connection=connection(item.entry.key)))
 
     def named_queue(queue: Queue) -> Queue:
         if queue is None:
@@ -97,7 +92,7 @@ def state(state: State, owner: Owner) -> State:
         return lease._replace(entry=entry, owner=named(lease.ticket, lease.owner))
 
     return state._replace(
-        idle=named_heap(state.idle),
+        idle=at_rest(state.limits, map(named_idle, resting(state.idle))),
         in_use=Map({key: named_lease(key, lease) for key, lease in leased(state.in_use).items()}),
         waiters=named_queue(state.waiters),
         opening_tickets=Map(

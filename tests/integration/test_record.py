@@ -27,17 +27,20 @@ from pool import (
     Leaked,
     Limits,
     Opened,
+    Pool,
     Release,
     State,
     Tick,
     step,
 )
 from pool.core import heap
+from pool.core.limits import IdleOrder
 from pool.record import Recorder, Violation, recorder, replay
 from pool.threads.runtime import Runtime
 from tests.integration.databases import scripted
 from tests.integration.drivers import (
     Call,
+    Connection,
     Gate,
     ScriptedDriver,
     Storm,
@@ -152,6 +155,19 @@ def test_leaks_and_owners_are_recorded_by_name() -> None:
     assert acquired[0] == Acquire(1.0, 1, True, "owner of 1")
     assert opened[1] == (Grant(1, 1, "connection 1", None),)
     assert ticked[1] == (Leaked(1, 1, "owner of 1", 8.0),)
+
+
+@pytest.mark.parametrize("order", ["lifo", "fifo", "oldest"])
+def test_a_pool_with_very_many_idle_is_recorded(order: IdleOrder) -> None:
+    """Their heap is deeper than Python recurses."""
+    pool: Any = Pool(lambda: Connection(1), max_size=None, opener="caller", idle_order=order)
+    for lease in [pool.acquire() for _ in range(2000)]:
+        lease.release()
+    with Recorder(pool) as record:
+        pool.acquire().release()
+    assert record.check() == []
+    assert [type(event) for event, _ in record.history][-2:] == [Acquire, Release]
+    pool.close()
 
 
 def test_it_keeps_no_connection_alive(database: Any) -> None:

@@ -1,4 +1,4 @@
-"""The heap against a sorted list: order, persistence, balance, cost."""
+"""The heap, and the line, against a sorted list: order, persistence, balance, cost."""
 
 from __future__ import annotations
 
@@ -126,3 +126,61 @@ def test_a_deep_left_spine_is_walked_without_recursion() -> None:
     kept = heap.build(range(many, 0, -1))
     assert sum(1 for _ in heap.items(kept)) == many
     assert heap.size(kept) == many
+
+
+# ---------------------------------------------------------------- a line
+
+
+def check_line(kept: heap.Heap) -> None:
+    if kept is None:
+        return
+    size, top, others, place = kept
+    if size == 1:
+        assert (others, place) == (None, None)
+    else:
+        assert sorted(others) == list(range(place, place + size - 1))
+        assert [top, *(others[n] for n in sorted(others))] == sorted(heap.items(kept))
+
+
+@given(st.lists(st.booleans(), max_size=80))
+def test_every_version_of_a_line_stays_as_it_was(script: list[bool]) -> None:
+    """True appends the next number, False pops; every version is compared with its own list."""
+    kept: heap.Heap = None
+    model: list[int] = []
+    versions = [(kept, list(model))]
+    for number, is_new in enumerate(script):
+        if is_new:
+            kept = heap.append(kept, number)
+            model.append(number)
+        elif kept is not None:
+            smallest, kept = heap.pop(kept)
+            assert smallest == model.pop(0)
+        check_line(kept)
+        assert heap.size(kept) == len(model)
+        versions.append((kept, list(model)))
+    for version, expected in versions:
+        assert sorted(heap.items(version)) == expected
+        assert drained(version) == expected
+
+
+@given(ITEMS)
+def test_a_heap_becomes_a_line_with_the_first_that_is_appended(items: list[int]) -> None:
+    last = max(items, default=0) + 1
+    kept = heap.append(heap.build(items), last)
+    check_line(kept)
+    assert drained(kept) == [*sorted(items), last]
+    assert kept == heap.line([*sorted(items), last])
+
+
+def test_a_line_compares_nothing() -> None:
+    kept = heap.line([Counted(n) for n in range(1000)])
+    Counted.compared = 0
+    for number in range(1000, 2000):
+        _, kept = heap.pop(heap.append(kept, Counted(number)))
+    assert Counted.compared == 0
+    assert heap.size(kept) == 1000
+
+
+def test_the_empty_line_is_none() -> None:
+    assert heap.line([]) is None
+    assert heap.line([1]) == heap.build([1]) == heap.append(None, 1)

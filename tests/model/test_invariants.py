@@ -46,6 +46,11 @@ def idle(*keys: int) -> heap.Heap:
     return heap.build(Idle(float(key), key, entry(key), 0.0) for key in keys)
 
 
+def line(first: int, others: dict[int, int], place: int) -> Any:
+    items = {n: Idle(float(key), key, entry(key), 0.0) for n, key in others.items()}
+    return 1 + len(items), Idle(float(first), first, entry(first), 0.0), Map(items), place
+
+
 def leases(*keys: int) -> Map[int, Lease]:
     return Map({key: Lease(entry(key), 0.0, key, None, False) for key in keys})
 
@@ -153,6 +158,11 @@ BAD: dict[str, dict[str, State]] = {
         "opening but never issued": state(opening_tickets=Map({5: None}), next_ticket=5),
     },
     "HeapOrdered": {
+        "a line out of order": state(idle=line(1, {1: 3, 2: 2}, 1)),
+        "a line whose first comes later": state(idle=line(2, {1: 1}, 1)),
+        "a line with a gap": state(idle=line(1, {1: 2, 3: 3}, 1)),
+        "a line that begins elsewhere": state(idle=line(1, {1: 2}, 2)),
+        "a line of another size": state(idle=(3, *line(1, {1: 2}, 1)[1:])),
         "a child before its parent": state(
             idle=(
                 2,

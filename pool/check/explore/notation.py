@@ -28,12 +28,23 @@ import attrs
 
 from pool.check.explore.configurations import EVENTS
 from pool.check.explore.properties import MACHINE, Machine, all_broken
-from pool.core import heap, waiters
+from pool.core import waiters
 from pool.core.effects import Effect
 from pool.core.events import AdoptIdle, AdoptLease, Event
 from pool.core.limits import Limits
 from pool.core.maps import Map
-from pool.core.state import Counters, Entry, Failure, Idle, Lease, State, initial, leased, resting
+from pool.core.state import (
+    Counters,
+    Entry,
+    Failure,
+    Idle,
+    Lease,
+    State,
+    at_rest,
+    initial,
+    leased,
+    resting,
+)
 
 
 def _state(limits: Limits, **fields: Any) -> State:
@@ -52,7 +63,7 @@ def _state(limits: Limits, **fields: Any) -> State:
                 for ticket, owner in callers:
                     parts[name] = waiters.insert(parts[name], ticket, owner)
         elif name == "idle":
-            parts[name] = heap.build(value)
+            parts[name] = at_rest(limits, value)
         elif name == "in_use":
             parts[name] = Map({lease.entry.key: lease for lease in value})
         else:

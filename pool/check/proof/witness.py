@@ -24,11 +24,22 @@ from pool.check.proof.obligations import Model
 from pool.check.proof.picture import BOUNDS, OUT, PHASES, STATE
 from pool.check.proof.real import Seen, Told, pictured_step
 from pool.check.proof.terms import Value, compiled
-from pool.core import heap, waiters
+from pool.core import waiters
 from pool.core.events import AdoptIdle, AdoptLease, Event
 from pool.core.limits import Limits
 from pool.core.maps import Map
-from pool.core.state import Counters, Entry, Failure, Idle, Lease, State, initial, leased, resting
+from pool.core.state import (
+    Counters,
+    Entry,
+    Failure,
+    Idle,
+    Lease,
+    State,
+    at_rest,
+    initial,
+    leased,
+    resting,
+)
 from pool.core.transition import step
 
 NOW, EARLY, LATE = 10.0, 0.0, 20.0
@@ -285,7 +296,7 @@ class _Builder:
         state = initial(Limits())._replace(
             limits=self.limits(),
             phase=PHASES[m.phase],
-            idle=heap.build(idle),
+            idle=at_rest(self.limits(), idle),
             in_use=Map(leases),
             waiters=queue,
             opening_tickets=Map(dict.fromkeys(self.opening)),
