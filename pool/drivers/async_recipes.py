@@ -61,7 +61,7 @@ class AsyncRecipe(Recipe):
         raw = self.behind(connection)
         if not self.is_finished(raw):
             return False
-        if self.is_as_left(raw) or self._read is None:
+        if self._read is None or self._read(raw) == self._kept:
             return True
         for name, was, now in zip(self._names, self._kept, self._read(raw), strict=True):
             if was is not now and was != now:
@@ -419,7 +419,7 @@ def blocking_maker(connect: Any) -> str | None:
     """The blocking driver whose own function this is, or whose connection, if so."""
     while isinstance(connect, functools.partial):
         connect = connect.func
-    package = _package(connect).lstrip("_")
+    package = _package(connect).removeprefix("_")
     is_blocking = package in BLOCKING and not inspect.iscoroutinefunction(connect)
     return package if is_blocking else None
 

@@ -282,8 +282,10 @@ def met_behind(kind: type[Any]) -> tuple[Any, Any, Any]:
 
 def close_by_hand(connection: Any) -> None:
     """What `close()` leaves behind in each driver."""
-    connection.closed, connection.connected = True, False
+    connection.closed = True
     connection._connection, connection._running = None, False
+    if isinstance(connection, AsyncmyConnection):
+        connection.connected = False
     if isinstance(connection, PsycopgConnection):
         connection.pgconn.transaction_status = UNKNOWN
 
@@ -507,8 +509,17 @@ class Terminated(Unknown):
         self.said.append("terminate")
 
 
+class TerminatedLater(AtOnce):
+    async def terminate(self) -> None:
+        self.said.append("terminate")
+
+
 @pytest.mark.parametrize(
-    ("kind", "said"), [(Unknown, []), (AtOnce, ["close"]), (Terminated, ["terminate"])]
+    ("kind", "said"),
+    [
+        *((Unknown, []), (AtOnce, ["close"])),
+        *((Terminated, ["terminate"]), (TerminatedLater, ["close"])),
+    ],
 )
 def test_an_unknown_driver_is_left_by_a_method_that_needs_no_loop(kind: Any, said: Any) -> None:
     connection = kind()
@@ -648,7 +659,8 @@ def test_a_commit_of_what_is_unfinished_is_refused(pipeline: bool) -> None:
     connection, recipe = met(PsycopgConnection)
     connection._pipeline = SimpleNamespace() if pipeline else None
     connection.pgconn.transaction_status = ACTIVE
-    with connection.lock, pytest.raises(OperationalError, match=r"while notifies\(\), stream\(\)"):
+    unfinished = r"while notifies\(\), stream\(\) or a COPY has not ended"
+    with connection.lock, pytest.raises(OperationalError, match=unfinished):
         run(recipe.commit(connection))
     if not pipeline:
         with pytest.raises(OperationalError, match="while a query or a COPY has not ended"):
