@@ -954,6 +954,18 @@ def test_what_waits_for_this_very_thread_is_no_reason_for_it_to_wait() -> None:
     ended(runtime)
 
 
+def test_a_close_is_no_reason_to_wait_for_the_thread_that_closes() -> None:
+    runtime, seen = running(), list[Any]()
+
+    def close(_: Any) -> None:
+        others = Call(runtime.is_at_rest, lambda lease: False).result()
+        seen.append((runtime.is_at_rest(lambda lease: False), others))
+
+    runtime.driver.on_close = close
+    runtime.discard(runtime.acquire(None))
+    assert seen == [(True, False)]
+
+
 @pytest.mark.parametrize("where", ["connect", "close"])
 def test_what_a_child_may_not_touch_is_kept(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """For good: to collect it would tell the server something on the parent's wire."""
