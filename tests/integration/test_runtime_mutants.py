@@ -619,6 +619,48 @@ def test_a_mark_goes_with_its_call_if_its_end_is_interrupted(name: str) -> None:
     assert (len(struck), runtime.monitor.connecting, runtime.monitor.closing) == (1, {}, {})
 
 
+@pytest.mark.parametrize("what", ["connect", "close"])
+def test_who_keeps_what_a_call_raised_keeps_no_mark_of_it(what: str) -> None:
+    """An exception keeps the frames through which it went."""
+    runtime = running()
+    setattr(runtime.driver, f"on_{what}", raising(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt) as kept:
+        runtime.discard(runtime.acquire(None))
+    assert (runtime.monitor.connecting, runtime.monitor.closing) == ({}, {})
+    assert runtime.is_at_rest() is True
+    assert kept.value.__traceback__ is not None
+
+
+def test_who_connects_for_nobody_in_particular_is_within_a_call() -> None:
+    """A hook that acquires there would wait for what comes of itself."""
+    runtime, seen = running("background"), list[Any]()
+    runtime.driver.on_connect = lambda: seen.append(runtime.is_within())
+    runtime.release(runtime.acquire(FOR_EVER))
+    assert seen == [True]
+    until(lambda: not runtime.monitor.callers)
+    ended(runtime)
+
+
+def test_nobody_connects_in_a_child_for_what_was_begun_in_its_parent() -> None:
+    runtime, kept = running(), list[Any]()
+    forks = [runtime._after_fork]
+
+    class Forking(set[Any]):
+        """A signal's handler forks right before the connect."""
+
+        def add(self, thread: Any) -> None:
+            super().add(thread)
+            if forks:
+                kept.append(runtime.monitor)
+                forks.pop()()
+
+    runtime.monitor.callers = Forking()
+    handle = runtime.acquire(None)
+    assert (len(kept), runtime.monitor is kept[0]) == (1, False)
+    assert runtime.driver.opened == [handle.held] == lent(runtime)
+    runtime.release(handle)
+
+
 class Unspeakable(Exception):
     def __str__(self) -> str:
         raise KeyboardInterrupt
@@ -647,6 +689,14 @@ def test_the_jitter_of_a_failed_connect_is_up_to_a_half() -> None:
     with pytest.raises(OSError, match="down"):
         runtime.acquire(None)
     assert [one.jitter for one in events if type(one) is OpenFailed] == [0.25]
+
+
+def test_the_jitter_of_a_connection_is_up_to_a_tenth() -> None:
+    runtime = running(jitter=lambda: 0.5)
+    handle = runtime.acquire(None)
+    (lease,) = runtime.state.in_use.values()
+    assert lease.entry.jitter == 0.05
+    runtime.release(handle)
 
 
 # ---------------------------------------------------------------- losses, and what is not one's own
@@ -955,15 +1005,18 @@ def test_what_waits_for_this_very_thread_is_no_reason_for_it_to_wait() -> None:
 
 
 def test_a_close_is_no_reason_to_wait_for_the_thread_that_closes() -> None:
-    runtime, seen = running(), list[Any]()
+    """When it is over, it is told."""
+    runtime, seen, told = running(), list[Any](), list[Any]()
 
     def close(_: Any) -> None:
         others = Call(runtime.is_at_rest, lambda lease: False).result()
-        seen.append((runtime.is_at_rest(lambda lease: False), others))
+        seen.append((runtime.is_at_rest(lambda lease: False), others, len(told)))
 
     runtime.driver.on_close = close
+    runtime.on_close = told.append
     runtime.discard(runtime.acquire(None))
-    assert seen == [(True, False)]
+    assert seen == [(True, False, 0)]
+    assert [(effect.key, effect.reason) for effect in told] == [(1, "discarded")]
 
 
 @pytest.mark.parametrize("where", ["connect", "close"])
