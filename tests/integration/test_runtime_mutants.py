@@ -642,21 +642,18 @@ def test_who_connects_for_nobody_in_particular_is_within_a_call() -> None:
 
 
 def test_nobody_connects_in_a_child_for_what_was_begun_in_its_parent() -> None:
-    runtime, kept = running(), list[Any]()
-    forks = [runtime._after_fork]
+    """A signal's handler forks right before the connect."""
+    runtime, before = running(), list[Any]()
 
-    class Forking(set[Any]):
-        """A signal's handler forks right before the connect."""
+    def clock() -> float:
+        if not before and runtime.state.opening:
+            before.append(runtime.monitor)
+            runtime._after_fork()
+        return 1.0
 
-        def add(self, thread: Any) -> None:
-            super().add(thread)
-            if forks:
-                kept.append(runtime.monitor)
-                forks.pop()()
-
-    runtime.monitor.callers = Forking()
+    runtime.clock = clock
     handle = runtime.acquire(None)
-    assert (len(kept), runtime.monitor is kept[0]) == (1, False)
+    assert runtime.monitor is not before[0]
     assert runtime.driver.opened == [handle.held] == lent(runtime)
     runtime.release(handle)
 
