@@ -365,7 +365,7 @@ def test_a_pool_that_still_has_connections_is_not_down(lent: int, idle: int) -> 
         for event in (Acquire(1.0, key), Opened(1.0, None, f"c{key}", 1.0)):
             state = step(state, event)[0]
     for key in range(lent + 1, lent + idle + 1):
-        state = step(state, Release(2.0, state.in_use[key].ticket, key, True))[0]
+        state = step(state, Release(2.0, key, key))[0]
     health = health_of(state._replace(last_error=Failure("OSError", "secret")), 3.0)
     assert health.status == ("degraded" if lent or idle else "down")
     assert health.reasons == ("the last connect failed: OSError",)

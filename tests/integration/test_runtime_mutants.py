@@ -21,7 +21,17 @@ import pytest
 from pool import Limits, PoolReentered, PoolSuspended, PoolTimeout, initial, step
 from pool.core import waiters
 from pool.core.effects import Close, Leaked, Open, Refuse
-from pool.core.events import Acquire, CloseAll, OpenFailed, Release, Resume, Shutdown, Suspend, Tick
+from pool.core.events import (
+    Acquire,
+    CloseAll,
+    Opened,
+    OpenFailed,
+    Release,
+    Resume,
+    Shutdown,
+    Suspend,
+    Tick,
+)
 from pool.core.state import Failure, leased
 from pool.shared.handles import Cell, Handle
 from pool.threads.monitor import Monitor
@@ -689,11 +699,15 @@ def test_the_jitter_of_a_failed_connect_is_up_to_a_half() -> None:
 
 
 def test_the_jitter_of_a_connection_is_up_to_a_tenth() -> None:
-    runtime = running(jitter=lambda: 0.5)
-    handle = runtime.acquire(None)
-    (lease,) = runtime.state.in_use.values()
-    assert lease.entry.jitter == 0.05
-    runtime.release(handle)
+    runtime, events = running(jitter=lambda: 0.5), list[Any]()
+
+    def seen(state: Any, event: Any) -> Any:
+        events.append(event)
+        return step(state, event)
+
+    runtime.step = seen
+    runtime.release(runtime.acquire(None))
+    assert [one.jitter for one in events if type(one) is Opened] == [0.05]
 
 
 # ---------------------------------------------------------------- losses, and what is not one's own
