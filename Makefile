@@ -29,11 +29,15 @@ INSTANTS := tests/integration/test_every_instant*.py
 # `make test` tries every tenth of these: of each commit the same, and of the next one others.
 SAMPLE = 10:$$(git rev-list --count HEAD 2>/dev/null || echo 0)
 QUICK := tests/model tests/integration
-# On every core; servers of real databases are started once, so what needs them runs on one.
+# On every core. Servers of real databases are started by each process that needs them: so by two.
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
+SERVERS := -n 2 --dist loadfile
+
+# What Python and pytest compile is kept (below __pycache__), or each stage begins half a minute later.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help environment run test thorough test-model test-threads test-databases test-sampled explore quick instants pythons browser check mutation mutation-runtime bench report check-lint docs dist interpreter
+.PHONY: help environment run test thorough test-model test-threads test-databases test-thorough quick instants pythons browser check mutation mutation-runtime bench report check-lint docs dist interpreter
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.x]     (now: $(or $(INTERPRETER),no such thing as $(PYTHON)))"
@@ -52,22 +56,19 @@ thorough: $(VENV)/dev ## Run what `make test` leaves out: every instant, TLC, pl
 
 # The stages of both, each of which may be given alone (tests/stages.py names them).
 test-model: $(VENV)/dev
-	@$(PYTEST) $(SPREAD) tests/model
+	@$(PYTEST) $(SPREAD) tests/model -m "not thorough"
 
 test-threads: $(VENV)/dev
 	@$(BIN)/python -m tests.integration.browser
-	@PUREPOOL_HITS=1000 PUREPOOL_INSTANTS=$(SAMPLE) $(PYTEST) $(SPREAD) tests/integration -m "not database"
+	@PUREPOOL_HITS=1000 PUREPOOL_INSTANTS=$(SAMPLE) $(PYTEST) $(SPREAD) tests/integration -m "not database and not thorough"
 
 test-databases: $(VENV)/dev
 	@$(BIN)/python -m tests.integration.servers
 	@$(BIN)/python -m tests.integration.mariadb_driver
-	@$(PYTEST) tests/integration -m database
+	@$(PYTEST) $(SERVERS) tests/integration -m database
 
-test-sampled: $(VENV)/dev
-	@$(PYTEST) $(SPREAD) tests -m "sampled and not database"
-
-explore: $(VENV)/dev
-	@$(BIN)/purepool check
+test-thorough: $(VENV)/dev
+	@$(PYTEST) $(SPREAD) tests -m "sampled or thorough"
 
 quick: $(VENV)/dev ## Run the pure and the SQLite tests, but the slow ones (TLC, ports, long searches); some minutes
 	@PUREPOOL_HITS=1000 $(PYTEST) $(SPREAD) $(QUICK) -m "not database and not slow"

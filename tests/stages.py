@@ -7,9 +7,9 @@ processes have to end together: Ctrl-C comes here, is passed on to all of that s
 so that each can take away what it made, and what has not ended after `GRACE` is killed.  How a
 stage does its work is not known here.
 
-`test` is what one waits for: every test, but those that walk to every instant of an operation go
-to a sample of them, and what is pure is compared with its specification as that was last pinned.
-`thorough` is the rest, to be run before a push: all instants, and the comparison itself.
+`test` is what one waits for: every test but the longest, and those that walk to every instant of an
+operation go to a sample of them; what is pure is compared with its specification as that was last
+pinned.  `thorough` is the rest, to be run before a push: all of these, and the comparison itself.
 
     python -m tests.stages test make PYTHON=python3.12     which, and the command that runs a target
 
@@ -50,10 +50,9 @@ STAGES = {
         Stage("test-model", "the pure half: models and properties"),
         Stage("test-threads", "threads and SQLite"),
         Stage("test-databases", "real PostgreSQL and MariaDB"),
-        Stage("explore", "every state of the function: purepool check"),
     ),
     "thorough": (
-        Stage("test-sampled", "every instant, where `make test` tries a sample"),
+        Stage("test-thorough", "every instant, and long searches"),
         Stage("check", "the function against its specification: purepool check --profile ci"),
     ),
 }

@@ -72,17 +72,20 @@ class Instant:
             return None
         self.look(frame)
         before = NOWHERE
+        after, whole = places(code)
 
         def step(frame: FrameType, event: str, _: object) -> Any:
             nonlocal before
-            now = NOWHERE
             if event == "opcode":
-                now = instruction_at(code, frame.f_lasti)
-                if now != before and breakers(code).get(before, frame.f_lasti) != frame.f_lasti:
+                offset = frame.f_lasti
+                now = whole.get(offset, offset)
+                if before in after and now != before and after[before] != offset:
                     self.look(frame)
+                before = now
             elif event == "exception":
-                now = RAISED
-            before = now
+                before = RAISED
+            else:
+                before = NOWHERE
             return step
 
         frame.f_trace = step  # first: 3.13 needs it to show the steps of this very call
@@ -95,6 +98,17 @@ class Instant:
             self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
             sys.settrace(None)  # the rest need not be watched, and runs ten times as fast
             self.happen()
+
+
+def places(code: CodeType) -> tuple[dict[int, int], dict[int, int]]:
+    """Its `breakers` and its `prefixes`. To look a code up by itself would hash all that it has."""
+    found = _places.get(id(code))
+    if found is None:
+        found = _places[id(code)] = (breakers(code), prefixes(code), code)  # whose id stays its own
+    return found[:2]
+
+
+_places: dict[int, tuple[dict[int, int], dict[int, int], CodeType]] = {}
 
 
 @cache

@@ -80,7 +80,9 @@ def processes_of(place: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough)]
+)
 @pytest.mark.parametrize("part", PARTS)
 def test_a_signal_in_each_part(part: str, number: signal.Signals, tmp_path: Path) -> None:
     with start(PROGRAM.format(part=part, ignored=False), tmp_path) as running:

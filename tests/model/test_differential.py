@@ -104,6 +104,7 @@ def reached() -> Counter[str]:
     return total
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_every_goal_is_reached(reached: Counter[str]) -> None:
     assert GOALS - set(reached) == set()

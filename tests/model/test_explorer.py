@@ -307,6 +307,7 @@ def test_a_choice_that_there_is_not_is_named(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_every_line_and_branch_of_step_is_reached(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--coverage"]) == 0

@@ -26,6 +26,7 @@ WORLDS = [*CONFIGURATIONS.values(), *LIVENESS.values()]
 WALKS, STEPS = 6, 120
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("configuration", WORLDS, ids=lambda c: c.name)
 def test_every_state_of_a_shape_has_the_edges_of_the_graph(configuration: Configuration) -> None:

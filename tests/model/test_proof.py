@@ -215,6 +215,7 @@ LARGE = ("base-background", "connecting-background", "connecting-caller")
 """Worlds with so many pictures that it takes minutes."""
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({*CONFIGURATIONS} - {*LARGE, "unbounded"}))
 def test_every_key_and_every_two_tickets_everywhere(name: str) -> None:

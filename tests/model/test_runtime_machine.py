@@ -80,6 +80,7 @@ GOALS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_every_goal_is_reached() -> None:
     assert not_reached(RuntimeMachine, GOALS, 10) == set()

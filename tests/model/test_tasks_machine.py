@@ -63,6 +63,7 @@ GOALS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_every_goal_is_reached() -> None:
     assert not_reached(TasksMachine, GOALS, 20) == set()
