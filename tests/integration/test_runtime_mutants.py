@@ -825,6 +825,42 @@ def test_a_handle_of_the_parents_has_ended_when_it_is_given_back(end: str) -> No
     assert handle.connection.closed == 0
 
 
+def test_an_event_takes_effect_before_its_call_is_over() -> None:
+    """Also where its thread has the lock and is not yet, or not any more, in the middle of a
+    transition; that of another thread is waited for."""
+    runtime = running()
+    monitor = runtime.monitor
+    with monitor.lock:
+        monitor.apply(Suspend(1.0))
+        assert (runtime.state.phase, list(monitor.inbox)) == ("suspended", [])
+    monitor.applying = True  # another thread's, which is about to leave the lock
+    monitor.apply(Resume(2.0))
+    assert (runtime.state.phase, list(monitor.inbox)) == ("open", [])
+
+
+def test_in_a_child_the_lock_of_a_thread_that_is_not_there_is_free() -> None:
+    """One that is this thread's stays so: it comes back to where it holds it."""
+    monitor, gate = running().monitor, Gate()
+
+    def hold() -> None:
+        with suppress(RuntimeError), monitor.lock:  # it cannot leave what is taken away from it
+            gate()
+
+    holder = Call(hold)
+    until(lambda: gate.standing)
+    monitor.abandon()
+    assert monitor.lock.acquire(False)
+    monitor.lock.release()
+    gate.open()
+    holder.result()
+
+    monitor = running().monitor
+    with monitor.lock:
+        monitor.abandon()
+        assert monitor.lock._is_owned()
+    assert not monitor.lock._is_owned()
+
+
 def test_who_holds_the_lock_is_in_the_middle_of_nothing() -> None:
     """As with `_pool_lock` of the drop-in: what it does takes effect at once, again and again."""
     runtime = running()
