@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from playhouse.pool import MaxConnectionsExceeded
 
+from pool.core.effects import Leaked
 from pool.peewee import adapter as module
 from pool.peewee.mirror import Mirror
 from tests.integration.databases import PooledScriptedDatabase, scripted
@@ -211,6 +212,24 @@ def test_a_lease_that_close_all_ends_is_told_as_that() -> None:
     holder.result()
 
 
+def test_a_leak_of_which_little_is_known_is_told_all_the_same() -> None:
+    """Its holder took it before anybody wanted to know the lines; or it has come back by now."""
+    database = scripted(1, timeout=None)
+    told = listened(database, "leak")
+    own = database._purepool
+    now = [1000.0]
+    own.runtime.clock = lambda: now[0]
+    database.connect()
+    own.configure("leak_after", 5)
+    now[0] += 6
+    own.look()
+    connection = database.connection()
+    assert [(one.connection, one.seconds, one.stack) for one in told] == [(connection, 6.0, None)]
+    database.close()
+    own.runtime.on_leak(Leaked(17, 17, "nobody", 7.0))
+    assert [(one.connection, one.seconds, one.stack) for one in told[1:]] == [(None, 7.0, None)]
+
+
 # ---------------------------------------------------------------- what is stale
 
 
@@ -246,6 +265,19 @@ def test_what_the_limits_do_not_allow_is_refused_before_anything_changes(
     assert database._wait_timeout == 4
 
 
+@pytest.mark.parametrize("name", ["max_connections", "stale_timeout", "timeout", "leak_after"])
+def test_a_setting_that_is_refused_is_named(name: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name}=-1: allowed is"):
+        PooledScriptedDatabase("refused", **{name: -1})
+
+
+def test_a_timeout_that_is_refused_later_is_named_as_it_is_given() -> None:
+    database = scripted(1, timeout=7)
+    with pytest.raises(ValueError, match=r"^timeout=-1: allowed is"):
+        database._wait_timeout = -1
+    assert database._wait_timeout == 7
+
+
 # ---------------------------------------------------------------- what is shown
 
 
@@ -269,10 +301,12 @@ def test_what_is_shown_is_shown_anew_while_somebody_holds_the_lock(
     """Though a program had changed what it was shown before."""
     monkeypatch.setattr(module, "LOCK_WITHIN", 0.001)
     database = scripted(2, timeout=None)
-    database.connect()
-    database.close()
-    database._connections.clear()
-    database.connect()
+    for _ in range(2):
+        database.connect()
+        database._state.closed = True
+    database._in_use.popitem()
+    database._purepool.believe()
+    assert database._purepool._mirror is not None, "what was shown before is still known"
     holds, ends = Gate(), Gate()
 
     def hold() -> None:
@@ -286,7 +320,6 @@ def test_what_is_shown_is_shown_anew_while_somebody_holds_the_lock(
     assert shown == ([], 1)
     ends.open()
     holder.result()
-    database.close()
 
 
 def test_only_what_is_so_is_shown_and_nothing_in_the_place_of_another() -> None:

@@ -91,12 +91,29 @@ def test_a_handler_that_connects_first_is_as_if_it_had_come_before(
     database.close()
 
 
+class Counting(PooledScriptedDatabase):
+    """It counts its connects, by what each asks first."""
+
+    asked = 0
+
+    @property
+    def deferred(self) -> bool:
+        self.asked += 1
+        return False
+
+    @deferred.setter
+    def deferred(self, value: bool) -> None:
+        """By peewee, when it has a name."""
+
+
 def test_a_connect_within_itself_is_refused_without_a_frame_in_between() -> None:
     """As where something in C calls it: a hook made by `functools.partial`."""
-    database = scripted(1, timeout=None)
+    database: Any = Counting("counting", max_connections=1, timeout=None)
     database._connect = functools.partial(database.connect)
+    database.asked = 0
     with pytest.raises(peewee.OperationalError, match="Connection is being opened"):
         database.connect()
+    assert database.asked == 2, "at once, not in the third"
     del database._connect
     assert database.connect() is True
     database.close()
@@ -208,6 +225,19 @@ def test_what_need_not_be_given_is_what_playhouse_takes(method: str) -> None:
         for kind in (PooledDatabase, Stock)
     )
     assert ours == theirs
+
+
+def test_what_was_borrowed_ten_minutes_ago_is_stale() -> None:
+    """Where nothing else is said."""
+    database = scripted(1, timeout=None)
+    now = [1000.0]
+    database._purepool.runtime.clock = lambda: now[0]
+    database.connect()
+    now[0] += 599.5
+    assert database.close_stale() == 0
+    now[0] += 1.0
+    assert database.close_stale() == 1
+    assert lent(database) == []
 
 
 def test_what_a_driver_does_to_forget_is_done() -> None:
