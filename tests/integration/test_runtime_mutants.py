@@ -825,6 +825,36 @@ def test_a_handle_of_the_parents_has_ended_when_it_is_given_back(end: str) -> No
     assert handle.connection.closed == 0
 
 
+class Unasked(Connection):
+    """A connection that says nothing of its truth, as one that counts what waits in it might."""
+
+    def __bool__(self) -> bool:
+        raise AssertionError("it was asked whether it is true")
+
+
+@pytest.mark.parametrize("opener", ["caller", "background"])
+def test_what_rests_is_lent_to_its_owner_whatever_it_is(opener: Any) -> None:
+    runtime = running(opener, check_after=FOR_EVER)
+    runtime.driver.connect = lambda: Unasked(1)
+    for owner in ("one", "another"):
+        handle = runtime.acquire(FOR_EVER, owner)
+        assert [lease.owner for lease in leased(runtime.state.in_use).values()] == [owner]
+        assert type(handle.held) is Unasked
+        runtime.release(handle)
+    ended(runtime)
+
+
+def test_who_has_the_lock_may_acquire_and_release() -> None:
+    """A program that holds `_pool_lock` of the drop-in: no call leaves it in the middle of one."""
+    runtime = running(check_after=FOR_EVER)
+    with runtime.monitor.lock:
+        for _ in range(3):
+            handle = runtime.acquire(0)
+            assert not runtime.is_reentered()
+            runtime.release(handle)
+            assert not runtime.is_reentered()
+
+
 def test_an_event_takes_effect_before_its_call_is_over() -> None:
     """Also where its thread has the lock and is not yet, or not any more, in the middle of a
     transition; that of another thread is waited for."""
