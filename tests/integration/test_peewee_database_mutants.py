@@ -227,6 +227,30 @@ def test_what_need_not_be_given_is_what_playhouse_takes(method: str) -> None:
     assert ours == theirs
 
 
+def test_what_programs_know_of_playhouses_pool_can_be_read_and_is_believed() -> None:
+    """Each attribute shows what the pool has, and what is put into it the pool has from then on."""
+    database = scripted(2, timeout=None)
+    database.connect()
+    first = database.connection()
+    assert [lease.connection for lease in database._in_use.values()] == [first]
+    database.close()
+    assert [connection for _, _, connection in database._connections] == [first]
+
+    database._heap_counter += 5
+    wanted = database._heap_counter
+    database.connect()
+    database.close()
+    assert database._heap_counter == wanted + 1
+
+    database._connections = []
+    database.connect()
+    second = database.connection()
+    assert second is not first
+    database._in_use = {}
+    database._purepool.believe()
+    assert lent(database) == []
+
+
 def test_what_was_borrowed_ten_minutes_ago_is_stale() -> None:
     """Where nothing else is said."""
     database = scripted(1, timeout=None)
