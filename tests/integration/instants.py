@@ -171,7 +171,9 @@ def every_instant(
     """`work` prepares something and gives what is to be interrupted; `check` looks at it
     afterwards. How many instants there were, tried or not."""
     gc.collect()
-    gc.freeze()  # what there is already, so that each `collect` of a check is quick
+    # What there is already, so that each `collect` of a check is quick. It stays so: thawed would be
+    # all that was imported, too (`tests/conftest.py`), for every test that comes after.
+    gc.freeze()
     gc.disable()  # else it runs finalizers where it likes
     try:
         with watched(-1):  # from 3.12 on, a function's steps are seen only after its first call
@@ -190,5 +192,4 @@ def every_instant(
                 return instant.seen
     finally:
         gc.enable()
-        gc.unfreeze()
     raise AssertionError("there is no end of instants")
