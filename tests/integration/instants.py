@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dis
 import gc
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -171,10 +172,13 @@ def every_instant(
     """`work` prepares something and gives what is to be interrupted; `check` looks at it
     afterwards. How many instants there were, tried or not."""
     gc.collect()
-    # What there is already, so that each `collect` of a check is quick. It stays so: thawed would be
-    # all that was imported, too (`tests/conftest.py`), for every test that comes after.
+    # What there is already, so that each `collect` of a check is quick. It stays so: to thaw it is to
+    # thaw all that was imported (`tests/conftest.py`), for every test that comes after.
     gc.freeze()
     gc.disable()  # else it runs finalizers where it likes
+    logger = logging.getLogger("pool")  # what is lost each time is told, but nobody writes it down
+    logger.addHandler(unread := logging.NullHandler())
+    logger.propagate = False
     try:
         with watched(-1):  # from 3.12 on, a function's steps are seen only after its first call
             work()()
@@ -192,4 +196,6 @@ def every_instant(
                 return instant.seen
     finally:
         gc.enable()
+        logger.propagate = True
+        logger.removeHandler(unread)
     raise AssertionError("there is no end of instants")
