@@ -27,9 +27,11 @@ from types import CodeType, FrameType
 from typing import Any
 
 import pool
+from pool.core import invariants
 from tests.integration.drivers import Thrown
 
 POOL = str(Path(pool.__file__).parent)
+CHECKS = str(invariants.__file__)
 CALLS = {"CALL", "CALL_KW", "CALL_FUNCTION_EX", "CALL_FUNCTION", "CALL_FUNCTION_KW", "CALL_METHOD"}
 JUMPS = ("JUMP_BACKWARD", "POP_JUMP_BACKWARD")
 NOWHERE, RAISED = -1, -2
@@ -69,7 +71,7 @@ class Instant:
 
     def __call__(self, frame: FrameType, event: str, _: object) -> Any:
         code = frame.f_code
-        if not code.co_filename.startswith(POOL):
+        if not is_of_the_pool(frame) or is_a_check(frame):
             return None
         self.look(frame)
         before = NOWHERE
@@ -99,6 +101,20 @@ class Instant:
             self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
             sys.settrace(None)  # the rest need not be watched, and runs ten times as fast
             self.happen()
+
+
+def is_a_check(frame: FrameType | None) -> bool:
+    """Whether it belongs to an invariant that a test asks for, as `watch` does after each step. No
+    pool does it, and to be interrupted in the middle is to be interrupted right after the step."""
+    while frame is not None and is_of_the_pool(frame):
+        if frame.f_code.co_filename == CHECKS and not is_of_the_pool(frame.f_back):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def is_of_the_pool(frame: FrameType | None) -> bool:
+    return frame is not None and frame.f_code.co_filename.startswith(POOL)
 
 
 def places(code: CodeType) -> tuple[dict[int, int], dict[int, int]]:
@@ -172,8 +188,8 @@ def every_instant(
     """`work` prepares something and gives what is to be interrupted; `check` looks at it
     afterwards. How many instants there were, tried or not."""
     gc.collect()
-    # What there is already, so that each `collect` of a check is quick. It stays so: to thaw it is to
-    # thaw all that was imported (`tests/conftest.py`), for every test that comes after.
+    # What there is already, so that each `collect` of a check is quick. It is never thawed, for
+    # with it all that was imported would be (`tests/conftest.py`), for every test to come.
     gc.freeze()
     gc.disable()  # else it runs finalizers where it likes
     logger = logging.getLogger("pool")  # what is lost each time is told, but nobody writes it down

@@ -10,6 +10,7 @@ import contextlib
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from pool import Limits
 from pool.threads.runtime import Runtime
 from tests.integration import drivers, instants
-from tests.integration.drivers import ROOT, ScriptedDriver, soon, until
+from tests.integration.drivers import ROOT, ScriptedDriver, soon, until, watch
 from tests.integration.processes import SECONDS, is_gone, process, run
 
 MARKED = """
@@ -156,3 +157,19 @@ def test_one_sample_after_the_other_comes_to_every_instant(monkeypatch: pytest.M
         try_them(instants.sample(f"10:{first}"), tried[1])
     assert sorted(tried[0]) == sorted(tried[1])
     assert counts == {len(tried[0])}
+
+
+def test_the_invariants_that_a_test_asks_for_are_no_instants() -> None:
+    counts = []
+    for watched in (False, True):
+
+        def prepare(watched: bool = watched) -> Callable[[], bool]:
+            runtime = Runtime(ScriptedDriver(), Limits())
+            plain = runtime.step
+            runtime.step = lambda *now: plain(*now)  # type: ignore[method-assign]  # no shortcuts
+            if watched:
+                watch(runtime)
+            return lambda: runtime.release(runtime.acquire(0))
+
+        counts.append(instants.every_instant(prepare, lambda: None))
+    assert counts[0] == counts[1] > 50
