@@ -71,7 +71,7 @@ test-thorough: $(VENV)/dev
 	@$(PYTEST) $(SPREAD) tests -m "sampled or thorough"
 
 quick: $(VENV)/dev ## Run the pure and the SQLite tests, but the slow ones (TLC, ports, long searches); some minutes
-	@PUREPOOL_HITS=1000 $(PYTEST) $(SPREAD) $(QUICK) -m "not database and not slow"
+	@PUREPOOL_HITS=1000 $(PYTEST) $(SPREAD) $(QUICK) -m "not database and not slow $(BUT)"
 
 instants: $(VENV)/dev ## An exception, or a fork, at every instant; where these are differs from Python to Python
 	@$(PYTEST) $(SPREAD) $(INSTANTS)

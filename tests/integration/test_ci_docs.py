@@ -28,6 +28,8 @@ from pool.check.usage import exits
 from tests.integration.drivers import ROOT
 from tests.integration.test_docs import blocks
 
+pytestmark = pytest.mark.once
+
 PAGE = ROOT / "docs" / "ci.md"
 (WORKFLOW,) = [text for kind, _, text in blocks(PAGE) if kind == "yaml"]
 JOBS: dict[str, Any] = yaml.safe_load(WORKFLOW)["jobs"]

@@ -18,6 +18,8 @@ from benchmarks.peers import Database, Peer
 from benchmarks.report import MARKS, POOLS, QUESTIONS, Seen, about, stories, table
 from tests.integration.drivers import ROOT
 
+pytestmark = pytest.mark.once
+
 PAGE = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
 
 

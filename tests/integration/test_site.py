@@ -26,6 +26,8 @@ from benchmarks.pictures.recorded import RUNS
 from tests import packaging
 from tests.integration.drivers import ROOT
 
+pytestmark = pytest.mark.once
+
 SITE = ROOT / "docs" / "site"
 REFERENCE = ROOT / "docs" / "reference"
 PAGES = {

@@ -23,6 +23,8 @@ from tests.integration.drivers import ROOT, until
 from tests.integration.processes import SECONDS, is_gone, process, run
 from tests.stages import STAGES, environment
 
+pytestmark = pytest.mark.once
+
 TITLES = {"one": "the first", "two": "the second", "three": "the third"}
 
 MAKE = """

@@ -21,6 +21,8 @@ from tests.model.proof_faults import FAULTS, UNPROMISED
 from tests.model.test_proof import NOT_PICTURED, WAYS
 from tests.model.test_scheduler import COUNTS
 
+pytestmark = pytest.mark.once
+
 PAGE = (Path(__file__).parents[2] / "docs" / "assurance.md").read_text(encoding="utf-8")
 
 

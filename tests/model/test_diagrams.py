@@ -11,6 +11,8 @@ from pool.check.explore.configurations import CONFIGURATIONS, EVENTS
 from pool.core import transition
 from pool.core.draft import Draft
 
+pytestmark = pytest.mark.once
+
 PAGE = Path(__file__).parents[2] / "docs" / "life-cycles.md"
 
 

@@ -26,6 +26,8 @@ from pool.check.explore.mutants import (
 )
 from pool.check.explore.properties import GRAPH_PROPERTIES, RUN_PROPERTIES
 
+pytestmark = pytest.mark.once
+
 MUTANTS = mutants()
 
 

@@ -17,6 +17,8 @@ from tests.mutation import __main__ as command
 from tests.mutation.mutants import Mutant, Place, mutants, places, planted
 from tests.mutation.wording import KINDS, kind_of
 
+pytestmark = pytest.mark.once
+
 SOURCE = '''\
 """A module."""
 

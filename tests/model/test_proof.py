@@ -45,6 +45,8 @@ from tests.model.proof_faults import FAULTS, UNPROMISED, Fault
 from tests.model.rules import RULES
 from tests.model.ways import realize, ways
 
+pytestmark = pytest.mark.once
+
 HAS_WHEELS = sys.version_info < (3, 15) and not sysconfig.get_config_var("Py_GIL_DISABLED")
 """Where both solvers can be installed, they have to be."""
 

@@ -18,6 +18,8 @@ import pytest
 from tests.model import rooms
 from tests.model.rules import ROOT
 
+pytestmark = pytest.mark.once
+
 FOR_TYPES = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    "
 
 PLANTED = [

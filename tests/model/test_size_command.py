@@ -18,6 +18,8 @@ from pool.check.sizing import command, given
 from pool.size.loads import poisson
 from tests.integration.drivers import ROOT
 
+pytestmark = pytest.mark.once
+
 SMALL = ["size", "--rate", "40/s", "--hold", "50ms", "--calls", "2000"]
 
 

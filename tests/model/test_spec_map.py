@@ -29,6 +29,8 @@ from pool.core.state import Counters, State
 from tests.model.rules import ID, ROOT, RULES, SPEC, table
 from tests.model.test_purity import PURE
 
+pytestmark = pytest.mark.once
+
 FAMILIES = {rule[:3] for rule in RULES}
 """What tells a rule's id from other words of that form."""
 

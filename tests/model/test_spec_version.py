@@ -15,6 +15,8 @@ from tests.model import pins
 from tests.model.rules import ROOT, RULES
 from tests.model.rules import SPEC as TEXT
 
+pytestmark = pytest.mark.once
+
 WHAT_TO_DO = """
 
 Is a port that was right still right, and is there nothing new to learn (better prose, new vectors

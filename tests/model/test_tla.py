@@ -23,6 +23,8 @@ from pool.check.explore.graphs import PythonGraph, difference, pin_of, python_gr
 from pool.check.explore.mutants import machine, mutants
 from pool.check.suite import equality_task
 
+pytestmark = pytest.mark.once
+
 SPEC = tlc.spec_directory()
 POOL = (SPEC / "Pool.tla").read_text()
 BASE = CONFIGURATIONS["base-caller"]
