@@ -99,7 +99,7 @@ def test_a_fork_at_every_instant(opener: Any, work: Callable[[Runtime], None], w
     def check() -> None:
         everything_can_be_had(made[0])
 
-    assert every_instant(prepare, check, happen) > 20
+    assert every_instant(prepare, check, happen) > 10
 
 
 # ---------------------------------------------------------------- a child that comes back
@@ -248,7 +248,7 @@ def test_a_child_that_comes_back(opener: Any, work: Callable[[Visit], None]) -> 
         everything_can_be_had(made[0].runtime)
         assert made[0].driver.mistakes == []
 
-    assert every_instant(prepare, check, lambda: made[0].fork()) > 20
+    assert every_instant(prepare, check, lambda: made[0].fork()) > 10
 
 
 @pytest.mark.parametrize("opener", ["caller", "background"])
