@@ -107,8 +107,11 @@ class Counting(PooledScriptedDatabase):
 
 
 def test_a_connect_within_itself_is_refused_without_a_frame_in_between() -> None:
-    """As where something in C calls it: a hook made by `functools.partial`."""
+    """As where something in C calls it: a hook made by `functools.partial`, which is called at once
+    where something is idle."""
     database: Any = Counting("counting", max_connections=1, timeout=None)
+    database.connect()
+    database.close()
     database._connect = functools.partial(database.connect)
     database.asked = 0
     with pytest.raises(peewee.OperationalError, match="Connection is being opened"):
