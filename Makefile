@@ -26,8 +26,8 @@ FREE_THREADED := $(findstring t,$(notdir $(VENV)))
 EXTRA := $(if $(FREE_THREADED),threads,dev)
 PYTEST := $(BIN)/python -m pytest
 INSTANTS := tests/integration/test_every_instant*.py
-# `make test` tries every tenth of these: of each commit the same, and of the next one others.
-SAMPLE = 10:$$(git rev-list --count HEAD 2>/dev/null || echo 0)
+# `make test` tries every fifth of these: of each commit the same, and of the next one others.
+SAMPLE = 5:$$(git rev-list --count HEAD 2>/dev/null || echo 0)
 QUICK := tests/model tests/integration
 # On every core. Servers of real databases are started by each process that needs them: so by two.
 SPREAD := -n auto --maxprocesses 4 --dist worksteal

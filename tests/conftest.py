@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import os
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +30,21 @@ for profile in EXAMPLES:
     )
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
 settings.load_profile(PROFILE)
+
+
+LONGEST = (
+    "test_wheel.py",
+    "test_tasks_machine.py",
+    "test_runtime_machine.py",
+    "test_size_command.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test of half a minute that comes last keeps one core busy, and the others have nothing to
+    do: such files come first."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_collection_finish() -> None:
