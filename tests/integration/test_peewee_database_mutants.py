@@ -122,6 +122,26 @@ def test_a_connect_within_itself_is_refused_without_a_frame_in_between() -> None
     database.close()
 
 
+@pytest.mark.parametrize("hook", ["_connect", "_close", "in_transaction"])
+def test_a_hook_that_is_put_into_a_database_is_called(hook: str) -> None:
+    """As suites of tests do, and tools that watch; also where something is idle."""
+    database = scripted(1, timeout=None)
+    database.connect()
+    database.close()
+    before, given = getattr(database, hook), list[Any]()
+
+    def watched(*arguments: Any) -> Any:
+        given.append(arguments)
+        return before(*arguments)
+
+    setattr(database, hook, watched)
+    database.connect()
+    connection = database.connection()
+    database.close()
+    assert given == [(connection,) if hook == "_close" else ()]
+    assert lent(database) == []
+
+
 # ---------------------------------------------------------------- close
 
 
