@@ -307,9 +307,9 @@ def test_checks_need_one_thread() -> None:
     ) as pool:
         pool.acquire().release()
         for number in range(1, 20):
+            until(lambda: workers._waiting)  # the one that has connected, or checked
             pool.acquire().release()
             assert len(checked) == number
-            until(lambda: workers._waiting)
     assert len(set(checked)) == 1
 
 
