@@ -26,7 +26,7 @@ from typing import Any, get_args
 import attrs
 
 from pool.check.explore.canonical import Label, Scale, Shape, lean
-from pool.check.explore.configurations import EVENTS, Configuration
+from pool.check.explore.configurations import CONFIGURATIONS, EVENTS, LIVENESS, Configuration
 from pool.check.interrupts import checkpoint, run_process, temporary_directory
 from pool.core import events
 from pool.core.effects import Effect
@@ -98,6 +98,8 @@ class Verdict:
 
 QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 """Of runs of a few seconds: to compile better what runs so short costs more than it gains."""
+LONG = ("-XX:+UseParallelGC",)
+"""Of runs that may take minutes, or hours."""
 
 
 def run(
@@ -106,7 +108,7 @@ def run(
     config: str,
     *options: str,
     workers: int = 2,
-    java_options: tuple[str, ...] = ("-XX:+UseParallelGC",),
+    java_options: tuple[str, ...] = LONG,
     deadlock: bool = False,
 ) -> Verdict:
     """Run TLC in a directory. Raises `TlcError` if it cannot say yes or no; `Stopped`. With
@@ -273,11 +275,17 @@ def check(
     """Have TLC check properties of the specification, temporal or others."""
     with temporary_directory() as place:
         lay_out(place, configuration, specification, properties)
-        verdict = run(place, "Scope.tla", "Scope.cfg")
+        verdict = run(place, "Scope.tla", "Scope.cfg", java_options=_options(configuration))
     if verdict.violated and verdict.violated not in properties:
         # TLC has no name for it: it is the one that was asked for
         verdict = attrs.evolve(verdict, violated=" or ".join(properties))
     return verdict
+
+
+def _options(configuration: Configuration) -> tuple[str, ...]:
+    """What is checked on each push is small; others are as large as their bounds make them."""
+    small = (*CONFIGURATIONS.values(), *LIVENESS.values())
+    return QUICK if configuration in small else LONG
 
 
 # ---------------------------------------------------------------- the graph
@@ -302,7 +310,9 @@ def dump(configuration: Configuration, specification: Path | None = None) -> Dum
     way. (Temporal ones are not: TLC would add steps to the graph.)"""
     with temporary_directory() as directory:
         lay_out(directory, configuration, specification, PROPERTIES)
-        verdict = run(directory, "Scope.tla", "Scope.cfg", "-dump", "dot,actionlabels", "graph.dot")
+        how = ("-dump", "dot,actionlabels", "graph.dot")
+        java_options = _options(configuration)
+        verdict = run(directory, "Scope.tla", "Scope.cfg", *how, java_options=java_options)
         if verdict.violated:
             return Dump((), frozenset(), verdict)
         with (directory / "graph.dot").open() as lines:
