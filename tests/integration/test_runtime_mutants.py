@@ -1116,6 +1116,18 @@ def test_what_a_child_may_not_touch_is_kept(where: str, monkeypatch: pytest.Monk
     assert first.closed == 0
 
 
+def test_what_the_parent_has_is_kept_in_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What rests and what is lent."""
+    kept: list[Any] = []
+    monkeypatch.setattr("pool.shared.forks.keep", lambda *these: kept.extend(these))
+    runtime = running(max_size=2)
+    handles = [runtime.acquire(None), runtime.acquire(None)]
+    runtime.release(handles[0])
+    runtime._after_fork()
+    assert {one.number for one in kept} == {1, 2}
+    assert [one.closed for one in runtime.driver.opened] == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("ticket", "error", "reported"),
     [(None, Stop(), True), (None, OSError("down"), True), (1, Stop(), False), (1, OSError(), True)],

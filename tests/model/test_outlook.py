@@ -287,3 +287,12 @@ def test_one_that_is_in_surplus_only_now_is_looked_at(
     outlook = walk(state, 0.0, 0.0)
     assert outlook.resting == idle
     assert attrs.evolve(outlook, resting=resting).holds(state, 0.0) is holds
+
+
+def test_a_lease_whose_time_is_just_over_is_nothing_to_look_at() -> None:
+    """It is closed when it comes back: until then each look would ask for another at once."""
+    state = initial(Limits(max_size=1, opener="background", max_lifetime=10.0, max_idle=None))
+    for event in (Acquire(0.0, 1), Opened(1.0, None, "c", 1.0)):
+        state, _ = step(state, event)
+    pauses = [walk(state, now, now).pause(state, now) for now in (10.5, 11.0, 11.5)]
+    assert pauses == [0.5, None, None]
