@@ -17,6 +17,7 @@ import peewee
 import pytest
 from playhouse.pool import PooledDatabase as Stock
 
+from pool.core.events import CloseAll
 from pool.peewee import PooledDatabase
 from pool.peewee import database as module
 from pool.peewee.leases import ARRIVING
@@ -305,3 +306,34 @@ def test_what_a_driver_does_to_forget_is_done() -> None:
     plain = scripted(1, timeout=None)
     with plain._lock:
         plain.dispose()
+
+
+# ---------------------------------------------------------------- what an owner holds
+
+
+def test_an_owner_forgets_what_the_pool_took_back_and_nothing_else() -> None:
+    """Not what it was lent meanwhile, and not what is on its way to it."""
+    database = scripted(2, timeout=None)
+    runtime, owners = database._purepool.runtime, database._purepool.owners
+    database.connect()
+    runtime.apply(CloseAll(runtime.clock()))
+    database._state.closed = True
+    database.connect()
+    connection, leases = database.connection(), leases_of(database)
+    taken, kept = leases.handles()
+    assert kept.held is connection
+
+    leases.arriving = taken
+    owners.forget_what_ended(database._state)
+    assert leases.handles() == [taken, kept], "a connect is under way with it"
+    leases.arriving = None
+    key, taken.key = taken.key, 0
+    owners.forget_what_ended(database._state)
+    assert leases.handles() == [taken, kept], "it was not answered yet"
+    taken.key = key
+    owners.forget_what_ended(database._state)
+    assert leases.handles() == [kept]
+    assert (taken.held, taken.ended) == (None, True)
+    assert lent(database) == [connection]
+    database.close()
+    assert lent(database) == []
