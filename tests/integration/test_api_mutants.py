@@ -28,7 +28,7 @@ from pool import (
     step,
 )
 from pool.core.effects import Leaked
-from pool.core.events import Tick
+from pool.core.events import Shutdown, Tick
 from pool.core.state import initial, leased
 from pool.drivers.callables import Callables
 from pool.lease import Borrowing
@@ -431,6 +431,16 @@ def test_a_change_comes_at_its_time_and_not_after_the_close(change: str, argumen
     pool.close()
     with pytest.raises(PoolClosed, match=r"^pool 'shop': the pool is closed"):
         getattr(pool, change)(*arguments)
+
+
+def test_a_close_comes_at_its_time() -> None:
+    events: list[Any] = []
+    pool = Scripted(1, opener="caller")
+    observing = pool.observe(lambda event, effects: events.append(event))
+    pool.runtime.clock = lambda: 107.5
+    pool.close()
+    observing.stop()
+    assert events == [Shutdown(107.5)]
 
 
 def test_a_refusal_is_told_to_all(caplog: pytest.LogCaptureFixture) -> None:

@@ -825,6 +825,21 @@ def test_a_handle_of_the_parents_has_ended_when_it_is_given_back(end: str) -> No
     assert handle.connection.closed == 0
 
 
+def test_a_release_says_plainly_whether_it_may_be_lent_again() -> None:
+    """True or False: it is recorded."""
+    runtime, events = running(), list[Any]()
+
+    def seen(state: Any, event: Any) -> Any:
+        events.append(event)
+        return step(state, event)
+
+    runtime.step = seen
+    for reset in (lambda _: True, lambda _: False, raising(OSError("gone"))):
+        runtime.driver.on_reset = reset
+        runtime.release(runtime.acquire(None))
+    assert [one.reusable for one in events if type(one) is Release] == [True, False, False]
+
+
 class Unasked(Connection):
     """A connection that says nothing of its truth, as one that counts what waits in it might."""
 
