@@ -240,13 +240,13 @@ def close_all_spares_ones_own(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_maximum_is_not_live(patch: pytest.MonkeyPatch) -> None:
-    honest = adapter.Adapter._limit
+    honest = adapter.Adapter.configure
 
-    def configure(self: Any, name: str, value: Any, **changes: Any) -> None:
+    def configure(self: Any, name: str, value: Any) -> None:
         if not hasattr(self.database, "connect_params"):
-            honest(self, name, value, **changes)
+            honest(self, name, value)
 
-    patch.setattr(adapter.Adapter, "_limit", configure)
+    patch.setattr(adapter.Adapter, "configure", configure)
 
 
 def reuse_says_true(patch: pytest.MonkeyPatch) -> None:
@@ -278,16 +278,16 @@ def runtime_with(**instead: Any) -> Any:
 
 def a_verdict_counts_only_for_less(patch: pytest.MonkeyPatch) -> None:
     """As it was: `_is_stale` of a subclass could not make a life longer."""
-    honest = adapter.Adapter._limit
+    honest = adapter.Adapter.configure
 
-    def configure(self: Any, name: str, value: Any, **changes: Any) -> None:
+    def configure(self: Any, name: str, value: Any) -> None:
         self.judges, judges = False, self.judges
         try:
-            honest(self, name, value, **changes)
+            honest(self, name, value)
         finally:
             self.judges = judges
 
-    patch.setattr(adapter.Adapter, "_limit", configure)
+    patch.setattr(adapter.Adapter, "configure", configure)
 
 
 def a_dead_one_is_lent(patch: pytest.MonkeyPatch) -> None:
