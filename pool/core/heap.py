@@ -112,6 +112,6 @@ def items(heap: Heap) -> Iterator[Any]:
             yield top
             if type(right) is int:
                 yield from node.values()
-                break
+                return
             if right:
                 nodes.append(right)

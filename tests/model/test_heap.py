@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pool.core import heap
+from pool.core.limits import Limits
+from pool.core.state import Entry, Idle, at_rest
 
 ITEMS = st.lists(st.integers(), unique=True, max_size=60)
 
@@ -179,6 +182,15 @@ def test_a_line_compares_nothing() -> None:
         _, kept = heap.pop(heap.append(kept, Counted(number)))
     assert Counted.compared == 0
     assert heap.size(kept) == 1000
+
+
+@pytest.mark.parametrize(("order", "is_line"), [("fifo", True), ("lifo", False), ("oldest", False)])
+def test_only_what_is_lent_in_the_order_of_return_is_a_line(order: Any, is_line: bool) -> None:
+    items = [Idle(float(n), n, Entry(n, "c", 0.0, 0.0), 0.0) for n in (3, 1, 2)]
+    kept = at_rest(Limits(idle_order=order), items)
+    assert kept is not None
+    assert (type(kept[3]) is int) is is_line
+    assert drained(kept) == sorted(items)
 
 
 def test_the_empty_line_is_none() -> None:
