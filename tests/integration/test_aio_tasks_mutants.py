@@ -26,6 +26,7 @@ from pool.core.events import (
 from pool.core.outlook import JITTER
 from pool.core.transition import wake_at
 from pool.shared.errors import WITHIN
+from pool.shared.observation import observe
 from tests.integration.asynchronous import (
     Connection,
     Struck,
@@ -493,6 +494,22 @@ def test_a_release_does_what_is_in_the_inbox() -> None:
         assert await runtime.release(second) is True
         assert not runtime.monitor.inbox
         assert not runtime.state.in_use
+        await ended(runtime)
+
+    asyncio.run(main())
+
+
+def test_an_observer_is_not_told_what_is_not_in_force() -> None:
+    """It is written down first; whoever is interrupted then has changed nothing."""
+
+    async def main() -> None:
+        runtime = running()
+        told: list[Any] = []
+        observing = observe(runtime, lambda event, _: told.append(event), batch=1)
+        runtime.monitor.observed(runtime.state, Tick(1.0))
+        runtime._leave()
+        assert told == []
+        observing.stop()
         await ended(runtime)
 
     asyncio.run(main())

@@ -648,6 +648,20 @@ def test_what_is_not_in_force_is_not_told(tell: Any) -> None:
     observing.stop()
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_flush_tells_what_is_in_force_and_no_more(others: int) -> None:
+    """Also where what is in force waits before it."""
+    runtime = running()
+    told: list[Any] = []
+    observing = observe(runtime, lambda event, _: told.append(event), batch=100)
+    for number in range(others):
+        runtime.apply(Tick(float(number)))
+    runtime.monitor.observed(runtime.state, Tick(9.0))
+    observing.flush()
+    assert told == [Tick(float(number)) for number in range(others)]
+    observing.stop()
+
+
 def test_one_thread_tells_as_long_as_anybody_is_observed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then it ends; who is observed later gets another, and so does who came as it ended."""
     monkeypatch.setattr(regularly, "_runtimes", weakref.WeakSet())
