@@ -57,8 +57,8 @@ STAGES = {
     ),
 }
 DURATION = {
-    "test": "about 7 minutes on an idle machine with two cores, 16 on a busy one",
-    "thorough": "about 8 minutes on an idle machine with two cores, 20 on a busy one",
+    "test": "about 6 minutes on an idle machine with two cores, 12 to 18 on a busy one",
+    "thorough": "about 8 minutes on an idle machine with two cores, 14 on a busy one",
 }
 
 
