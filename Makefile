@@ -48,7 +48,7 @@ environment: $(VENV)/dev ## Make the environment for tests of this Python, and n
 run: $(VENV)/base ## Watch the pool at work beside playhouse.pool: throughput, waits, fairness; under a minute
 	@$(BIN)/python -m benchmarks.demo
 
-test: $(VENV)/dev ## Run every test, some at a sample: 7 minutes on an idle machine with two cores, 16 on a busy one
+test: $(VENV)/dev ## Run every test, some at a sample: 6 minutes on an idle machine with two cores, 12 to 18 on a busy one
 	@$(BIN)/python -m tests.stages test "$(MAKE_COMMAND)" --no-print-directory PYTHON="$(PYTHON)"
 
 thorough: $(VENV)/dev ## Run what `make test` leaves out: every instant, TLC, planted faults; about as long again

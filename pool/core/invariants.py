@@ -42,9 +42,10 @@ def _most_opening(state: State) -> float:
 
 def exclusive(state: State) -> bool:
     """No connection is twice in idle or in use, nor in both."""
+    leases = leased(state.in_use)
     keys = [item.entry.key for item in resting(state.idle)]
-    keys += [lease.entry.key for lease in leased(state.in_use).values()]
-    named_well = all(key == lease.entry.key for key, lease in leased(state.in_use).items())
+    keys += [lease.entry.key for lease in leases.values()]
+    named_well = all(key == lease.entry.key for key, lease in leases.items())
     return named_well and len(keys) == len(set(keys))
 
 
