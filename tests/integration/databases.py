@@ -12,7 +12,7 @@ from typing import Any
 from peewee import SqliteDatabase
 
 from pool.peewee import PooledDatabase
-from tests.integration.drivers import FOR_EVER, Connection, ScriptedDriver, watch
+from tests.integration.drivers import FOR_EVER, Connection, ScriptedDriver, noted, watch
 
 
 class ScriptedDatabase(SqliteDatabase):
@@ -50,12 +50,4 @@ def scripted(max_connections: int | None = 4, timeout: Any = FOR_EVER, **setting
 
 def events_of(database: Any) -> list[Any]:
     """Each event from now on."""
-    runtime, seen = database._purepool.runtime, list[Any]()
-    step = runtime.step
-
-    def noting(state: Any, event: Any) -> Any:
-        seen.append(event)
-        return step(state, event)
-
-    runtime.step = noting
-    return seen
+    return noted(database._purepool.runtime)

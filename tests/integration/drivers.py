@@ -227,6 +227,18 @@ def idle(pool: Any) -> list[Any]:
     return [item.entry.connection for item in sorted(resting(runtime_of(pool).state.idle))]
 
 
+def noted(runtime: Any) -> list[Any]:
+    """Each event of this runtime from now on."""
+    seen, step = list[Any](), runtime.step
+
+    def noting(state: Any, event: Any) -> Any:
+        seen.append(event)
+        return step(state, event)
+
+    runtime.step = noting
+    return seen
+
+
 def lent(pool: Any) -> list[Any]:
     """The connections in use."""
     return [lease.entry.connection for lease in leased(runtime_of(pool).state.in_use).values()]

@@ -46,6 +46,7 @@ from tests.integration.drivers import (
     ScriptedDriver,
     Stop,
     lent,
+    noted,
     nothing,
     park,
     raising,
@@ -685,13 +686,8 @@ def test_a_connect_whose_error_cannot_be_made_text_has_failed() -> None:
 
 
 def test_the_jitter_of_a_failed_connect_is_up_to_a_half() -> None:
-    runtime, events = running(jitter=lambda: 0.5), list[Any]()
-
-    def seen(state: Any, event: Any) -> Any:
-        events.append(event)
-        return step(state, event)
-
-    runtime.step = seen
+    runtime = running(jitter=lambda: 0.5)
+    events = noted(runtime)
     runtime.driver.on_connect = raising(OSError("down"))
     with pytest.raises(OSError, match="down"):
         runtime.acquire(None)
@@ -699,13 +695,8 @@ def test_the_jitter_of_a_failed_connect_is_up_to_a_half() -> None:
 
 
 def test_the_jitter_of_a_connection_is_up_to_a_tenth() -> None:
-    runtime, events = running(jitter=lambda: 0.5), list[Any]()
-
-    def seen(state: Any, event: Any) -> Any:
-        events.append(event)
-        return step(state, event)
-
-    runtime.step = seen
+    runtime = running(jitter=lambda: 0.5)
+    events = noted(runtime)
     runtime.release(runtime.acquire(None))
     assert [one.jitter for one in events if type(one) is Opened] == [0.05]
 
