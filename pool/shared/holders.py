@@ -236,15 +236,19 @@ class _Ranking:
         return (key for one in takers for key in self._by_thread.get(id(one), ()))
 
 
-_last: list[_Ranking] = []
-"""The one that was made last."""
+_rankings: dict[int, _Ranking] = {}
+"""By the `id` of what they rank: one for each pool whose callers are refused. Those of what is gone
+are dropped when the next one is made."""
 
 
 def _ranking(in_use: Leases) -> _Ranking:
-    for ranking in _last:
-        if ranking.in_use() is in_use:
-            return ranking
-    _last[:] = [made := _Ranking(in_use)]
+    known = _rankings.get(id(in_use))
+    if known is not None and known.in_use() is in_use:
+        return known
+    for number, ranking in list(_rankings.items()):
+        if ranking.in_use() is None:
+            _rankings.pop(number, None)
+    made = _rankings[id(in_use)] = _Ranking(in_use)
     return made
 
 

@@ -256,6 +256,22 @@ def test_what_a_refusal_costs_is_the_same_among_many_holders(timeout: float) -> 
     assert 100 < cost(1000) < 1.2 * cost(50)
 
 
+def test_what_a_refusal_costs_is_the_same_when_another_pool_refuses_too() -> None:
+    with exhausted(1000) as pool, exhausted(5) as another:
+        cost_of_a_refusal(pool)
+        alone = cost_of_a_refusal(pool)
+        cost_of_a_refusal(another)
+        assert cost_of_a_refusal(pool) == alone > 100
+
+
+def test_who_holds_what_is_remembered_only_while_it_is_true() -> None:
+    for _ in range(20):
+        with exhausted(5) as pool:
+            cost_of_a_refusal(pool)
+    gone = [ranking for ranking in holders._rankings.values() if ranking.in_use() is None]
+    assert len(gone) < 10
+
+
 def test_those_named_are_those_who_hold_now() -> None:
     with scripted(6, opener="caller") as pool:
         leases = [Call(pool.acquire).result() for _ in range(6)]
