@@ -56,7 +56,8 @@ def draw(
     above.yaxis.set_minor_locator(NullLocator())
     above.set_ylabel("wait for a connection")
     above.set_title(load.origin, fontsize=11)
-    above.legend(frameon=False)
+    # Where the waits have fallen. To look for the best place takes long, and a warning says so.
+    above.legend(frameon=False, loc="upper right")
     used = [result.used / (result.limits.max_size or 1) for result in results]
     below.bar(sizes, used, color="#c6dbef", label="in use")
     below.plot(
