@@ -22,6 +22,10 @@ from typing import Any, NamedTuple
 from pool.core.maps import Map
 
 
+# Measured: this takes half the time of calling the class.
+_new = tuple.__new__
+
+
 class Waiting(NamedTuple):
     """A queue that is not empty: who waits, by ticket, and the oldest ticket."""
 
@@ -45,9 +49,9 @@ def contains(queue: Queue, ticket: int) -> bool:
 def insert(queue: Queue, ticket: int, owner: Any) -> Waiting:
     """The queue with this ticket in its place. O(log n)."""
     if queue is None:
-        return Waiting(Map({ticket: owner}), ticket)
+        return _new(Waiting, (Map({ticket: owner}), ticket))
     owners, first = queue
-    return Waiting(owners.set(ticket, owner), min(first, ticket))
+    return _new(Waiting, (owners.set(ticket, owner), first if first < ticket else ticket))
 
 
 def remove(queue: Waiting, ticket: int) -> Queue:
@@ -63,7 +67,11 @@ def remove(queue: Waiting, ticket: int) -> Queue:
 def pop(queue: Waiting) -> tuple[int, Any, Queue]:
     """The oldest ticket, its owner, and the queue without it."""
     owners, first = queue
-    return first, owners[first], remove(queue, first)
+    owner = owners[first]
+    if len(owners) == 1:
+        return first, owner, None
+    left, later = owners.delete(first), first + 1  # as `remove`, written out
+    return first, owner, _new(Waiting, (left, later if later in left else _after(left, later)))
 
 
 def items(queue: Queue) -> Iterator[tuple[int, Any]]:
