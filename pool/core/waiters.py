@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 from pool.core.maps import Map
 
-
 # Measured: this takes half the time of calling the class.
 _new = tuple.__new__
 

@@ -178,12 +178,13 @@ class Store:
         for effect in effects:
             kind = type(effect)
             if kind is Grant or kind is Refuse or (kind is Open and effect.ticket is not None):
-                cell = self.cells.get(effect.ticket)
+                ticket = effect[0]
+                cell = self.cells.get(ticket)
                 if cell is not None:
                     cell.answer = effect
                     cell.wake()
                     if kind is not Open:  # who connects still waits for an answer
-                        self.cells.pop(effect.ticket, None)
+                        self.cells.pop(ticket, None)
             elif kind is not Ignored:
                 self.jobs[id(effect)] = effect
         self.current = (state, ())

@@ -40,6 +40,8 @@ from pool.shared.log import logger
 from pool.threads.driver import Driver, Sync
 from pool.threads.performer import Performer
 
+_new = object.__new__
+
 LONG = 0.1
 """Seconds after which a wait is worth to be told of. Who waits for less has no time to lose."""
 
@@ -91,7 +93,8 @@ class Runtime(Performer):
         handle.ticket, handle.key, handle.ended = 0, 0, False
         effects: tuple[Effect, ...] = ()
         me = None
-        waits = timeout != 0.0 and not (monitor.callers and monitor.is_within())
+        within = monitor.callers and self.sync.ident() in monitor.callers
+        waits = timeout != 0.0 and not within
         now = self.clock()
         try:
             for _ in monitor.turnstile:
@@ -108,10 +111,8 @@ class Runtime(Performer):
                         fields, key, connection, rested = taken
                         monitor.current = (fields, ())
                     else:
-                        me = self.sync.ident()
-                        if me in monitor.callers:
-                            me = None
-                        else:
+                        if not within:
+                            me = self.sync.ident()
                             monitor.callers.add(me)
                         if taken is not None:  # it waits; there is nothing else to do
                             monitor.current = (taken[0], ())
@@ -121,7 +122,11 @@ class Runtime(Performer):
                                 monitor.state, Acquire(now, ticket, waits, owner)
                             )
                             effects = monitor.current[1]
-                        cell = monitor.expect(Cell(ticket))
+                        cell = _new(Cell)  # as its `__init__` and `expect`, written out
+                        cell.ticket, cell.answer = ticket, None
+                        cell.parker = self.sync.lock()
+                        cell.parker.acquire()
+                        monitor.cells[ticket] = cell
                         if effects:
                             monitor.deliver()
                         handle.met = ticket, cell.answer is None, False
@@ -196,28 +201,29 @@ class Runtime(Performer):
         tell = self.on_long_wait
         while monitor is self.monitor:
             answer = cell.answer
-            if type(answer) is Grant:
+            if answer is None:
+                if deadline is not None and (left := deadline - self._monotonic()) <= 0:
+                    self._apply(monitor, Expire(self.clock(), cell.ticket))
+                elif tell is not None:
+                    cell.parker.acquire(True, LONG if deadline is None or left > LONG else left)
+                    if cell.answer is None:
+                        tell(cell.ticket)
+                    tell = None
+                elif deadline is None:
+                    cell.parker.acquire()
+                else:
+                    cell.parker.acquire(True, min(left, threading.TIMEOUT_MAX))
+            elif type(answer) is Grant:
                 if answer.rested is None:
                     handle.met = cell.ticket, handle.has_waited, True
                 return answer
-            if type(answer) is Open:
+            elif type(answer) is Open:
                 self._connect(monitor, cell.ticket)
             elif type(answer) is Refuse:
                 handle.ticket = 0  # there is nothing left to be given up
                 if answer.reason == "exhausted" and timeout != 0:
                     raise PoolReentered(f"no connection to be had at once: {WITHIN}")
                 raise error_for(answer, self.state, timeout, self.clock())
-            elif deadline is not None and (left := deadline - self._monotonic()) <= 0:
-                self._apply(monitor, Expire(self.clock(), cell.ticket))
-            elif tell is not None:
-                cell.parker.acquire(True, LONG if deadline is None else min(left, LONG))
-                if cell.answer is None:
-                    tell(cell.ticket)
-                tell = None
-            elif deadline is None:
-                cell.parker.acquire()
-            else:
-                cell.parker.acquire(True, min(left, threading.TIMEOUT_MAX))
         return Grant(cell.ticket, 0, None, None)
 
     def release(self, handle: Handle, clean: bool = False) -> bool:
