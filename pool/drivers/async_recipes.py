@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -262,8 +263,17 @@ class Aiosqlite(AsyncRecipe):
 
     def terminate(self, connection: Any) -> None:
         raw = self.behind(connection)
-        if raw._running:
+        if not raw._running:
+            return
+        # It would tell the loop that runs here when it has stopped: that may be closed by then, and
+        # nobody asks. A thread without a loop has none to name.
+        stopping = threading.Thread(target=raw.stop)
+        try:
+            stopping.start()
+        except RuntimeError:  # the interpreter ends, or the system has no thread for us
             raw.stop()
+        else:
+            stopping.join()
 
 
 class Aiomysql(AsyncRecipe):

@@ -752,6 +752,40 @@ def test_an_aiosqlite_that_has_ended_is_not_stopped_again() -> None:
     assert connection.said == []
 
 
+def test_an_aiosqlite_is_stopped_where_there_is_no_thread_to_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none_left(_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    connection, recipe = met(AiosqliteConnection)
+    recipe.terminate(connection)
+    assert connection.said == ["stop"]
+
+
+def test_an_aiosqlite_tells_no_loop_that_it_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That loop may be closed by then, and its thread would end with an error."""
+    aiosqlite = pytest.importorskip("aiosqlite")
+    errors: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    go_on = threading.Event()
+
+    async def connect() -> Any:
+        return await aiosqlite.connect(":memory:")
+
+    async def terminate() -> None:
+        connection._tx.put((None, lambda: go_on.wait(PATIENCE)))  # it is late
+        recipe_for(connection).terminate(connection)
+
+    connection = asyncio.run(connect())
+    asyncio.run(terminate())
+    go_on.set()
+    connection._thread.join(PATIENCE)
+    assert not connection._thread.is_alive()
+    assert errors == []
+
+
 def test_aiosqlites_settings_are_put_back() -> None:
     connection, recipe = met(AiosqliteConnection)
     connection.isolation_level, connection.text_factory = None, bytes
