@@ -93,7 +93,9 @@ class Runtime(Performer):
         handle.ticket, handle.key, handle.ended = 0, 0, False
         effects: tuple[Effect, ...] = ()
         me = None
-        within = monitor.callers and self.sync.ident() in monitor.callers
+        within = False
+        if monitor.callers:
+            within = self.sync.ident() in monitor.callers
         waits = timeout != 0.0 and not within
         now = self.clock()
         try:
