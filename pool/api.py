@@ -282,10 +282,8 @@ class Pool(Face[Connection]):
             return is_mine(lease.owner)
 
         def is_alone() -> bool:
-            # Each time: who lost a lease meanwhile, or was interrupted, closes nothing itself. What
-            # helpers are to do they are told, and no more: taking over wakes who waits, so us.
-            if runtime.monitor.jobs:
-                (runtime.helpers.wake if runtime.helpers else runtime.take_over)()
+            # Each time: who lost a lease meanwhile, or was interrupted, closes nothing itself.
+            runtime.see_to_jobs()
             return runtime.is_at_rest(mine)
 
         runtime.take_over()

@@ -123,6 +123,15 @@ class Performer(Running):
             self.helpers.nudge()
         self._leave(self.monitor, ())
 
+    def see_to_jobs(self) -> None:
+        """Have those done that there are. For one who waits for that, and asks again and again:
+        taking over wakes who waits, so itself; with helpers it tells them, and no more."""
+        if self.monitor.jobs:
+            if self.helpers:
+                self.helpers.wake()
+            else:
+                self.take_over()
+
     def is_reentered(self) -> bool:
         """Whether this very thread is in the middle of a transition: it is a signal's handler, or
         a finalizer, that asks."""
