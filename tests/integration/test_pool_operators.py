@@ -7,6 +7,7 @@ tempts the pool to say something wrong, or nothing, and reads what it says.
 from __future__ import annotations
 
 import _thread
+import gc
 import importlib.util
 import itertools
 import sys
@@ -211,6 +212,7 @@ def cost_of_a_refusal(pool: Pool[Any], timeout: float = 0) -> int:
         nonlocal calls
         calls += event in ("call", "c_call")
 
+    gc.disable()  # a finalizer of something else would be counted
     sys.setprofile(count)
     try:
         with suppress(PoolTimeout):
@@ -218,6 +220,7 @@ def cost_of_a_refusal(pool: Pool[Any], timeout: float = 0) -> int:
             pytest.fail("it was not refused")
     finally:
         sys.setprofile(None)
+        gc.enable()
     return calls
 
 
@@ -236,12 +239,20 @@ def exhausted(size: int) -> Iterator[Pool[Any]]:
         yield pool
 
 
+def least_cost(pool: Pool[Any], timeout: float = 0, before: Callable[[], Any] = nothing) -> int:
+    """Of several refusals: the first finds out who holds what, and now and then one is logged."""
+    costs = []
+    for _ in range(4):
+        before()
+        costs.append(cost_of_a_refusal(pool, timeout))
+    return min(costs)
+
+
 def test_what_a_refusal_costs_is_the_same_among_many_threads() -> None:
     with exhausted(5) as pool:
-        cost_of_a_refusal(pool)
-        few = cost_of_a_refusal(pool)
+        few = least_cost(pool)
         with idle_threads(100):
-            assert cost_of_a_refusal(pool) == few > 100
+            assert least_cost(pool) == few > 100
 
 
 @pytest.mark.parametrize("timeout", [0, BRIEFLY])
@@ -250,18 +261,15 @@ def test_what_a_refusal_costs_is_the_same_among_many_holders(timeout: float) -> 
 
     def cost(size: int) -> int:
         with exhausted(size) as pool:
-            cost_of_a_refusal(pool, timeout)
-            return cost_of_a_refusal(pool, timeout)
+            return least_cost(pool, timeout)
 
     assert 100 < cost(1000) < 1.2 * cost(50)
 
 
 def test_what_a_refusal_costs_is_the_same_when_another_pool_refuses_too() -> None:
     with exhausted(1000) as pool, exhausted(5) as another:
-        cost_of_a_refusal(pool)
-        alone = cost_of_a_refusal(pool)
-        cost_of_a_refusal(another)
-        assert cost_of_a_refusal(pool) == alone > 100
+        alone = least_cost(pool)
+        assert least_cost(pool, before=lambda: cost_of_a_refusal(another)) == alone > 100
 
 
 def test_who_holds_what_is_remembered_only_while_it_is_true() -> None:
