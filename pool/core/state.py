@@ -132,6 +132,11 @@ class State(NamedTuple):
         """Connections idle, in use and being opened: what `max_size` bounds."""
         return heap.size(self.idle) + len(self.in_use) + self.opening
 
+    def __repr__(self) -> str:
+        """What is idle as a list, by its places: the heap of thousands may be as deep."""
+        shown = self._asdict() | {"idle": sorted(resting(self.idle))}
+        return f"State({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
 
 Fields = tuple[Any, ...]
 """A state as a tuple of its fields: `State._make(fields)`. It comes apart and together much faster,

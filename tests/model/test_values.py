@@ -10,7 +10,7 @@ import pytest
 from pool import Acquire, Grant, Limits, Resume, Suspend, Tick, initial, step
 from pool.core.effects import Close, Effect, Ignored, Leaked, Open, Refuse
 from pool.core.events import AdoptIdle, AdoptLease, Event
-from pool.core.state import Counters, Entry, Failure, Idle, Lease, State
+from pool.core.state import Counters, Entry, Failure, Idle, Lease, State, at_rest
 
 RECORDS = [*get_args(Event), *get_args(Effect), AdoptIdle, AdoptLease]
 RECORDS += [State, Counters, Entry, Idle, Lease, Failure]
@@ -83,3 +83,12 @@ def test_a_value_prints_as_what_makes_it() -> None:
     refused = Refuse(1, "timeout", Failure("OSError", "away"))
     assert eval(repr(refused)) == refused
     assert eval(repr(Limits(max_size=3))) == Limits(max_size=3)
+
+
+@pytest.mark.parametrize("order", ["lifo", "fifo", "oldest"])
+def test_a_state_with_thousands_idle_can_be_read(order: Any) -> None:
+    limits = Limits(max_size=3000, idle_order=order)
+    idle = [Idle(each, each, Entry(each, f"c{each}", 0.0, 0.0), 0.0) for each in range(3000)]
+    state = initial(limits)._replace(idle=at_rest(limits, idle))
+    shown = {**state._asdict(), "idle": idle}
+    assert repr(state) == f"State({', '.join(f'{name}={shown[name]!r}' for name in state._fields)})"
