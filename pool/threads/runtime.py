@@ -201,8 +201,12 @@ class Runtime(Performer):
         if cell.answer is None:
             self.on_wait(cell.ticket)
         tell = self.on_long_wait
-        while monitor is self.monitor:
+        while True:
             answer = cell.answer
+            # Not the loop's condition, and after the answer: a loop may be interrupted after it has
+            # looked at its condition, and what a child then finds is for the parent's caller.
+            if monitor is not self.monitor:
+                return Grant(cell.ticket, 0, None, None)
             if answer is None:
                 if deadline is not None and (left := deadline - self._monotonic()) <= 0:
                     self._apply(monitor, Expire(self.clock(), cell.ticket))
@@ -226,7 +230,6 @@ class Runtime(Performer):
                 if answer.reason == "exhausted" and timeout != 0:
                     raise PoolReentered(f"no connection to be had at once: {WITHIN}")
                 raise error_for(answer, self.state, timeout, self.clock())
-        return Grant(cell.ticket, 0, None, None)
 
     def release(self, handle: Handle, clean: bool = False) -> bool:
         """Give the connection back, reset unless it is clean. False if it was not this handle's

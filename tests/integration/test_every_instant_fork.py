@@ -230,10 +230,19 @@ def wait_in_vain(visit: Visit) -> None:
         visit.acquire(0.00001)
 
 
+def park_in_vain(visit: Visit) -> None:
+    """Its time is not up before it parks: that of `wait_in_vain` is, while each step is watched."""
+    visit.held = [visit.runtime.acquire(FOR_EVER) for _ in range(SIZE)]
+    with suppress(PoolTimeout):
+        visit.acquire(0.003)
+
+
 @pytest.mark.sampled
 @pytest.mark.parametrize("opener", ["caller", "background"])
 @pytest.mark.parametrize(
-    "work", [visit, throw_away, lose, find_it_dead, wait_in_vain], ids=lambda work: work.__name__
+    "work",
+    [visit, throw_away, lose, find_it_dead, wait_in_vain, park_in_vain],
+    ids=lambda work: work.__name__,
 )
 def test_a_child_that_comes_back(opener: Any, work: Callable[[Visit], None]) -> None:
     made: list[Visit] = []
