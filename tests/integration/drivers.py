@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import itertools
 import logging
 import os
@@ -26,6 +27,7 @@ import sysconfig
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -440,16 +442,36 @@ def in_child(function: Callable[[], Any], seconds: float = PATIENCE) -> str:
     return text
 
 
+class _Cycle:
+    def __init__(self) -> None:
+        self.me = self
+
+
+def nobody_collects() -> bool:
+    """Whether no other thread is in the middle of a collection, in a finalizer that waits."""
+    cycle = weakref.ref(_Cycle())
+    gc.collect(0)
+    return cycle() is None
+
+
 def fork() -> int:
     """`os.fork`, without the warning of Python 3.12 and later about threads: that they exist, and
-    what becomes of them, is what these tests are about."""
+    what becomes of them, is what these tests are about. Not while another thread collects garbage:
+    in the child that collection would never end, and another never begin."""
     import warnings
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=".*multi-threaded, use of fork.*", category=DeprecationWarning
-        )
-        return os.fork()
+    automatic = gc.isenabled()
+    gc.disable()
+    try:
+        until(nobody_collects)
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message=".*multi-threaded, use of fork.*", category=DeprecationWarning
+            )
+            return os.fork()
+    finally:
+        if automatic:
+            gc.enable()
 
 
 @contextlib.contextmanager

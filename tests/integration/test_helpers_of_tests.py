@@ -7,8 +7,10 @@ something that is wrong.
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -173,3 +175,32 @@ def test_the_invariants_that_a_test_asks_for_are_no_instants() -> None:
 
         counts.append(instants.every_instant(prepare, lambda: None))
     assert counts[0] == counts[1] > 50
+
+
+def test_it_is_seen_that_another_thread_collects_garbage() -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Waits:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            inside.set()
+            go_on.wait(drivers.PATIENCE)
+
+    def collect() -> None:
+        Waits()
+        gc.collect()
+
+    gc.disable()  # else this thread might collect it
+    try:
+        thread = threading.Thread(target=collect)
+        thread.start()
+        assert inside.wait(drivers.PATIENCE)
+        assert not drivers.nobody_collects()
+        go_on.set()
+        thread.join(drivers.PATIENCE)
+        until(drivers.nobody_collects)
+    finally:
+        go_on.set()
+        gc.enable()
