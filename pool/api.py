@@ -162,10 +162,9 @@ class Pool(Face[Connection]):
         """
         lease: Lease[Connection] = _new(Lease)
         lease.runtime, lease.ended = self._runtime, True  # as its `__init__`, written out
-        self._fill(lease, timeout)
-        return lease
+        return self._fill(lease, timeout)
 
-    def _fill(self, lease: Lease[Connection], timeout: float | None) -> None:
+    def _fill(self, lease: Lease[Connection], timeout: float | None) -> Lease[Connection]:
         if timeout is DEFAULT:
             timeout = self._timeout
         elif timeout is not None and not is_seconds(timeout):
@@ -188,6 +187,7 @@ class Pool(Face[Connection]):
             if began:
                 waited = time.monotonic() - began
                 self._listeners.begin(lease.connection, waited, lease.is_new, lease.has_waited)
+            return lease
         except BaseException as error:
             thread = None  # the traceback must not keep it: it is gone when the thread has ended
             if not lease.ended:

@@ -22,9 +22,9 @@ from __future__ import annotations
 
 from typing_extensions import assert_never
 
-from pool.core import events, heap, shortcuts, waiters
+from pool.core import events, heap, waiters
 from pool.core.draft import Draft, Outcome, by_key, expiry, reaches
-from pool.core.effects import Grant, Ignored, Open, RefuseReason
+from pool.core.effects import Ignored, Open, RefuseReason
 from pool.core.maps import Map
 from pool.core.state import Entry, State, expires_at, lease_of, leased
 
@@ -38,14 +38,8 @@ def step(state: State, event: events.Event) -> Outcome:
     """
     match event:
         case events.Acquire():
-            if taken := shortcuts.acquire(state, *event):
-                after, key, connection, rested = taken
-                granted = (Grant(event.ticket, key, connection, rested),) if key else ()
-                return State._make(after), granted
             return acquire(state, event)
         case events.Release():
-            if returned := shortcuts.release(state, *event):
-                return State._make(returned[0]), returned[1]
             return release(state, event)
         case events.Opened():
             return opened(state, event)

@@ -16,7 +16,7 @@ from typing import Any
 from playhouse.pool import PoolConnection
 
 from pool.core.events import Adopt, AdoptIdle, AdoptLease
-from pool.core.state import Fields, State, leased, resting
+from pool.core.state import Fields, leased, resting, state_of
 
 
 class Mirror:
@@ -24,7 +24,7 @@ class Mirror:
 
     def __init__(self, fields: Fields, conn_key: Callable[[Any], Any]) -> None:
         self.fields = fields
-        state = State._make(fields)
+        state = state_of(fields)
         idle = [
             (item.entry.key, (item.entry.created, item.seq, item.entry.connection))
             for item in sorted(resting(state.idle))

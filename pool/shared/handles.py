@@ -98,7 +98,9 @@ class Handle:
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         try:
-            lost = not self.ended and self.ticket
+            if self.ended:
+                return
+            lost = self.ticket
         except AttributeError:  # interrupted before it was made
             return
         # Where the interpreter ends, modules may be gone before this (those of a free-threaded

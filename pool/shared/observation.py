@@ -42,7 +42,7 @@ import attrs
 from pool.core import shortcuts
 from pool.core.effects import Effect, Grant
 from pool.core.events import Acquire, Adopt, Event, Release
-from pool.core.state import Fields, State
+from pool.core.state import Fields, State, state_of
 from pool.core.transition import step
 from pool.shared import named
 from pool.shared.arguments import check_answer, check_hook, refuse
@@ -229,7 +229,7 @@ class Observation:
         self._adopted = None
         self._last = fields, None
         while self._marks:
-            self._buffer.append((self._marks.pop(0), State._make(fields)))
+            self._buffer.append((self._marks.pop(0), state_of(fields)))
 
     # ------------------------------------------------------------ outside
 
@@ -306,7 +306,7 @@ class Observation:
 
 def _same(one: Fields, other: Fields) -> bool:
     """Whether these are the fields of one state, which is sometimes a `State`, sometimes not."""
-    return one is other or (len(one) == len(other) and all(map(operator.is_, one, other)))
+    return one is other or bool(one and all(map(operator.is_, state_of(one), state_of(other))))
 
 
 def _read(item: Any) -> list[tuple[Any, Any]]:

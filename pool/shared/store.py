@@ -27,7 +27,7 @@ from typing import Any, Protocol
 from pool.core import shortcuts, waiters
 from pool.core.effects import Effect, Grant, Ignored, Open, Refuse
 from pool.core.events import Cancel, Discard, Event
-from pool.core.state import Fields, State, lease_of, leased
+from pool.core.state import Fields, State, lease_of, leased, state_of
 from pool.core.transition import step
 
 Step = Callable[[State, Event], tuple[State, tuple[Effect, ...]]]
@@ -99,8 +99,7 @@ class Store:
     @property
     def state(self) -> State:
         """The state right now. Reading it takes no lock: it is one reference."""
-        fields = self.current[0]
-        return fields if type(fields) is State else State._make(fields)
+        return state_of(self.current[0])
 
     # ------------------------------------------------------------ transitions
 

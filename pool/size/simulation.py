@@ -28,7 +28,7 @@ from pool.core import shortcuts
 from pool.core.effects import Close, Effect, Grant, Open, Refuse
 from pool.core.events import Acquire, Event, Expire, Opened, OpenFailed, Release, Retire, Tick
 from pool.core.limits import Limits
-from pool.core.state import Failure, Fields, State, initial
+from pool.core.state import Failure, Fields, initial, state_of
 from pool.core.transition import step, wake_at
 from pool.size.loads import Load
 
@@ -195,7 +195,7 @@ class _Simulation:
             self.apply(Tick(now), now)
 
     def apply(self, event: Event, now: float) -> None:
-        state, effects = step(State._make(self.state), event)
+        state, effects = step(state_of(self.state), event)
         self.state = state
         self.obey(effects, now)
         if self.ages or state.retry_at is not None:

@@ -30,7 +30,7 @@ from typing import Any
 from pool.core.effects import Close, Grant, Ignored, Refuse
 from pool.core.events import Acquire, Dead, Discard, Expire, Tick
 from pool.core.limits import Limits
-from pool.core.state import Fields, Lease, State, initial, leased
+from pool.core.state import Fields, Lease, initial, leased, state_of
 from pool.shared import forks
 from pool.shared.errors import WITHIN, PoolReentered, WrongLoop, error_for, unanswered
 from pool.shared.handles import Handle
@@ -354,7 +354,7 @@ class Runtime(Performer):
         which says what the task that asks holds: nothing but that."""
         monitor = self.monitor
         fields, undelivered = monitor.current
-        state = State._make(fields)
+        state = state_of(fields)
         leases = leased(state.in_use).values()
         held = [lease for lease in leases if mine is None or not mine(lease)]
         return not (held or state.opening or undelivered or monitor.jobs or monitor.closing)

@@ -74,7 +74,7 @@ class Monitor(Store):
         yet taken, or taken and inside the `try` that gives it back. `with` would do that too,
         in twice the time."""
         self.lock = lock
-        self.turnstile = iter(lock.acquire, None)
+        self.turnstile = iter(lock.acquire, False)
         self.applying = False
         """Whoever holds the lock is in the middle of a transition. A call of its own thread that
         comes before this is set, or after, finds nothing half done, and may pass."""

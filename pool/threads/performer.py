@@ -21,7 +21,7 @@ from pool.core.effects import Close, Effect, Leaked
 from pool.core.events import Event, Opened, OpenFailed
 from pool.core.limits import Limits
 from pool.core.outlook import JITTER
-from pool.core.state import Failure, Fields, Lease, State, initial, leased
+from pool.core.state import Failure, Fields, Lease, initial, leased, state_of
 from pool.shared import forks
 from pool.shared.errors import failure_of
 from pool.shared.handles import Cell
@@ -149,7 +149,7 @@ class Performer(Running):
         # In the order in which work moves on, so that none is missed between two of these.
         monitor = self.monitor
         fields, undelivered = monitor.current
-        state, me = State._make(fields), self.sync.ident()
+        state, me = state_of(fields), self.sync.ident()
         held: Any = state.in_use
         connecting = [thread for thread, _ in list(monitor.connecting.values())]
         opening = max(state.opening, len(connecting))  # a pool that is closed expects none any more

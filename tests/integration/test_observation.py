@@ -31,7 +31,7 @@ from pool.core.events import (
     Suspend,
     Tick,
 )
-from pool.core.state import State, leased, resting
+from pool.core.state import leased, resting, state_of
 from pool.core.transition import step
 from pool.shared import named, observation, regularly
 from pool.shared.holders import TracedHolder, introduce
@@ -63,12 +63,12 @@ class Machine:
         return self.current[0]
 
     def apply(self, event: Any) -> Any:
-        self.current = self.seam(State._make(self.fields), event)
+        self.current = self.seam(state_of(self.fields), event)
         return self.current[1]
 
     def lose(self, event: Any) -> None:
         """It is decided, and never comes into force."""
-        self.seam(State._make(self.fields), event)
+        self.seam(state_of(self.fields), event)
 
     def acquire(self, now: float, ticket: int, owner: Any = None, comes: bool = True) -> None:
         taken = self.seam.acquire(self.fields, now, ticket, True, owner)
@@ -158,7 +158,7 @@ def test_only_the_last_can_be_taken_back() -> None:
 def test_what_an_adapter_adopts_is_told_with_what_follows() -> None:
     """In one go: both came, or neither."""
     machine = filled()
-    state = State._make(machine.fields)
+    state = state_of(machine.fields)
     adopted, _ = machine.seam(state, Adopt(4.0))
     assert machine.hear() == []
     machine.current = machine.seam(adopted, Suspend(4.0))
@@ -167,7 +167,7 @@ def test_what_an_adapter_adopts_is_told_with_what_follows() -> None:
 
 def test_what_was_adopted_is_taken_back_with_what_followed_and_never_came() -> None:
     machine = filled()
-    adopted, _ = machine.seam(State._make(machine.fields), Adopt(4.0, (), (), (1,)))
+    adopted, _ = machine.seam(state_of(machine.fields), Adopt(4.0, (), (), (1,)))
     machine.seam(adopted, Suspend(4.0))
     machine.apply(Tick(5.0))
     assert [type(event) for event, _ in machine.hear()] == [Tick]
@@ -176,7 +176,7 @@ def test_what_was_adopted_is_taken_back_with_what_followed_and_never_came() -> N
 @pytest.mark.parametrize("comes", [True, False])
 def test_what_was_adopted_is_told_if_it_came_though_nothing_followed(comes: bool) -> None:
     machine = filled()
-    adopted, _ = machine.seam(State._make(machine.fields), Adopt(4.0, (), (), (1,)))
+    adopted, _ = machine.seam(state_of(machine.fields), Adopt(4.0, (), (), (1,)))
     if comes:
         machine.current = (adopted, ())
     machine.apply(Tick(5.0))
@@ -433,7 +433,7 @@ def test_each_connection_is_called_by_the_key_that_it_gets() -> None:
     idle = (AdoptIdle(None, "brought", 1.0, 1),)
     in_use = (AdoptLease(1, "a secret", 1.0, 1.0), AdoptLease(None, "another", 1.0, 1.0))
     event = Adopt(3.0, idle, in_use, (), 2)
-    adopted, _ = machine.seam(State._make(machine.fields), event)
+    adopted, _ = machine.seam(state_of(machine.fields), event)
     machine.current = machine.seam(adopted, CloseAll(4.0))
     told = machine.hear()
     assert told[0] == (Acquire(1.0, 1), (Open(1),))
@@ -456,18 +456,18 @@ def test_a_state_with_names_has_everything_else_as_it_was() -> None:
         *(Acquire(6.0, 3, True, "three"), Acquire(7.0, 4, True, "four")),
         *(Acquire(7.5, 5, True, None), Release(8.0, 3, 1)),
     ):
-        state, _ = step(State._make(state), event)
-    found = named.state(State._make(state), lambda ticket, who: f"{who} of {ticket}")
+        state, _ = step(state_of(state), event)
+    found = named.state(state_of(state), lambda ticket, who: f"{who} of {ticket}")
     named_leases = leased(found.in_use).items()
     leases = {key: (one.entry.connection, one.owner) for key, one in named_leases}
     assert leases == {2: ("connection 2", None), 1: ("connection 1", "four of 4")}
     assert dict(waiters.items(found.waiters)) == {5: None}
-    lent = State._make(state)
+    lent = state_of(state)
     assert found._replace(in_use=lent.in_use, waiters=lent.waiters) == lent
     for key, lease in named_leases:
         entry = leased(lent.in_use)[key].entry
         assert lease.entry._replace(connection=entry.connection) == entry
-    idle, _ = step(State._make(state), Release(9.0, 4, 1))
+    idle, _ = step(state_of(state), Release(9.0, 4, 1))
     idle, _ = step(idle, Release(9.0, 5, 1))
     idle, _ = step(idle, Release(10.0, 2, 2))
     found = named.state(idle, _owner)

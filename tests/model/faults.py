@@ -52,7 +52,7 @@ def release_without_deliver(patch: pytest.MonkeyPatch) -> None:
     def release(self: Runtime, handle: Handle) -> bool:
         with self.monitor.lock:
             event = Release(self.clock(), handle.ticket, handle.key, True)
-            self.monitor.current = self.step(self.monitor.current[0], event)
+            self.monitor.current = self.step(self.monitor.state, event)
         handle.ended = True
         return True
 
@@ -65,7 +65,7 @@ def delivers_too_late(patch: pytest.MonkeyPatch) -> None:
     def release(self: Runtime, handle: Handle) -> bool:
         with self.monitor.lock:
             event = Release(self.clock(), handle.ticket, handle.key, True)
-            self.monitor.current = self.step(self.monitor.current[0], event)
+            self.monitor.current = self.step(self.monitor.state, event)
         self.monitor.deliver()
         handle.ended = True
         return True
@@ -148,7 +148,7 @@ def changes_without_the_lock(patch: pytest.MonkeyPatch) -> None:
 
     def discard(self: Runtime, handle: Handle) -> bool:
         event = Discard(self.clock(), handle.ticket, handle.key)
-        self.monitor.current = self.step(self.monitor.current[0], event)
+        self.monitor.current = self.step(self.monitor.state, event)
         handle.ended = True
         return True
 

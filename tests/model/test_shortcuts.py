@@ -7,6 +7,7 @@ as often.  The explorer's tests compare them once more, in every state it reache
 from __future__ import annotations
 
 from collections import Counter
+from operator import is_
 from typing import Any
 
 import attrs
@@ -17,6 +18,7 @@ from pool.check.machines.step import PoolMachine
 from pool.check.machines.twin import view
 from pool.core import shortcuts, transition
 from pool.core.maps import Map
+from pool.core.state import fields_of, state_of
 from tests.model.notation import Run
 from tests.model.rounds import run
 
@@ -40,9 +42,14 @@ def compare(state: State, event: Event) -> bool | None:
         short = after, (Grant(event.ticket, *grant),) if grant[0] else ()
     long = handler(state, event)
     assert short[1] == long[1], f"{event} in {before}"
-    assert view(State(*short[0])) == view(long[0]), f"{event} in {before}"
-    assert all(type(one) is type(other) for one, other in zip(short[0], long[0], strict=True))
-    assert shortcut(tuple(state), *event)[0] == short[0], "a State, or its fields: it is the same"
+    reached = state_of(short[0])
+    assert view(reached) == view(long[0]), f"{event} in {before}"
+    assert all(type(one) is type(other) for one, other in zip(reached, long[0], strict=True))
+    fields = fields_of(state)
+    again = shortcut(fields, *event)[0]
+    assert state_of(again) == reached, "a State, or its fields: it is the same"
+    assert again[0] is fields[0], "what does not change is reckoned once"
+    assert all(map(is_, state_of(fields), state)), "they are the very values of the state"
     assert view(state) == before
     return True
 

@@ -19,7 +19,7 @@ import attrs
 from pool.core import heap, invariants, shortcuts, transition, waiters
 from pool.core.effects import Close, Effect, Grant, Ignored, Leaked, Refuse
 from pool.core.events import Acquire, Adopt, Cancel, Dead, Event, Forked, Opened, Release, Tick
-from pool.core.state import State, leased
+from pool.core.state import State, leased, state_of
 
 RUN_PROPERTIES = {
     "Total": "`step` does not raise",
@@ -190,15 +190,19 @@ def _counts(before: State, event: Any, seen: tuple[int, int, int], after: State)
 def shortcut_differs(
     machine: Machine, before: State, event: Event, effects: tuple[Effect, ...], after: State
 ) -> bool:
-    """Whether a shortcut applies here and the general handler would do something else."""
+    """Whether a shortcut applies here and does something else than the handler did."""
     if type(event) is Acquire:
-        if machine.shortcuts.acquire(before, *event) is None:
+        taken = machine.shortcuts.acquire(before, *event)
+        if taken is None:
             return False
-        return bool(machine.transition.acquire(before, event) != (after, effects))
+        fields, key, connection, rested = taken
+        granted = (Grant(event.ticket, key, connection, rested),) if key else ()
+        return bool(state_of(fields) != after or granted != effects)
     if type(event) is Release:
-        if machine.shortcuts.release(before, *event) is None:
+        returned = machine.shortcuts.release(before, *event)
+        if returned is None:
             return False
-        return bool(machine.transition.release(before, event) != (after, effects))
+        return bool(state_of(returned[0]) != after or returned[1] != effects)
     return False
 
 
