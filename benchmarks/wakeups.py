@@ -10,6 +10,7 @@ called; when the driver's connect raises; when the last line of a thread was run
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import threading
 import time
@@ -20,11 +21,12 @@ import playhouse.pool
 
 import pool.peewee
 from benchmarks.claims import OURS, Claim, Plan, Row, at_most
-from benchmarks.measure import median, now, until
-from benchmarks.peers import Pretended, pretended
+from benchmarks.measure import in_turns, median, now, ratio, until
+from benchmarks.peers import Database, Peer, Pretended, installed, pretended
 from pool.core import waiters
 
 PLAYHOUSE = "playhouse.pool"
+RIVAL = "psycopg_pool"
 KINDS = {OURS: pool.peewee.PooledDatabase, PLAYHOUSE: playhouse.pool.PooledDatabase}
 TARGET = 0.005
 GIVE_UP = 3.0
@@ -234,6 +236,65 @@ def measure(plan: Plan) -> list[Row]:
     return rows
 
 
+class Relay:
+    """A pool of one connection, and a thread that waits for it whenever it is asked to."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.asked, self.about, self.over = (threading.Semaphore(0) for _ in range(3))
+        self.ran = 0.0
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
+        peer = self.peer
+        while True:
+            self.asked.acquire()
+            self.about.release()
+            lease = peer.acquire()
+            self.ran = now()
+            peer.release(lease)
+            self.over.release()
+
+    def once(self) -> float:
+        """From the call that returns the connection to the waiter's next line."""
+        lease = self.peer.acquire()
+        self.asked.release()
+        self.about.acquire()
+        time.sleep(0.001)  # until it is parked, and the machine has gone to sleep
+        freed = now()
+        self.peer.release(lease)
+        self.over.acquire()
+        return self.ran - freed
+
+    def many(self, times: int) -> float:
+        return median(self.once() for _ in range(times))
+
+
+def measure_pools(plan: Plan) -> list[Row]:
+    kinds, missing = installed()
+    kinds = [kind for kind in kinds if kind.name != PLAYHOUSE]  # its lease is the thread's
+    relays = {kind.name: Relay(kind(Database(), most=1, ready=1)) for kind in kinds}
+    times, rounds = plan.some(100, 5), plan.some(21, 2)
+    was_enabled = gc.isenabled()
+    gc.disable()  # as above
+    try:
+        runs = [functools.partial(relay.many, times) for relay in relays.values()]
+        for run in runs:
+            run()
+        found = in_turns(runs, rounds, lambda done: plan.tell(done / rounds, "round"))
+    finally:
+        if was_enabled:
+            gc.enable()
+    medians = dict(zip(relays, found, strict=True))
+    figures: dict[str, Any] = {name: median(each) for name, each in medians.items()}
+    rows = [Row("release", "us", {**figures, **missing})]
+    if RIVAL in medians:
+        ratios = {name: ratio(each, medians[RIVAL]) for name, each in medians.items()}
+        what = f"release: ratio to {RIVAL}"
+        rows.append(at_most(what, "ratio", {**ratios, **missing}, 1.0))
+    return rows
+
+
 CLAIMS = (
     Claim(
         "wakeups",
@@ -242,5 +303,13 @@ CLAIMS = (
         f"one, is freed to the waiter's next line. Medians over 200 (playhouse.pool: 7); `never`: "
         f"not within {GIVE_UP:g} s.",
         measure,
+    ),
+    Claim(
+        "wakeups-pools",
+        "A waiter runs no later than with another pool",
+        "A pool of one connection, a waiter that parked a millisecond ago; from the call that "
+        "returns the connection to the waiter's next line. Medians of 100, 21 of them of each pool "
+        "in turn; the ratio is the median of those of neighbours.",
+        measure_pools,
     ),
 )
