@@ -457,14 +457,14 @@ class Detour:
 
 def many_turns(runtime: Runtime) -> None:
     """At rest, handed over, refused, lost, dead, discarded: with owners and without."""
-    turns_of = [runtime.acquire(FOR_EVER, owner) for owner in (None, object())]
+    first, second = (runtime.acquire(FOR_EVER, owner) for owner in (None, object()))
     with pytest.raises(PoolTimeout):
         runtime.acquire(0)
     calls = [park(runtime, lambda who=who: turn(runtime, who)) for who in (None, object(), None)]
-    for handle in turns_of:
-        runtime.release(handle)
-    for call in calls:
+    runtime.release(first)
+    for call in calls:  # one connection wanders: the order of events is always the same
         call.result()
+    runtime.release(second)
     runtime.discard(runtime.acquire(FOR_EVER))
     lost: Any = runtime.acquire(FOR_EVER)
     del lost
@@ -588,6 +588,31 @@ def test_a_shortcut_that_never_took_effect_is_taken_back(is_first: bool) -> None
         assert monitor.shortcuts.acquire(monitor.current[0], 1.0, 99, True, None)
     expected = ["Acquire", "Release", "Tick", "Acquire", "Release"]
     assert kinds(record) == ([] if is_first else ["Acquire", "Release"]) + expected
+    assert record.check() == []
+
+
+def test_only_what_never_took_effect_is_taken_back() -> None:
+    """Where the runtime has a whole state, after an event that takes no shortcut, too."""
+    runtime = Runtime(ScriptedDriver(), Limits(max_size=1), check_after=FOR_EVER)
+    with Recorder(runtime) as record:
+        for now in (1.0, 2.0):
+            runtime.apply(Tick(now))
+            with runtime.monitor.lock:
+                runtime.step(runtime.state, Tick(9.0))
+    assert [event for event, _ in record.history] == [Tick(1.0), Tick(2.0)]
+
+
+def test_a_child_that_comes_back_to_its_parents_call_is_not_recorded() -> None:
+    """That goes on with the state from before the fork, which is nobody's any more."""
+    runtime = Runtime(ScriptedDriver(), Limits(max_size=1), check_after=FOR_EVER)
+    turn(runtime, None)
+    with Recorder(runtime) as record:
+        of_the_parent = runtime.monitor
+        fields = of_the_parent.current[0]
+        runtime._begin_anew()
+        turn(runtime, None)
+        assert of_the_parent.shortcuts.acquire(fields, 1.0, 99, True, None) is not None
+    assert kinds(record) == ["Forked", "Acquire", "Opened", "Release"]
     assert record.check() == []
 
 
