@@ -4,10 +4,10 @@ Theory.  `_connect` is a hook: programs put a lock around it, a limit of their o
 fallback behind it.  So it must never wait for the pool.  As in playhouse it takes what is to be
 had, or raises `MaxConnectionsExceeded`; and `connect()` queues and parks between two calls of it.
 
-A caller that may wait has a `Place` in the queue before the hook is called.  A hook that is ours
-could only say that there is no answer yet: so it is called once there is one.  `_connect` finds it
-by the thread: what it was answered is taken (an idle connection that is asked whether it is alive, or
-the room to connect); nothing yet means that all are in use.  Who comes back without having taken
+A caller that may wait has a `Place` in the queue before the hook is called.  `_connect` finds it by
+the thread: what it was answered is taken (an idle connection that is asked whether it is alive, or
+the room to connect); nothing yet means that all are in use.  So where nobody has replaced the hook
+it is not even asked before there is an answer.  Who comes back without having taken
 it gives it to the next.  If `_connect` raises without having come to ours, or behind it, the
 program has a limit of its own: then it is tried again when something has changed, or after a
 second, as playhouse does; without a place, for others could need it.

@@ -309,13 +309,13 @@ def test_who_has_a_place_when_the_pool_is_disposed_of_begins_again() -> None:
 
 def test_an_interrupt_while_one_queues_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     database = hooked()
-    apply = Performer._apply
+    queue = Runtime.queue
 
     def interrupted(self: Any, *arguments: Any) -> Any:
-        apply(self, *arguments)
+        queue(self, *arguments)
         raise Stop
 
-    monkeypatch.setattr(Performer, "_apply", interrupted)
+    monkeypatch.setattr(Runtime, "queue", interrupted)
     with pytest.raises(Stop):
         database.connect()
     monkeypatch.undo()
@@ -331,7 +331,7 @@ def test_an_interrupt_before_one_has_a_ticket_takes_nothing_from_others() -> Non
     place: Any = arrivals._queue(first)
     assert list(runtime.state.opening_tickets) == [place.handle.ticket] == [1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Performer, "_apply", raising(Stop()))
+        patch.setattr(Runtime, "queue", raising(Stop()))
         with pytest.raises(Stop):
             arrivals._queue(second)
     assert second.place is None
