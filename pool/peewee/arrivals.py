@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("peewee.pool")
 
-_LONGEST = threading.TIMEOUT_MAX
-
 LOOK_AFTER = 0.01
 LOOK_EVERY = 1.0
 """Seconds after which a caller that a subclass refuses tries again: first, and at last."""
@@ -124,7 +122,9 @@ class Arrivals:
                     again = MaxConnectionsExceeded(f"{EXCEEDED}: {WITHIN}")
                     raise _for_a_reason(again, "reentered") from error
             runtime.monitor.callers.add(me)
-            return self._connect_in_turn(arrival, patience, is_ours)
+            # Not returned at once: a debugger's step behind that is not in the `try` any more.
+            connection = self._connect_in_turn(arrival, patience, is_ours)
+            return connection
         finally:
             if not within:
                 runtime.monitor.callers.discard(me)
@@ -200,7 +200,7 @@ class Arrivals:
                 continue
             if adapter.tracks:  # somebody has to look at those that are held for long
                 left = min(LOOK_EVERY, left) if left > 0 else LOOK_EVERY
-            cell.parker.acquire(True, left if left < _LONGEST else _LONGEST)
+            cell.parker.acquire(True, min(left, threading.TIMEOUT_MAX))
             if adapter.tracks:
                 adapter.look()
         answer = cell.answer
