@@ -181,10 +181,6 @@ class Adapter:
             return 0  # who holds `_pool_lock` cannot wait: nobody could return anything
         return settings.patience(self.wait_timeout)
 
-    def handle(self, leases: Leases) -> Handle:
-        """One to borrow with."""
-        return leases.first if leases.first.ended else Handle(self.runtime)
-
     def owner(self, handle: Handle) -> Any:
         """Whom the machine is told: the thread, and its lines of code if somebody wants to know."""
         thread = introduce()

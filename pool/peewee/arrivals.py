@@ -6,7 +6,8 @@ had, or raises `MaxConnectionsExceeded`; and `connect()` queues and parks betwee
 
 A caller that may wait has a `Place` in the queue before the hook is called.  `_connect` finds it by
 the thread: what it was answered is taken (an idle connection that is asked whether it is alive, or
-the room to connect); nothing yet means that all are in use.  Who comes back without having taken
+the room to connect); nothing yet means that all are in use.  So where nobody has replaced the hook
+it is not even asked before there is an answer.  Who comes back without having taken
 it gives it to the next.  If `_connect` raises without having come to ours, or behind it, the
 program has a limit of its own: then it is tried again when something has changed, or after a
 second, as playhouse does; without a place, for others could need it.
@@ -27,14 +28,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from playhouse.pool import MaxConnectionsExceeded
 
 from pool.core.effects import Effect, Grant, Ignored, Open, Refuse
-from pool.core.events import Acquire, Dead, Expire
+from pool.core.events import Dead, Expire
 from pool.peewee.leases import ARRIVING, Leases
 from pool.shared.errors import WITHIN, PoolReentered, PoolTimeout, error_for
 from pool.shared.handles import Cell, Handle
+from pool.shared.holders import introduce
 
 if TYPE_CHECKING:
-    from pool.core.events import Event
-    from pool.core.state import State
     from pool.threads.runtime import Runtime
 
 logger = logging.getLogger("peewee.pool")
@@ -79,7 +79,7 @@ class Waiting(Protocol):
     tracks: bool
 
     def patience(self) -> float | None: ...
-    def handle(self, leases: Leases) -> Handle: ...
+    def lend(self, leases: Leases, arrival: Arrival | None = None) -> Any: ...
     def owner(self, handle: Handle) -> Any: ...
     def look(self) -> None: ...
 
@@ -97,17 +97,21 @@ class Arrivals:
         arrival = self.by_thread.get(get_ident())
         return arrival() if arrival is not None else None
 
-    def connect(self, leases: Leases) -> Any:
-        """A connection by `_connect`, waiting for it as long as the settings say.
+    def connect(self, leases: Leases, is_ours: bool = False) -> Any:
+        """A connection by `_connect`, waiting for it as long as the settings say. `is_ours`: nobody
+        has replaced that, so what it does may be done without it.
 
         Raises `MaxConnectionsExceeded`, or what `_connect` raises."""
         me, arrival = get_ident(), Arrival(leases)
         runtime, database = self._runtime, self._adapter.database
-        outer, within = self.by_thread.get(me), runtime.is_within()
+        monitor, outer = runtime.monitor, self.by_thread.get(me)
+        # As `is_within`, written out.
+        within = me in monitor.callers or (monitor.applying and monitor.lock._is_owned())
         self.by_thread[me] = weakref.ref(arrival)
         try:
-            leases.give_up_arrival()
-            leases.arriving = ARRIVING
+            if leases.arriving is not ARRIVING:
+                leases.give_up_arrival()
+                leases.arriving = ARRIVING
             patience = self._adapter.patience()
             if patience == 0:
                 return database._connect()
@@ -118,7 +122,9 @@ class Arrivals:
                     again = MaxConnectionsExceeded(f"{EXCEEDED}: {WITHIN}")
                     raise _for_a_reason(again, "reentered") from error
             runtime.monitor.callers.add(me)
-            return self._connect_in_turn(arrival, patience)
+            # Not returned at once: a debugger's step behind that is not in the `try` any more.
+            connection = self._connect_in_turn(arrival, patience, is_ours)
+            return connection
         finally:
             if not within:
                 runtime.monitor.callers.discard(me)
@@ -127,19 +133,22 @@ class Arrivals:
             else:
                 self.by_thread[me] = outer
 
-    def _connect_in_turn(self, arrival: Arrival, patience: float | None) -> Any:
+    def _connect_in_turn(self, arrival: Arrival, patience: float | None, is_ours: bool) -> Any:
         deadline = None if patience is None else time.monotonic() + patience
-        leases, pause = arrival.leases, LOOK_AFTER
+        adapter, leases, pause = self._adapter, arrival.leases, LOOK_AFTER
         try:
             self._queue(arrival)
             while True:
                 place, arrival.reached = arrival.place, False
                 answered = place is None or place.cell.answer is not None
-                leases.arriving = ARRIVING
-                try:
-                    return self._adapter.database._connect()
-                except MaxConnectionsExceeded:
-                    leases.give_up_arrival()  # of a hook that has refused behind ours
+                if answered or not is_ours:
+                    leases.arriving = ARRIVING
+                    try:
+                        if is_ours:
+                            return adapter.lend(leases, arrival)
+                        return adapter.database._connect()
+                    except MaxConnectionsExceeded:
+                        leases.give_up_arrival()  # of a hook that has refused behind ours
                 if place is not None and not answered:
                     if not self._park(place, patience, deadline):
                         self._leave(arrival)  # `dispose()` was called: it begins again
@@ -161,21 +170,16 @@ class Arrivals:
 
     def _queue(self, arrival: Arrival) -> Place:
         """A place in the queue, and perhaps its answer."""
-        runtime = self._runtime
-        place = Place(self._adapter.handle(arrival.leases))
-        handle, cell = place.handle, place.cell
-        owner = self._adapter.owner(handle)
-        handle.monitor = monitor = runtime.monitor
-        handle.ticket, handle.key, handle.ended = 0, 0, False
-
-        def ask(_: State) -> Event:
-            # Drawn under the lock, so that tickets grow from event to event.
-            handle.ticket = cell.ticket = next(monitor.tickets)
-            return Acquire(runtime.clock(), cell.ticket, True, owner)
-
+        runtime, adapter, leases = self._runtime, self._adapter, arrival.leases
+        handle = leases.first if leases.first.ended else Handle(runtime)
+        thread = leases.thread or introduce()
+        owner: Any = thread.taker
+        if adapter.tracks or owner.name is not thread.known._name:
+            owner = adapter.owner(handle)
+        place = Place(handle)
         arrival.place = place  # first: what it is answered must find its way back
         try:
-            runtime._apply(monitor, ask, cell)
+            runtime.queue(handle, place.cell, owner)
         except BaseException:
             arrival.place = None
             runtime.lose(handle)
@@ -197,7 +201,8 @@ class Arrivals:
             if adapter.tracks:  # somebody has to look at those that are held for long
                 left = min(LOOK_EVERY, left) if left > 0 else LOOK_EVERY
             cell.parker.acquire(True, min(left, threading.TIMEOUT_MAX))
-            adapter.look()
+            if adapter.tracks:
+                adapter.look()
         answer = cell.answer
         if type(answer) is not Refuse:
             return True
@@ -237,7 +242,9 @@ class Arrivals:
             if cell.answer is None:
                 arrival.place = place
                 raise MaxConnectionsExceeded(f"{EXCEEDED}.")
-            if runtime.is_reentered():  # nothing that is done here would be answered
+            monitor = runtime.monitor
+            # As `is_reentered`, written out: nothing that is done here would be answered.
+            if monitor.applying and monitor.lock._is_owned():
                 arrival.place = place
                 raise MaxConnectionsExceeded(f"{EXCEEDED}: {WITHIN}")
             while handle.monitor is runtime.monitor:
@@ -246,8 +253,11 @@ class Arrivals:
                     runtime._connect(handle.monitor, cell.ticket)
                 elif type(answer) is Grant:
                     _, handle.key, handle.held, rested = answer
-                    handle.met = cell.ticket, handle.has_waited, rested is None
-                    alive = rested is None or self._is_alive(handle)
+                    alive = rested is None
+                    if alive:
+                        handle.met = cell.ticket, handle.has_waited, True
+                    else:
+                        alive = self._is_alive(handle)
                     if handle.monitor is not runtime.monitor:
                         continue
                     if alive:

@@ -156,16 +156,14 @@ class PooledDatabase(Stock):  # type: ignore[misc]  # peewee has no types
             plain = session.plain
             if not plain or state.ctx or state.transactions or state.commit_callbacks:
                 state.reset()
+            is_ours = type(self)._connect is _CONNECT and not own.patched
             if plain and own.runtime.monitor.current[0][2]:  # something is idle: no need to queue
                 try:
-                    if type(self)._connect is _CONNECT and not own.patched:
-                        connection = own.lend(leases)
-                    else:
-                        connection = self._connect()
+                    connection = own.lend(leases) if is_ours else self._connect()
                 except MaxConnectionsExceeded:  # another was quicker
-                    connection = own.arrivals.connect(leases)
+                    connection = own.arrivals.connect(leases, is_ours)
             else:
-                connection = own.arrivals.connect(leases)
+                connection = own.arrivals.connect(leases, is_ours)
             if plain:  # as `set_connection`, but for making three lists that are empty already
                 state.conn, state.closed = connection, False
             else:

@@ -3,7 +3,9 @@
 Theory.  All that a pool does goes through one function, called under one lock.  So its whole
 history is a list: the state at the beginning, then each event with its effects, in order.
 The recorder puts itself in front of that function.  When it is off it is not there: nothing
-is asked, nothing is counted, and the pool runs as if this file did not exist.
+is asked, nothing is counted, and the pool runs as if this file did not exist.  The two ordinary
+events keep their shortcuts (`pool/core/shortcuts.py`) while it is on: of each a few numbers are
+written down, which are made an event when somebody reads.
 
 `check` is a second pool, without threads: it applies the same events to the same beginning,
 and asks at each one whether the effects are those that the threads got, and whether every
@@ -14,8 +16,9 @@ connection is recorded by its key (`connection 17`), an owner by its ticket (`ow
 machine looks at neither, so it does the same with the names.
 
 An event can be interrupted by an asynchronous exception after it was decided and before the
-runtime took it on.  Then it never happened: the next event comes with a state that is
-not the one this recorder saw last, and the recorder takes that event back.
+runtime took it on.  Then it never happened: the next event finds another state than the one it led
+to, and the recorder takes it back.  States are compared by identity with what the runtime has,
+never looked into.
 
 It does not stand on the seam of the observers (`pool/shared/observation.py`), though it could: it
 is what that is held against (`tests/integration/test_observe.py`).  It writes down under the lock,
@@ -32,15 +35,16 @@ from typing import Any
 
 import attrs
 
-from pool.core.effects import Effect
-from pool.core.events import Adopt, Event
+from pool.core import shortcuts
+from pool.core.effects import Effect, Grant
+from pool.core.events import Acquire, Event, Release
 from pool.core.invariants import INVARIANTS, STEP_INVARIANTS
-from pool.core.state import State, resting
+from pool.core.state import Fields, State, resting
 from pool.core.transition import step as plain_step
 from pool.shared import named
 from pool.shared.errors import WITHIN, PoolReentered
 from pool.shared.observation import innermost, runtime_of, slots
-from pool.shared.store import Step
+from pool.shared.store import NoShortcuts, Step
 from pool.tasks.monitor import Monitor as TaskMonitor
 from pool.threads.runtime import Runtime
 
@@ -72,13 +76,93 @@ class Violation:
         )
 
 
+class _Scribe:
+    """Stands in the place of `step` and of its shortcuts, and writes down what comes by. Is called
+    within transitions only, or where there can be none.
+
+    `last` is what the last event led to, if that came into force, and how many notes there were
+    before it: it is assigned first, the note comes then. So wherever that is interrupted, what is
+    behind that number is of an event that never happened, if the next one finds another state."""
+
+    __slots__ = ("last", "notes", "plain", "runtime", "shortcuts")
+
+    def __init__(self, runtime: Any, plain: Step) -> None:
+        self.runtime = runtime
+        """None when it is over."""
+        self.plain = plain
+        self.notes: list[Any] = []
+        self.last: tuple[Any, int] = (runtime.fields, 0)
+        self.shortcuts: Any = self if plain is plain_step else NoShortcuts
+
+    def acquire(self, fields: Fields, now: float, ticket: int, wait: bool, owner: Any) -> Any:
+        taken = shortcuts.acquire(fields, now, ticket, wait, owner)
+        if taken is not None and (fields is self.last[0] or self.settle(fields)):
+            notes = self.notes
+            self.last = taken[0], len(notes)
+            notes.append((now, ticket, wait, owner is not None, taken[1], taken[3]))
+        return taken
+
+    def release(self, fields: Fields, now: float, ticket: int, key: int, reusable: bool) -> Any:
+        outcome = shortcuts.release(fields, now, ticket, key, reusable)
+        if outcome is not None and (fields is self.last[0] or self.settle(fields)):
+            notes, effects = self.notes, outcome[1]
+            self.last = outcome[0], len(notes)
+            if effects:  # it is handed to the oldest who waits
+                grant: Any = effects[0]
+                notes.append((now, ticket, key, (grant[0], grant[1], grant[3])))
+            else:
+                notes.append((now, ticket, key))
+        return outcome
+
+    def __call__(self, state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
+        """`step`, while recording."""
+        outcome = self.plain(state, event)
+        runtime = self.runtime
+        if runtime is not None:
+            last, before = self.last
+            # What an adapter tells in one go, its changes and then the event, is in force or not.
+            if state is not last or state is runtime.fields:
+                self.settle(runtime.fields)
+                before = len(self.notes)
+            after, effects = outcome
+            event = named.event(state, event, after, effects, _owner)
+            note = event, named.effects(effects, _owner)
+            self.last = after, before
+            self.notes.append(note)
+        return outcome
+
+    def settle(self, fields: Fields) -> bool:
+        """The next event comes with these: what led elsewhere never happened. False if it is none
+        of this pool's history: that is over, or a child process came back to its parent's call."""
+        if self.runtime is None or fields is not self.runtime.fields:
+            return False
+        last, before = self.last
+        if last is not fields:
+            del self.notes[before:]
+        return True
+
+
+def _read(note: Any) -> Record:
+    """What was written down, as an event with names and its effects."""
+    if len(note) == 2:
+        return note  # type: ignore[no-any-return]
+    if len(note) == 6:
+        now, ticket, wait, is_owned, key, rested = note
+        owner = _owner(ticket, None) if is_owned else None
+        grant = (Grant(ticket, key, named.connection(key), rested),) if key else ()
+        return Acquire(now, ticket, wait, owner), grant
+    now, ticket, key, *grants = note
+    effects = [Grant(first, key, named.connection(key), rested) for first, key, rested in grants]
+    return Release(now, ticket, key), tuple(effects)
+
+
 class Recorder:
     """Records the transitions of a running pool from now on, until `stop`. Thread-safe.
 
     `pool` is a `Runtime`, or what stands on one: a pooled database of `pool.peewee`, a `Pool`, or a
     `pool.aio.Pool` (from its loop's thread, or before there is a loop). It
-    pays a few microseconds for each event, and some hundred bytes of memory, which are kept for
-    as long as the recorder lives.
+    pays a fraction of a microsecond for an ordinary event, a few microseconds for any other, and
+    some hundred bytes of memory for each, which are kept for as long as the recorder lives.
 
         with Recorder(database) as recorder:
             ...
@@ -88,9 +172,6 @@ class Recorder:
     def __init__(self, pool: Any) -> None:
         runtime = runtime_of(pool)
         self._runtime: Runtime | None = runtime
-        self._history: list[Record] = []
-        self._pending: tuple[int, Record, State] | None = None  # not yet known to have happened
-        self._adopted: tuple[State, int] | None = None  # what the last `Adopt` was applied to
         self._final: State | None = None
         self._initial: State = self._hold(runtime, self._begin)
 
@@ -98,11 +179,8 @@ class Recorder:
 
     def _begin(self, runtime: Runtime) -> State:
         holder, name = innermost(runtime)
-        self._plain: Step = getattr(holder, name)
-        setattr(holder, name, self._record)
-        # A state that later ones can be compared with: the runtime may have had its fields only.
-        monitor = runtime.monitor
-        monitor.current = (runtime.state, monitor.current[1])
+        self._scribe = scribe = _Scribe(runtime, getattr(holder, name))
+        setattr(holder, name, scribe)
         return named.state(runtime.state, _owner)
 
     def stop(self) -> None:
@@ -114,12 +192,14 @@ class Recorder:
     def _end(self, runtime: Runtime) -> None:
         if self._runtime is None:
             return
-        self._settle(runtime.state)
+        scribe = self._scribe
+        scribe.settle(runtime.fields)
         self._final = named.state(runtime.state, _owner)
-        self._runtime = self._pending = self._adopted = None
+        scribe.last = (None, len(scribe.notes))
+        self._runtime = scribe.runtime = None
         for holder, name in slots(runtime):
-            if getattr(holder, name) == self._record:
-                setattr(holder, name, self._plain)
+            if getattr(holder, name) is scribe:
+                setattr(holder, name, scribe.plain)
                 return
         # Somebody unknown stands in front of us and calls us: from now on only a detour.
 
@@ -152,37 +232,6 @@ class Recorder:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    # ------------------------------------------------------------ under the lock
-
-    def _record(self, state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
-        """`step`, while recording."""
-        if self._runtime is None:
-            return self._plain(state, event)
-        self._settle(state)
-        outcome = self._plain(state, event)
-        after, effects = outcome
-        index = len(self._history)
-        if type(event) is Adopt:
-            self._adopted = state, index
-        event = named.event(state, event, after, effects, _owner)
-        record = event, named.effects(effects, _owner)
-        self._pending = index, record, after
-        return outcome
-
-    def _settle(self, state: State) -> None:
-        """Keep the last event if this is the state it led to; else it never happened."""
-        pending = self._pending
-        if pending is not None:
-            index, record, after = pending
-            if after is state:
-                self._history[index:] = [record]  # the same if done twice
-            elif self._adopted is not None and self._adopted[0] is state:
-                # An adapter told of its changes and of the event in one go, and neither came.
-                del self._history[self._adopted[1] :]
-            self._pending = None
-        if self._adopted is not None and len(self._history) > self._adopted[1] + 1:
-            self._adopted = None
-
     # ------------------------------------------------------------ afterwards
 
     @property
@@ -193,9 +242,13 @@ class Recorder:
     @property
     def history(self) -> list[Record]:
         """The events so far, each with its effects, oldest first: a copy."""
+        return list(map(_read, self._notes()))
+
+    def _notes(self) -> list[Any]:
+        """What was written down so far, of what is in force: a copy."""
         if self._runtime is not None:
-            self._hold(self._runtime, lambda runtime: self._settle(runtime.state))
-        return self._history[:]
+            self._hold(self._runtime, lambda runtime: self._scribe.settle(runtime.fields))
+        return self._scribe.notes[:]
 
     def check(self, progress: Callable[[int], None] | None = None) -> list[Violation]:
         """Stop, and replay the history: what the first wrong event breaks, or nothing.
@@ -204,7 +257,7 @@ class Recorder:
         O(connections + waiters): some 50 microseconds for a pool of usual size.
         """
         self.stop()
-        return replay(self.initial, self._history, self._final, progress)
+        return replay(self.initial, map(_read, self._scribe.notes), self._final, progress)
 
 
 def replay(

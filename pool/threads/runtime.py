@@ -14,7 +14,7 @@ gets in, parks, is woken, and gives back.
   with the monitor it began with, whose effects are nobody's; an acquire then begins again with
   the child's own.
 
-`acquire` and `release` have the monitor's `apply` written out: they are in every checkout.
+`acquire`, `queue` and `release` have the monitor's `apply` written out: they are in every checkout.
 
 What it refuses to know: why anybody gets anything.  It has no `if` on the pool's state.
 What a runtime owes the function is `RUN` in `spec/README.md`; each is named where it is met.
@@ -191,6 +191,49 @@ class Runtime(Performer):
         finally:
             if me is not None:
                 monitor.callers.discard(me)
+
+    def queue(self, handle: Handle, cell: Cell, owner: Any) -> None:
+        """As `acquire`, up to where that would park: for an adapter that parks itself, on this
+        cell. It may be answered by now.
+
+        Not within a transition, whose end would have to come first: who calls it has asked. And
+        who is interrupted in it loses the handle, or sees that somebody does."""
+        handle.monitor = monitor = self.monitor
+        handle.ticket, handle.key, handle.ended = 0, 0, False
+        cell.parker = self.sync.lock()
+        cell.parker.acquire()
+        effects: tuple[Effect, ...] = ()
+        now = self.clock()
+        try:
+            for _ in monitor.turnstile:
+                try:
+                    monitor.applying = True
+                    if monitor.current[1]:
+                        monitor.deliver()
+                    # Drawn under the lock, so that tickets grow from event to event.
+                    handle.ticket = cell.ticket = ticket = next(monitor.tickets)
+                    taken = monitor.shortcuts.acquire(monitor.current[0], now, ticket, True, owner)
+                    if taken is None:
+                        event = Acquire(now, ticket, True, owner)
+                        monitor.current = monitor.step(monitor.state, event)
+                    elif taken[1]:
+                        grant = Grant(ticket, *taken[1:])
+                        monitor.current = (taken[0], (grant,))
+                    else:  # it waits; there is nothing else to do
+                        monitor.current = (taken[0], ())
+                    monitor.cells[ticket] = cell
+                    effects = monitor.current[1]
+                    if effects:
+                        monitor.deliver()
+                finally:
+                    monitor.applying = False
+                    monitor.lock.release()
+                break
+            if monitor.jobs or monitor.inbox or monitor.onlookers:
+                self._leave(monitor, effects)
+        except BaseException:
+            self._abort(monitor)
+            raise
 
     def _follow(
         self, handle: Handle, cell: Cell, deadline: float | None, timeout: float | None

@@ -135,10 +135,10 @@ def test_the_demo_says_when_the_history_is_not_sound(
     def corrupt(recorder: Recorder, progress: Any) -> Any:
         number, (event, effects) = next(
             (number, record)
-            for number, record in enumerate(recorder._history)
+            for number, record in enumerate(recorder.history)
             if isinstance(record[0], Release)
         )
-        recorder._history[number] = event._replace(key=999), effects
+        recorder._scribe.notes[number] = event._replace(key=999), effects
         return honest(recorder, progress)
 
     monkeypatch.setattr(Recorder, "check", corrupt)

@@ -18,15 +18,19 @@ from playhouse.pool import MaxConnectionsExceeded
 
 from pool import PoolReentered, PoolTimeout
 from pool.core import waiters
+from pool.core.effects import Grant
 from pool.core.events import Acquire, Dead, Expire
+from pool.core.transition import step
 from pool.peewee import arrivals as module
 from pool.peewee.arrivals import Arrivals, exceeded
 from pool.peewee.leases import ARRIVING, Leases
+from pool.record import Recorder
 from pool.shared.errors import WITHIN
 from pool.threads.performer import Performer
 from pool.threads.runtime import Runtime
 from tests.integration.databases import PooledScriptedDatabase, events_of
 from tests.integration.drivers import FOR_EVER, Call, Stop, lent, park, raising, until, waiting
+from tests.integration.instants import every_instant
 
 
 class Hooked(PooledScriptedDatabase):
@@ -309,13 +313,13 @@ def test_who_has_a_place_when_the_pool_is_disposed_of_begins_again() -> None:
 
 def test_an_interrupt_while_one_queues_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     database = hooked()
-    apply = Performer._apply
+    queue = Runtime.queue
 
     def interrupted(self: Any, *arguments: Any) -> Any:
-        apply(self, *arguments)
+        queue(self, *arguments)
         raise Stop
 
-    monkeypatch.setattr(Performer, "_apply", interrupted)
+    monkeypatch.setattr(Runtime, "queue", interrupted)
     with pytest.raises(Stop):
         database.connect()
     monkeypatch.undo()
@@ -331,7 +335,7 @@ def test_an_interrupt_before_one_has_a_ticket_takes_nothing_from_others() -> Non
     place: Any = arrivals._queue(first)
     assert list(runtime.state.opening_tickets) == [place.handle.ticket] == [1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Performer, "_apply", raising(Stop()))
+        patch.setattr(Runtime, "queue", raising(Stop()))
         with pytest.raises(Stop):
             arrivals._queue(second)
     assert second.place is None
@@ -434,6 +438,168 @@ def test_a_place_is_kept_in_the_middle_of_a_transition() -> None:
     assert arrivals.take(arrival) is place.handle
     runtime.release(place.handle)
     assert_nothing_is_left(database)
+
+
+def plain(most: int = 1) -> Any:
+    """A database without hooks of its own, whose transitions nobody watches."""
+    database = PooledScriptedDatabase("plain", max_connections=most, timeout=FOR_EVER)
+    runtime_of(database).step = step
+    return database
+
+
+def asked(database: Any, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether there was an answer, of each place that `_connect` has looked at from now on."""
+    seen: list[bool] = []
+    take = Arrivals.take
+
+    def looked_at(self: Arrivals, arrival: Any) -> Any:
+        seen.append(arrival.place is not None and arrival.place.cell.answer is not None)
+        return take(self, arrival)
+
+    monkeypatch.setattr(Arrivals, "take", looked_at)
+    return seen
+
+
+def test_a_hook_of_ours_is_not_asked_before_there_is_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It could only say that there is none. One of a program's own is, as in playhouse."""
+    for database, expected in ((plain(), [True]), (hooked(), [False, True])):
+        database.connect()
+        with pytest.MonkeyPatch.context() as patch:
+            seen = asked(database, patch)
+            call = park(database, database.connect)
+            database.close()
+            assert call.result() is True
+        assert seen == expected
+        gc.collect()
+        assert_nothing_is_left(database)
+
+
+def test_a_hook_that_is_put_in_for_one_database_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    database = plain()
+    database._connect = database._connect
+    database.connect()
+    seen = asked(database, monkeypatch)
+    call = park(database, database.connect)
+    database.close()
+    assert call.result() is True
+    assert seen == [False, True]
+
+
+def no_handler(database: Any) -> None:
+    """Whatever takes no shortcut is a fault from now on."""
+    runtime_of(database).monitor.step = raising(AssertionError("this takes no shortcut"))
+
+
+def test_who_waits_in_a_full_pool_takes_the_shortcut() -> None:
+    database = plain()
+    database.connect()
+    no_handler(database)
+    calls = [park(database, used, database) for _ in range(3)]
+    database.close()
+    assert [call.result() for call in calls] == [True] * 3
+    assert len(database.driver.opened) == 1
+    assert lent(database) == []
+    assert runtime_of(database).monitor.cells == {}
+
+
+def used(database: Any) -> Any:
+    return database.connect() and database.close()
+
+
+def test_who_queues_while_something_is_idle_is_answered_by_the_shortcut() -> None:
+    database = plain()
+    used(database)
+    no_handler(database)
+    arrivals, runtime = arrivals_of(database), runtime_of(database)
+    arrival = module.Arrival(Leases(runtime, shared=True))
+    place: Any = arrivals._queue(arrival)
+    answer = place.cell.answer
+    assert type(answer) is Grant
+    assert answer[:3] == (place.handle.ticket, 1, database.driver.opened[0])
+    assert answer.rested >= 0.0
+    assert runtime.monitor.cells == {}
+    assert arrivals.take(arrival) is place.handle
+    assert lent(database) == [place.handle.held]
+    runtime.release(place.handle)
+    assert_nothing_is_left(database)
+
+
+def test_who_queues_with_shortcuts_or_without_does_the_same() -> None:
+    told: list[Any] = []
+    for database in (plain(), plain()):
+        runtime = runtime_of(database)
+        runtime.clock = lambda: 5.0
+        if told:
+            runtime.step = lambda state, event: step(state, event)
+        with Recorder(database) as recorder:
+            database.connect()
+            calls = [park(database, used, database) for _ in range(3)]
+            database.close()
+            for call in calls:
+                call.result()
+            used(database)
+        assert recorder.check() == []
+        told.append(recorder.history)
+    assert told[0] == told[1]
+    assert len(told[0]) == 11
+
+
+def test_what_lost_handles_left_is_seen_to_by_who_queues() -> None:
+    """Whoever leaves the lock looks at the inbox, and at who waits for a change of the pool."""
+    database = plain(2)
+    database.connect()
+    runtime, arrivals = runtime_of(database), arrivals_of(database)
+    other: Any = runtime.acquire(0)
+    runtime.monitor.inbox.append((other.ticket, other.key))
+    arrival = module.Arrival(Leases(runtime, shared=True))
+    arrivals._queue(arrival)
+    assert not runtime.monitor.inbox
+    other.ended = True
+    assert [one.closed for one in database.driver.opened] == [0, 1]
+    arrivals._leave(arrival)
+    database.close()
+
+
+@pytest.mark.parametrize("is_full", [True, False])
+def test_an_exception_at_every_instant_of_a_connect_that_queues(is_full: bool) -> None:
+    """Nothing is lost, whether it was to wait or was answered at once."""
+    made: list[Any] = []
+
+    def prepare() -> Callable[[], None]:
+        database = plain()
+        runtime, other = runtime_of(database), Leases(runtime_of(database), shared=True)
+        used(database)
+        made[:] = [database, None]
+        if is_full:
+            connection = database._connect()
+
+            def give_back() -> None:
+                database._close(connection)
+
+            runtime.driver.count_wait = give_back  # type: ignore[attr-defined]  # of peewee
+            made[1] = give_back
+            return lambda: database.connect() and None
+        made[1] = other
+        return lambda: arrivals_of(database).connect(other, True) and None
+
+    def check() -> None:
+        database, other = made
+        if is_full and lent(database):
+            runtime_of(database).driver.count_wait = lambda: None  # type: ignore[attr-defined]
+            other()
+        database.close()
+        made[:] = []
+        del other
+        gc.collect()
+        used(database)
+        by_thread = arrivals_of(database).by_thread
+        assert [arrival() for arrival in by_thread.values()] == [None] * len(by_thread)
+        by_thread.clear()
+        assert_nothing_is_left(database)
+
+    assert every_instant(prepare, check) > 50
 
 
 # ---------------------------------------------------------------- what is taken is asked

@@ -28,17 +28,19 @@ from pool import (
     Limits,
     Opened,
     Pool,
+    PoolTimeout,
     Release,
     State,
     Tick,
     step,
 )
-from pool.core import heap
+from pool.core import heap, shortcuts
 from pool.core.limits import IdleOrder
 from pool.record import Recorder, Violation, recorder, replay
 from pool.threads.runtime import Runtime
 from tests.integration.databases import scripted
 from tests.integration.drivers import (
+    FOR_EVER,
     Call,
     Connection,
     Gate,
@@ -399,8 +401,8 @@ def test_a_corrupted_history_is_found(recorded: Any, name: str) -> None:
 def test_a_corrupted_recorder_says_so(database: Any) -> None:
     with Recorder(database) as recorder:
         turns(database, 1, 3)
-    event, effects = recorder._history[4]
-    recorder._history[4] = event._replace(reusable=False), effects
+    event, effects = recorder.history[4]
+    recorder._scribe.notes[4] = event._replace(reusable=False), effects
     (found,) = recorder.check()
     assert (found.index, found.event, found.invariant) == (
         4,
@@ -443,12 +445,205 @@ def test_a_step_that_raises_is_named(recorded: Any, monkeypatch: pytest.MonkeyPa
     assert str(found).startswith("Step does not hold at event 1: Opened(")
 
 
-def test_states_can_be_compared_from_the_first(database: Any) -> None:
-    """The runtime may have had no more than the fields of one, after ordinary turns."""
+# ---------------------------------------------------------------- with shortcuts and without
+
+
+class Detour:
+    """A `step` that is not the plain one: no shortcut is taken behind it."""
+
+    def __call__(self, state: State, event: Any) -> Any:
+        return step(state, event)
+
+
+def many_turns(runtime: Runtime) -> None:
+    """At rest, handed over, refused, lost, dead, discarded: with owners and without."""
+    first, second = (runtime.acquire(FOR_EVER, owner) for owner in (None, object()))
+    with pytest.raises(PoolTimeout):
+        runtime.acquire(0)
+    calls = [park(runtime, lambda who=who: turn(runtime, who)) for who in (None, object(), None)]
+    runtime.release(first)
+    for call in calls:  # one connection wanders: the order of events is always the same
+        call.result()
+    runtime.release(second)
+    runtime.discard(runtime.acquire(FOR_EVER))
+    lost: Any = runtime.acquire(FOR_EVER)
+    del lost
+    gc.collect()
+    turn(runtime, None)
+
+
+def turn(runtime: Runtime, owner: Any) -> None:
+    runtime.release(runtime.acquire(FOR_EVER, owner))
+
+
+def recorded_turns(takes_shortcuts: bool) -> tuple[Recorder, int]:
+    """And how many events took a shortcut."""
+    runtime = Runtime(
+        ScriptedDriver(),
+        Limits(max_size=2),
+        check_after=FOR_EVER,
+        clock=lambda: 1.0,
+        jitter=float,
+    )
+    if not takes_shortcuts:
+        runtime.step = Detour()
+    taken: list[Any] = []
+    with Recorder(runtime) as record:
+        many_turns(runtime)
+        taken = [note for note in record._scribe.notes if len(note) != 2]
+    return record, len(taken)
+
+
+def test_with_shortcuts_and_without_the_history_is_the_same() -> None:
+    (quick, many), (slow, none) = recorded_turns(True), recorded_turns(False)
+    assert many >= 10
+    assert none == 0
+    assert quick.history == slow.history
+    assert {type(event) for event, _ in quick.history} >= {Acquire, Release, Opened, Discard}
+    assert quick.check() == slow.check() == []
+
+
+def test_what_is_written_down_is_what_who_reads_gets() -> None:
+    """Each kind of event that takes a shortcut, in full."""
+    runtime = Runtime(ScriptedDriver(), Limits(max_size=1), check_after=FOR_EVER, clock=lambda: 2.0)
+    turn(runtime, None)
+    with Recorder(runtime) as record:
+        first = runtime.acquire(owner=object())
+        call = park(runtime, lambda: turn(runtime, object()))
+        runtime.release(first)
+        call.result()
+    assert record.history == [
+        (Acquire(2.0, 2, True, "owner of 2"), (Grant(2, 1, "connection 1", 0.0),)),
+        (Acquire(2.0, 3, True, "owner of 3"), ()),
+        (Release(2.0, 2, 1, True), (Grant(3, 1, "connection 1", 0.0),)),
+        (Release(2.0, 3, 1, True), ()),
+    ]
+    assert all(len(note) != 2 for note in record._scribe.notes)
+    assert record.check() == []
+
+
+def to_nobody(outcome: Any) -> Any:
+    """As if nobody waited: the grant is lost."""
+    return outcome and (outcome[0], ())
+
+
+def to_another(outcome: Any) -> Any:
+    """The connection goes to one who is not the first."""
+    if not outcome or not outcome[1]:
+        return outcome
+    return outcome[0], (outcome[1][0]._replace(ticket=9),)
+
+
+@pytest.mark.parametrize("spoil", [to_nobody, to_another])
+def test_a_shortcut_that_decides_otherwise_is_found(
+    spoil: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the pool got is what was written down."""
+    runtime = Runtime(ScriptedDriver(), Limits(max_size=1), check_after=FOR_EVER)
+    monkeypatch.setattr(
+        shortcuts, "release", lambda *event, plain=shortcuts.release: spoil(plain(*event))
+    )
+    with Recorder(runtime) as record:
+        first = runtime.acquire()
+        runtime.monitor.apply(Acquire(1.0, 7))
+        runtime.release(first)
+    monkeypatch.undo()
+    (found,) = record.check()
+    assert (found.index, found.invariant) == (3, "Effects")
+
+
+def test_a_state_that_a_shortcut_got_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = Runtime(ScriptedDriver(), Limits(max_size=1), check_after=FOR_EVER)
+    turn(runtime, None)
+
+    def miscounted(*event: Any, plain: Any = shortcuts.release) -> Any:
+        fields, effects = plain(*event)
+        return State._make(fields)._replace(next_seq=99), effects
+
+    monkeypatch.setattr(shortcuts, "release", miscounted)
+    with Recorder(runtime) as record:
+        turn(runtime, None)
+    monkeypatch.undo()
+    (found,) = record.check()
+    assert (found.index, found.invariant) == (2, "State")
+    assert "next_seq" in found.detail
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_shortcut_that_never_took_effect_is_taken_back(is_first: bool) -> None:
+    """Struck after the decision, once or twice; the next event takes a shortcut, or does not."""
+    runtime = Runtime(ScriptedDriver(), Limits(max_size=1), check_after=FOR_EVER)
+    turn(runtime, None)
+    with Recorder(runtime) as record:
+        if not is_first:
+            turn(runtime, None)
+        monitor = runtime.monitor
+        for follow in (lambda: turn(runtime, None), lambda: runtime.apply(Tick(1.0))):
+            for ticket in (8, 9):
+                assert monitor.shortcuts.acquire(monitor.current[0], 1.0, ticket, True, None)
+            follow()
+        handle = runtime.acquire()
+        monitor.shortcuts.release(monitor.current[0], 1.0, handle.ticket, handle.key, True)
+        runtime.release(handle)
+        assert monitor.shortcuts.acquire(monitor.current[0], 1.0, 99, True, None)
+        if is_first:  # else it is found when it stops
+            assert kinds(record)[-1] == "Release"
+    expected = ["Acquire", "Release", "Tick", "Acquire", "Release"]
+    assert kinds(record) == ([] if is_first else ["Acquire", "Release"]) + expected
+    assert record.check() == []
+
+
+def test_only_what_never_took_effect_is_taken_back() -> None:
+    """Where the runtime has a whole state, after an event that takes no shortcut, too."""
+    runtime = Runtime(ScriptedDriver(), Limits(max_size=1), check_after=FOR_EVER)
+    with Recorder(runtime) as record:
+        for now in (1.0, 2.0):
+            runtime.apply(Tick(now))
+            with runtime.monitor.lock:
+                runtime.step(runtime.state, Tick(9.0))
+    assert [event for event, _ in record.history] == [Tick(1.0), Tick(2.0)]
+
+
+def test_a_child_that_comes_back_to_its_parents_call_is_not_recorded() -> None:
+    """That goes on with the state from before the fork, which is nobody's any more."""
+    runtime = Runtime(ScriptedDriver(), Limits(max_size=1), check_after=FOR_EVER)
+    turn(runtime, None)
+    with Recorder(runtime) as record:
+        of_the_parent = runtime.monitor
+        fields = of_the_parent.current[0]
+        runtime._begin_anew()
+        turn(runtime, None)
+        assert of_the_parent.shortcuts.acquire(fields, 1.0, 99, True, None) is not None
+    assert kinds(record) == ["Forked", "Acquire", "Opened", "Release"]
+    assert record.check() == []
+
+
+def test_one_that_was_stopped_writes_nothing_down_where_it_is_still_asked() -> None:
+    """By a runtime that had it at hand while it was stopped."""
+    runtime = Runtime(ScriptedDriver(), Limits(max_size=1), check_after=FOR_EVER)
+    turn(runtime, None)
+    record = Recorder(runtime)
+    behind = runtime.monitor.shortcuts
+    assert behind is not shortcuts
+    record.stop()
+    assert runtime.monitor.shortcuts is shortcuts
+    fields = runtime.monitor.current[0]
+    assert behind.acquire(fields, 1.0, 9, True, None) is not None
+    assert record.history == []
+    assert record._scribe.last[0] is None, "it keeps no state"
+
+
+def test_a_change_of_the_mirror_told_with_another_is_taken_back_whole(database: Any) -> None:
+    """`believe` tells what was changed by an `Adopt`, which goes with an `Adopt`."""
     runtime = database._purepool.runtime
-    turns(database, 1, 1)
-    with Recorder(runtime):
-        assert runtime.state is runtime.state
+    with Recorder(runtime) as record:
+        turns(database, 1, 1)
+        database._connections.clear()
+        with runtime.monitor.lock:
+            runtime.step(runtime.state, Adopt(1.0))
+        database._purepool.believe()
+    assert kinds(record) == ["Acquire", "Opened", "Release", "Adopt", "Adopt"]
+    assert record.check() == []
 
 
 def test_a_state_changed_behind_its_back_is_found(database: Any) -> None:
