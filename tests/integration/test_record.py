@@ -36,6 +36,7 @@ from pool import (
 )
 from pool.core import heap, shortcuts
 from pool.core.limits import IdleOrder
+from pool.core.state import state_of
 from pool.record import Recorder, Violation, recorder, replay
 from pool.threads.runtime import Runtime
 from tests.integration.databases import scripted
@@ -558,7 +559,7 @@ def test_a_state_that_a_shortcut_got_wrong_is_found(monkeypatch: pytest.MonkeyPa
 
     def miscounted(*event: Any, plain: Any = shortcuts.release) -> Any:
         fields, effects = plain(*event)
-        return State._make(fields)._replace(next_seq=99), effects
+        return state_of(fields)._replace(next_seq=99), effects
 
     monkeypatch.setattr(shortcuts, "release", miscounted)
     with Recorder(runtime) as record:
