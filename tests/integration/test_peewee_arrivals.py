@@ -22,6 +22,7 @@ from pool.core.effects import Grant
 from pool.core.events import Acquire, Dead, Expire
 from pool.core.transition import step
 from pool.peewee import arrivals as module
+from pool.peewee.adapter import Adapter
 from pool.peewee.arrivals import Arrivals, exceeded
 from pool.peewee.leases import ARRIVING, Leases
 from pool.record import Recorder
@@ -600,6 +601,66 @@ def test_an_exception_at_every_instant_of_a_connect_that_queues(is_full: bool) -
         assert_nothing_is_left(database)
 
     assert every_instant(prepare, check) > 50
+
+
+def test_who_is_answered_by_a_connect_of_its_own_has_a_new_connection() -> None:
+    database = plain()
+    arrivals, runtime = arrivals_of(database), runtime_of(database)
+    for is_new in (True, False):
+        arrival = module.Arrival(Leases(runtime, shared=True))
+        arrivals._queue(arrival)
+        handle: Any = arrivals.take(arrival)
+        assert (handle.is_new, handle.has_waited) == (is_new, False)
+        runtime.release(handle)
+
+
+def test_who_waits_is_known_by_the_name_that_its_thread_has_by_now() -> None:
+    database = plain()
+    database.connect()
+
+    def renamed() -> None:
+        database._purepool.owners.session(database._state)
+        threading.current_thread().name = "by another name"
+        used(database)
+
+    call = park(database, renamed)
+    ((_, owner),) = waiters.items(runtime_of(database).state.waiters)
+    assert owner.name == "by another name"
+    database.close()
+    call.result()
+
+
+def test_who_waits_reports_what_is_held_for_long(
+    parked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Any] = []
+    monkeypatch.setattr(Adapter, "look", lambda self: looks.append(self.tracks))
+    parked(None, granted())
+    assert looks == [False] * len(looks)
+    looks.clear()
+    parked(None, granted(), leak_after=1000)
+    assert looks.count(True) == 2, "as it connects, and after each wait"
+
+
+def test_nobody_queues_in_the_middle_of_a_transition() -> None:
+    """As from a signal's handler: it would wait for what comes behind it."""
+    database = plain()
+    used(database)
+    runtime = runtime_of(database)
+    held = runtime.acquire(0)
+    with Recorder(database) as recorder:
+        runtime.monitor.lock.acquire()
+        runtime.monitor.applying = True
+        try:
+            with pytest.raises(MaxConnectionsExceeded, match="is in the middle of") as met:
+                arrivals_of(database).connect(Leases(runtime, shared=True), True)
+        finally:
+            runtime.monitor.applying = False
+            runtime.monitor.lock.release()
+    assert met.value.reason == "reentered"
+    assert recorder.history == []
+    runtime.release(held)
+    assert_nothing_is_left(database)
 
 
 # ---------------------------------------------------------------- what is taken is asked
