@@ -3,7 +3,8 @@
 Theory.  What a pool costs is measured best when the database costs nothing, or exactly as
 much as the benchmark says.  Each pool is given the same connections (`Pretended`) and the
 settings that its own documentation would give for the task; how it is asked and answered is its
-own, without a Python frame of ours in between.  A pool that is not installed is not there, and the table says how to get it.
+own, without a Python frame of ours in between.  A pool that is not installed is not there, and the
+table says how to get it.
 """
 
 from __future__ import annotations
