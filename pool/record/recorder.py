@@ -161,7 +161,7 @@ class Recorder:
 
     `pool` is a `Runtime`, or what stands on one: a pooled database of `pool.peewee`, a `Pool`, or a
     `pool.aio.Pool` (from its loop's thread, or before there is a loop). It
-    pays a fraction of a microsecond for an ordinary event, a few microseconds for any other, and
+    pays about a microsecond for an ordinary event, some ten for any other, and
     some hundred bytes of memory for each, which are kept for as long as the recorder lives.
 
         with Recorder(database) as recorder:
