@@ -23,7 +23,7 @@ EPILOG = """\
 The pools compared are those that are installed: `pip install 'purepool[dev]'` brings all of them.
 Ends with 0 if every target is met, with 1 if one is missed.
 """
-DURATION = "about 9 minutes on an idle machine"
+DURATION = "about 8 minutes on an idle machine"
 VERDICTS = {"met": "[green]met[/]", "missed": "[red]missed[/]", "reported": "[dim]reported[/]"}
 
 

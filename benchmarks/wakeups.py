@@ -21,12 +21,12 @@ import playhouse.pool
 
 import pool.peewee
 from benchmarks.claims import OURS, Claim, Plan, Row, at_most
-from benchmarks.measure import in_turns, median, now, ratio, until
+from benchmarks.contended import RIVAL, compared, of_all
+from benchmarks.measure import in_turns, median, now, until
 from benchmarks.peers import Database, Peer, Pretended, installed, pretended
 from pool.core import waiters
 
 PLAYHOUSE = "playhouse.pool"
-RIVAL = "psycopg_pool"
 KINDS = {OURS: pool.peewee.PooledDatabase, PLAYHOUSE: playhouse.pool.PooledDatabase}
 TARGET = 0.005
 GIVE_UP = 3.0
@@ -285,14 +285,13 @@ def measure_pools(plan: Plan) -> list[Row]:
     finally:
         if was_enabled:
             gc.enable()
+        for relay in relays.values():
+            relay.peer.end()
     medians = dict(zip(relays, found, strict=True))
-    figures: dict[str, Any] = {name: median(each) for name, each in medians.items()}
-    rows = [Row("release", "us", {**figures, **missing})]
-    if RIVAL in medians:
-        ratios = {name: ratio(each, medians[RIVAL]) for name, each in medians.items()}
-        what = f"release: ratio to {RIVAL}"
-        rows.append(at_most(what, "ratio", {**ratios, **missing}, 1.0))
-    return rows
+    return [
+        Row("release", "us", {**of_all(medians), **missing}),
+        compared(f"release: ratio to {RIVAL}", medians, missing, at_most),
+    ]
 
 
 CLAIMS = (
