@@ -94,6 +94,8 @@ def pooled(driver: Driver, opener: str, **settings: Any) -> Iterator[Pool[Any]]:
     broken = watch(pool._runtime)
     yield pool
     driver.scripts.clear()
+    # What a caller left behind that did not wait still fails, and would refuse whoever waits.
+    until(lambda: pool.statistics().opening == 0)
     gc.collect()
     until(lambda: not lent(pool))
     is_whole(pool, 2)
