@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
 from pool.core import heap, waiters
 from pool.core.effects import Close, CloseReason, Effect, Grant, Leaked, Refuse, RefuseReason
 from pool.core.events import Adopt, AdoptIdle, AdoptLease
@@ -249,7 +251,7 @@ class Draft:
     def entry_of(self, known: Entry | None, item: AdoptIdle | AdoptLease) -> Entry:
         """The entry that an adapter describes: a known one changed, or a new one."""
         if known:
-            return known._replace(connection=item.connection, created=item.created)
+            return attrs.evolve(known, connection=item.connection, created=item.created)
         self.adopted += 1
         return Entry(self.draw_seq(), item.connection, item.created, 0.0)
 

@@ -61,13 +61,13 @@ def acquire(
         fields = steady, in_use, None, queue, next_seq, ticket + 1, issued + 1, granted
         return fields, 0, None, None
     resting, (_, _, entry, since), left, right = idle
-    key, connection, created, jitter = entry
+    key, created = entry.key, entry.created
     lifetime = steady.max_lifetime
     if (
         queue is not None
         or (resting <= steady.min_idle and refills(steady, resting - 1, len(in_use) + 1))
         or created < steady.retire_before
-        or (lifetime is not None and now >= created + lifetime * (1.0 - jitter))
+        or (lifetime is not None and now >= created + lifetime * (1.0 - entry.jitter))
     ):
         return None
     fields = (
@@ -80,7 +80,7 @@ def acquire(
         issued + 1,
         granted + 1,
     )
-    return fields, key, connection, now - since
+    return fields, key, entry.connection, now - since
 
 
 def release(
@@ -96,10 +96,10 @@ def release(
     if lease is None or not reusable or lease[2] != ticket or not steady.is_ordinary:
         return None
     entry = lease[0]
-    _, connection, created, jitter = entry
+    created = entry.created
     lifetime = steady.max_lifetime
     if created < steady.retire_before or (
-        lifetime is not None and now >= created + lifetime * (1.0 - jitter)
+        lifetime is not None and now >= created + lifetime * (1.0 - entry.jitter)
     ):
         return None
     if queue is not None:
@@ -108,7 +108,7 @@ def release(
         first, owner, left = waiters.pop(queue)
         in_use = in_use.set(key, (entry, now, first, owner, False))
         fields = steady, in_use, None, left, next_seq + 1, next_ticket, issued, granted + 1
-        return fields, (_new(Grant, (first, key, connection, now - now)),)
+        return fields, (_new(Grant, (first, key, entry.connection, now - now)),)
     resting = 0 if idle is None else idle[0]
     if resting + len(in_use) > steady.room or (
         resting < steady.min_idle and refills(steady, resting + 1, len(in_use) - 1)

@@ -17,6 +17,8 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
+import attrs
+
 from pool.core import heap, waiters
 from pool.core.limits import Limits
 from pool.core.maps import Map
@@ -38,9 +40,12 @@ class Failure(NamedTuple):
     text: str
 
 
-@value
-class Entry(NamedTuple):
-    """A connection the pool is responsible for."""
+@attrs.frozen(order=True)
+class Entry:
+    """A connection the pool is responsible for.
+
+    No tuple as the others: two ordinary events read it each, by name, which takes half the time
+    that it takes to unpack a named tuple."""
 
     key: int
     """The machine's own name for it, never used again."""

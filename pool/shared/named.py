@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import attrs
+
 from pool.core.effects import Close, Effect, Grant, Leaked
 from pool.core.events import Acquire, Adopt, Event, Opened
 from pool.core.maps import Map
-from pool.core.state import Idle, Lease, State, at_rest, leased, resting
+from pool.core.state import Entry, Idle, Lease, State, at_rest, leased, resting
 from pool.core.waiters import Queue
 
 Owner = Callable[[int, Any], Any]
@@ -78,8 +80,11 @@ def state(state: State, owner: Owner) -> State:
     def named(ticket: int, who: Any) -> Any:
         return who if who is None else owner(ticket, who)
 
+    def called(entry: Entry) -> Entry:
+        return attrs.evolve(entry, connection=connection(entry.key))
+
     def named_idle(item: Idle) -> Idle:
-        return item._replace(entry=item.entry._replace(connection=connection(item.entry.key)))
+        return item._replace(entry=called(item.entry))
 
     def named_queue(queue: Queue) -> Queue:
         if queue is None:
@@ -88,8 +93,7 @@ def state(state: State, owner: Owner) -> State:
         return queue._replace(owners=Map(owners))
 
     def named_lease(key: int, lease: Lease) -> Lease:
-        entry = lease.entry._replace(connection=connection(key))
-        return lease._replace(entry=entry, owner=named(lease.ticket, lease.owner))
+        return lease._replace(entry=called(lease.entry), owner=named(lease.ticket, lease.owner))
 
     return state._replace(
         idle=at_rest(state.limits, map(named_idle, resting(state.idle))),

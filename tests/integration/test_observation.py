@@ -13,6 +13,7 @@ from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import pytest
 
 from pool import Limits, initial
@@ -466,7 +467,7 @@ def test_a_state_with_names_has_everything_else_as_it_was() -> None:
     assert found._replace(in_use=lent.in_use, waiters=lent.waiters) == lent
     for key, lease in named_leases:
         entry = leased(lent.in_use)[key].entry
-        assert lease.entry._replace(connection=entry.connection) == entry
+        assert attrs.evolve(lease.entry, connection=entry.connection) == entry
     idle, _ = step(state_of(state), Release(9.0, 4, 1))
     idle, _ = step(idle, Release(9.0, 5, 1))
     idle, _ = step(idle, Release(10.0, 2, 2))

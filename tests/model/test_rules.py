@@ -41,7 +41,7 @@ from pool import (
     initial,
     wake_at,
 )
-from pool.core.state import Counters, leased
+from pool.core.state import Counters, Entry, leased
 from tests.model.notation import AWAY, REFUSED, Run
 
 
@@ -1218,7 +1218,7 @@ def test_a_changed_lease_keeps_its_ticket() -> None:
     run(Opened(0, 1, "c1", 0, jitter=0.25))
     run(Adopt(5, in_use=(AdoptLease(1, "a1", created=1, checked_out=2),)))
     lease = leased(run.state.in_use)[1]
-    assert (lease.entry[1:], lease.checked_out) == (("a1", 1, 0.25), 2)
+    assert (lease.entry, lease.checked_out) == (Entry(1, "a1", 1, 0.25), 2)
     assert (lease.ticket, lease.owner) == (1, "me")
     assert run(Release(6, 1, 1)) == []
 

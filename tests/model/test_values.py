@@ -16,10 +16,14 @@ RECORDS = [*get_args(Event), *get_args(Effect), AdoptIdle, AdoptLease]
 RECORDS += [State, Counters, Entry, Idle, Lease, Failure]
 
 
+def fields_of(kind: Any) -> list[str]:
+    return [each.name for each in attrs.fields(kind)] if attrs.has(kind) else [*kind._fields]
+
+
 @pytest.mark.parametrize("kind", RECORDS)
 def test_a_field_cannot_be_assigned(kind: Any) -> None:
-    made = kind(*range(len(kind._fields)))
-    for field in kind._fields:
+    made = kind(*range(len(fields_of(kind))))
+    for field in fields_of(kind):
         with pytest.raises(AttributeError):
             setattr(made, field, None)
     assert not hasattr(made, "__dict__") or not made.__dict__
@@ -56,9 +60,9 @@ or an `Adopt`."""
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_its_own_equality(kind: Any) -> None:
-    values = tuple(range(len(kind._fields)))
+    values = tuple(range(len(fields_of(kind))))
     made = kind(*values)
-    twins = [other(*values) for other in KINDS if len(other._fields) == len(values)]
+    twins = [other(*values) for other in KINDS if len(fields_of(other)) == len(values)]
     assert [type(twin) for twin in twins if twin == made] == [kind]
     assert made != values
 

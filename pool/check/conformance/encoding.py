@@ -29,6 +29,9 @@ Json = dict[str, Any]
 LIMITS: tuple[str, ...] = tuple(field.name for field in attrs.fields(Limits))
 """The fields of the limits, in the order of the specification."""
 
+ENTRY: tuple[str, ...] = tuple(field.name for field in attrs.fields(Entry))
+"""Those of a connection."""
+
 _DEFAULTS = {field.name: field.default for field in attrs.fields(Limits)}
 
 
@@ -74,11 +77,11 @@ def encode_state(state: State) -> Json:
         "limits": encode_limits(state.limits),
         "phase": state.phase,
         "idle": [
-            {**_fields(item.entry, Entry._fields), **_fields(item, ("since", "seq", "order"))}
+            {**_fields(item.entry, ENTRY), **_fields(item, ("since", "seq", "order"))}
             for item in sorted(resting(state.idle))
         ],
         "in_use": [
-            {**_fields(lease.entry, Entry._fields), **_fields(lease, Lease._fields[1:])}
+            {**_fields(lease.entry, ENTRY), **_fields(lease, Lease._fields[1:])}
             for _, lease in sorted(leased(state.in_use).items())
         ],
         "waiters": _tickets(waiters.items(state.waiters)),

@@ -154,7 +154,7 @@ def _lean(configuration: Configuration, scale: Scale) -> Shaper:
             spare = opened + adopted - closed - forgotten - len(keys)
         else:
             lent = [idle[1]] if idle[0] == 1 else sorted(heap.items(idle))
-            rest = [item[2][0] for item in lent]
+            rest = [item[2].key for item in lent]
             keys = sorted([*in_use, *rest])
             resting = tuple([keys.index(key) for key in rest])
             live = sorted([*waiting, *connecting, *[lease[2] for lease in in_use.values()]])

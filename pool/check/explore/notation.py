@@ -93,10 +93,10 @@ def write(value: Any) -> str:
     """One event, effect, state or set of limits, without the arguments that are defaults."""
     if isinstance(value, State):
         return _write_state(value)
-    if isinstance(value, Limits):
+    if isinstance(value, Limits | Entry):
         fields = [
             (field.name, getattr(value, field.name), field.default)
-            for field in attrs.fields(Limits)
+            for field in attrs.fields(type(value))
         ]
     elif hasattr(value, "_fields"):
         defaults = type(value)._field_defaults

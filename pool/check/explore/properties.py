@@ -126,12 +126,12 @@ def _grants(
     """What is granted was there or has just come, was not closed, and is in use now."""
     for ticket, key, connection, _ in grants:
         lease = after.in_use.get(key)
-        if lease is None or lease[2] != ticket or lease[0][0] != key or key in closed:
+        if lease is None or lease[2] != ticket or lease[0].key != key or key in closed:
             return "NothingAfterClose"
         known = key in before.in_use or key >= before.next_seq
-        if not (known or any(item[2][0] == key for item in heap.items(before.idle))):
+        if not (known or any(item[2].key == key for item in heap.items(before.idle))):
             return "NothingAfterClose"
-        if connection[1:] != str(key) or lease[0][1] != connection:
+        if connection[1:] != str(key) or lease[0].connection != connection:
             return "Carried"
     return None
 
@@ -150,11 +150,11 @@ def _closes(before: State, event: Any, closed: list[int], after: State) -> str |
     if (adopted or forgotten) and kind is not Adopt:
         return "ClosedOnce"
     if closed:
-        known = {*before.in_use, *[item[2][0] for item in heap.items(before.idle)]}
+        known = {*before.in_use, *[item[2].key for item in heap.items(before.idle)]}
         if kind is Opened or kind is Adopt:
             known.update(range(before.next_seq, after.next_seq))
         known.difference_update(after.in_use)
-        known.difference_update([item[2][0] for item in heap.items(after.idle)])
+        known.difference_update([item[2].key for item in heap.items(after.idle)])
         if len(set(closed)) != len(closed) or not known.issuperset(closed):
             return "ClosedOnce"
     return None

@@ -41,8 +41,8 @@ class Seen:
     def __init__(self, state: State) -> None:
         self._followed: dict[Any, Values] = {}
         self.state = state
-        self.idle = [item[2][0] for item in heap.items(state.idle)]
-        self.leases = [(lease[0][0], lease[2]) for lease in state.in_use.values()]
+        self.idle = [item[2].key for item in heap.items(state.idle)]
+        self.leases = [(lease[0].key, lease[2]) for lease in state.in_use.values()]
         self.waiting = state.waiters[0] if state.waiters else ()
         self.opening = state.opening_tickets
         opened, adopted, closed, forgotten, refused, cancelled, dead = state.counters
