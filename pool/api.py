@@ -160,18 +160,18 @@ class Pool(Face[Connection]):
         `TooManyWaiting`, `PoolClosed`; `OpenError` if this caller's connect failed, or one
         while the pool has never had a connection; `ValueError` for a timeout that is none.
         """
-        lease: Lease[Connection] = _new(Lease)
-        lease.runtime, lease.ended = self._runtime, True  # as its `__init__`, written out
-        return self._fill(lease, timeout)
+        return self._fill(_new(Lease), timeout)
 
     def _fill(self, lease: Lease[Connection], timeout: float | None) -> Lease[Connection]:
+        """Acquire for a lease that has ended, or one of which nothing is set yet."""
         if timeout is DEFAULT:
             timeout = self._timeout
         elif timeout is not None and not is_seconds(timeout):
             check_seconds("timeout", timeout, "to wait for ever")
-        runtime, began = self._runtime, 0.0
+        lease.runtime = runtime = self._runtime
+        began = 0.0
         try:
-            holder: Holder
+            holder: Holder | None
             if self._is_attended:
                 began, holder = self._attend(lease)
             else:
@@ -189,8 +189,10 @@ class Pool(Face[Connection]):
                 self._listeners.begin(lease.connection, waited, lease.is_new, lease.has_waited)
             return lease
         except BaseException as error:
-            thread = None  # the traceback must not keep it: it is gone when the thread has ended
-            if not lease.ended:
+            # The traceback must not keep them: a thread is gone when it has ended, and a holder
+            # that is there longer than its lease says that it was lost.
+            thread = holder = None
+            if not getattr(lease, "ended", True):
                 runtime.lose(lease)
             if isinstance(error, PoolError):
                 self._refuse(error)

@@ -96,8 +96,9 @@ class Runtime(Performer):
         within = False
         if monitor.callers:
             within = self.sync.ident() in monitor.callers
-        waits = timeout != 0.0 and not within
-        now = self.clock()
+        waits = not within and (timeout is None or timeout > 0)
+        clock = self.clock
+        now = clock()
         try:
             for _ in monitor.turnstile:
                 try:
@@ -287,7 +288,8 @@ class Runtime(Performer):
                     text = "%sconnection %s cannot be reset"
                     logger.debug(text, self.label, number, exc_info=True)
                     reusable = False
-                now, ticket, key = self.clock(), handle.ticket, handle.key
+                clock = self.clock
+                now, ticket, key = clock(), handle.ticket, handle.key
                 if monitor.applying and monitor.lock._is_owned():
                     effects = monitor.note(Release(now, ticket, key, reusable))
                     handle.ended = True
