@@ -86,7 +86,7 @@ def fifo(state: State) -> bool:
     """Waiters are in ticket order, none of them is also opening, all were issued."""
     queue = state.waiters
     tickets = [ticket for ticket, _ in waiters.items(queue)]
-    ordered = queue is None or tickets[:1] == [queue.first]
+    ordered = queue is None or tickets[:1] == [queue[1]]
     apart = not any(ticket in state.opening_tickets for ticket in tickets)
     issued = all(ticket < state.next_ticket for ticket in [*tickets, *state.opening_tickets])
     return ordered and apart and issued
@@ -134,7 +134,7 @@ def fifo_step(before: State, event: Event, effects: tuple[Effect, ...], after: S
     """Nobody granted or told to open is younger than one who waited before and still does.
 
     An `Opened` that belongs to a ticket is its own outcome and overtakes nobody."""
-    oldest = after.waiters.first if after.waiters else None
+    oldest = after.waiters[1] if after.waiters else None
     served_now = [
         effect.ticket
         for effect in effects

@@ -89,8 +89,8 @@ def state(state: State, owner: Owner) -> State:
     def named_queue(queue: Queue) -> Queue:
         if queue is None:
             return None
-        owners = {ticket: named(ticket, owner) for ticket, owner in queue.owners.items()}
-        return queue._replace(owners=Map(owners))
+        owners, first = queue
+        return Map({ticket: named(ticket, owner) for ticket, owner in owners.items()}), first
 
     def named_lease(key: int, lease: Lease) -> Lease:
         return lease._replace(entry=called(lease.entry), owner=named(lease.ticket, lease.owner))

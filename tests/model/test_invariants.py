@@ -34,7 +34,6 @@ from pool import (
 from pool.core import heap, waiters
 from pool.core.maps import Map
 from pool.core.state import Entry, Idle, Lease, State
-from pool.core.waiters import Waiting
 from tests.model.notation import Run
 
 
@@ -150,9 +149,9 @@ BAD: dict[str, dict[str, State]] = {
         "a grant taken back and not given again": state(issued=1, granted=1, dead=1),
     },
     "Fifo": {
-        "it does not begin with the oldest": state(waiters=Waiting(Map({5: None, 6: None}), 6)),
-        "it begins with one that does not wait": state(waiters=Waiting(Map({5: None, 6: None}), 4)),
-        "it is empty, and does not say so": state(waiters=Waiting(Map(), 4)),
+        "it does not begin with the oldest": state(waiters=(Map({5: None, 6: None}), 6)),
+        "it begins with one that does not wait": state(waiters=(Map({5: None, 6: None}), 4)),
+        "it is empty, and does not say so": state(waiters=(Map(), 4)),
         "waiting and opening": state(waiters=queue(5), opening_tickets=Map({5: None})),
         "waiting but never issued": state(waiters=queue(5), next_ticket=5),
         "opening but never issued": state(opening_tickets=Map({5: None}), next_ticket=5),

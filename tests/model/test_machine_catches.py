@@ -41,8 +41,8 @@ def lifo_waiters(patch: pytest.MonkeyPatch) -> None:
     """The youngest waiter is served first."""
 
     def pop(queue: waiters.Waiting) -> Any:
-        ticket = max(queue.owners)
-        return ticket, queue.owners[ticket], waiters.remove(queue, ticket)
+        ticket = max(queue[0])
+        return ticket, queue[0][ticket], waiters.remove(queue, ticket)
 
     patch.setattr(waiters, "pop", pop)
 

@@ -294,7 +294,7 @@ class Labeller:
         after: State,
     ) -> Label:
         tickets = sorted(
-            [*(before.waiters.owners if before.waiters else ()), *before.opening_tickets]
+            [*(before.waiters[0] if before.waiters else ()), *before.opening_tickets]
             + [lease.ticket for lease in leased(before.in_use).values() if lease.ticket]
         )
         idle = list(resting(before.idle))
@@ -362,7 +362,7 @@ class Labeller:
             (PASS,) if event is None else record(type(event).__name__, event),
             tuple(record(type(effect).__name__, effect) for effect in effects),
             (
-                tuple(map(ticket, sorted(queue.owners) if queue else ())),
+                tuple(map(ticket, sorted(queue[0]) if queue else ())),
                 tuple(map(ticket, sorted(after.opening_tickets))),
                 tuple((key(k), ticket(lease[2])) for k, lease in sorted(after.in_use.items())),
                 tuple(key(item.entry.key) for item in sorted(resting(after.idle))),

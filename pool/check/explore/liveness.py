@@ -70,7 +70,7 @@ def flag(state: State, now: int) -> int:
     """What liveness wants to know of a state."""
     queue, opening = state.waiters, state.opening_tickets
     bits = 0
-    if WATCHED in opening.values() or (queue and WATCHED in queue.owners.values()):
+    if WATCHED in opening.values() or (queue and WATCHED in queue[0].values()):
         bits |= PENDING
     if state.phase == "suspended":
         bits |= SUSPENDED

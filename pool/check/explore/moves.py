@@ -76,7 +76,7 @@ def _acquire(c: Configuration) -> Part:
 
 
 def _owners(state: State) -> set[Any]:
-    owners = set(state.waiters.owners.values()) if state.waiters else set()
+    owners = set(state.waiters[0].values()) if state.waiters else set()
     owners.update(state.opening_tickets.values())
     owners.update(lease.owner for lease in leased(state.in_use).values())
     return owners
