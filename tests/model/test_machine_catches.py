@@ -250,7 +250,7 @@ def insert_at_the_back(patch: pytest.MonkeyPatch) -> None:
 
     def insert(queue: waiters.Queue, ticket: int, owner: Any) -> waiters.Waiting:
         after = honest(queue, ticket, owner)
-        return after._replace(first=queue.first) if queue else after
+        return (after[0], queue[1]) if queue else after
 
     patch.setattr(waiters, "insert", insert)
 

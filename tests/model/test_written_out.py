@@ -159,10 +159,17 @@ def function(path: str, owner: str, name: str) -> ast.AST:
     return found
 
 
-@pytest.mark.parametrize(("kind", "method"), [("Lease", "acquire"), ("Borrowing", "connection")])
-def test_a_pool_makes_what_the_class_would_make(kind: str, method: str) -> None:
-    made = assigned(function("pool/api.py", "Pool", method))
-    assert made == assigned(function("pool/lease.py", kind, "__init__"))
+def test_a_pool_makes_the_block_that_the_class_would_make() -> None:
+    made = assigned(function("pool/api.py", "Pool", "connection"))
+    assert made == assigned(function("pool/lease.py", "Borrowing", "__init__"))
+
+
+def test_a_pool_makes_the_lease_that_the_class_would_make() -> None:
+    """On the way to its connection, for none is shown before it has one."""
+    made = assigned(function("pool/api.py", "Pool", "_fill"))
+    made |= assigned(function("pool/threads/runtime.py", "Runtime", "acquire"))
+    assert made >= assigned(function("pool/lease.py", "Lease", "__init__"))
+    assert made >= assigned(function("pool/shared/handles.py", "Handle", "__init__"))
 
 
 # ---------------------------------------------------------------- what rolls back
