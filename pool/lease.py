@@ -98,9 +98,9 @@ class Lease(Handle, Generic[Connection]):
             self.discard()
 
     def __repr__(self) -> str:
-        if self.ended:
+        if getattr(self, "ended", True):  # neither is set where a debugger shows a call's variables
             return "<Lease: ended>"
-        held = getattr(self, "held", None)  # not set where another thread waits with it
+        held = getattr(self, "held", None)
         return "<Lease: waiting>" if held is None else f"<Lease: {repr_of(held)}>"
 
 

@@ -759,6 +759,16 @@ def test_repr() -> None:
         assert repr(lease) == "<Lease: ended>"
 
 
+def test_a_lease_that_was_given_nothing_can_be_printed() -> None:
+    """By what shows the variables of a traceback."""
+    with scripted(1) as pool:
+        with pytest.raises(ValueError, match="timeout") as caught:
+            pool.acquire(-1)
+        frames = [entry.frame.f_locals for entry in caught.traceback]
+        leases = [each["lease"] for each in frames if "lease" in each]
+        assert set(map(repr, leases)) == {"<Lease: ended>"}
+
+
 def test_a_block_that_another_thread_waits_with_can_be_printed() -> None:
     with scripted(1) as pool:
         lease, block = pool.acquire(), pool.connection()
