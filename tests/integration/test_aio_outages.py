@@ -78,8 +78,9 @@ def test_a_server_with_fewer_connections(name: str, postgres_with: Callable[...,
                         await place.driver.fetch(connection, "select 1")
 
             await within(asyncio.gather(*(caller() for _ in range(20))))
-            assert pool.statistics().in_use == 0
-            assert pool.statistics().size <= 6  # an attempt may be under way
+            statistics = pool.statistics()
+            assert statistics.in_use == 0
+            assert statistics.size - statistics.opening <= 5  # others may be tried just now
 
     asyncio.run(main())
 

@@ -203,9 +203,10 @@ def until(look: Callable[[], Any]) -> Any:
 COUNTING = (
     HEAD
     + """
-import signal
+import os, signal
 came = []
-signal.signal(signal.SIGINT, lambda *_: (came.append(1), print("came", flush=True)))
+# Not `print`: it may come in the middle of the other one.
+signal.signal(signal.SIGINT, lambda *_: (came.append(1), os.write(1, b"came\\n")))
 use()
 print("ready", flush=True)
 sys.stdin.readline()
