@@ -251,6 +251,9 @@ OWN_TERMINAL = """
 import fcntl, os, sys, termios
 number = int(sys.argv[1])
 fcntl.ioctl(number, termios.TIOCSCTTY, 0)
+settings = termios.tcgetattr(number)
+settings[3] |= termios.NOFLSH  # or else Ctrl-C drops what was written and not yet read
+termios.tcsetattr(number, termios.TCSANOW, settings)
 for end in range(3):
     os.dup2(number, end)
 os.execv(sys.argv[2], sys.argv[2:])
