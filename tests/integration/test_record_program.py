@@ -203,12 +203,14 @@ def until(look: Callable[[], Any]) -> Any:
 COUNTING = (
     HEAD
     + """
-import os, signal
+import os, signal, time
 came = []
 # Not `print`: it may come in the middle of the other one.
 signal.signal(signal.SIGINT, lambda *_: (came.append(1), os.write(1, b"came\\n")))
 use()
 print("ready", flush=True)
+while not came:  # if it comes right before a read, its handler is called after that
+    time.sleep(0.01)
 sys.stdin.readline()
 print("in all", len(came), flush=True)
 """
@@ -251,9 +253,6 @@ OWN_TERMINAL = """
 import fcntl, os, sys, termios
 number = int(sys.argv[1])
 fcntl.ioctl(number, termios.TIOCSCTTY, 0)
-settings = termios.tcgetattr(number)
-settings[3] |= termios.NOFLSH  # or else Ctrl-C drops what was written and not yet read
-termios.tcsetattr(number, termios.TCSANOW, settings)
 for end in range(3):
     os.dup2(number, end)
 os.execv(sys.argv[2], sys.argv[2:])
