@@ -23,7 +23,8 @@ from pool.core.maps import Map
 
 Waiting = tuple[Map[int, Any], int]
 """A queue that is not empty: the owners of those who wait, by ticket, and the oldest ticket. A bare
-tuple, which every contended checkout makes and unpacks: a named one takes three times as long."""
+tuple, which every contended checkout makes and unpacks: a named one takes three times the
+instructions."""
 
 Queue = Waiting | None
 
