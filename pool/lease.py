@@ -65,6 +65,8 @@ class Lease(Handle, Generic[Connection]):
             driver.returned(self)
         released = runtime.release(self)
         self.held = None
+        if released and driver.leaks:  # afterwards, as it may be reported until then
+            driver.end_leak(self.ticket)
         return released
 
     def discard(self) -> bool:
@@ -76,7 +78,6 @@ class Lease(Handle, Generic[Connection]):
             driver.returned(self, "discarded")
         discarded = self.runtime.discard(self)
         self.held = None
-        driver.end_leak(self.key)
         return discarded
 
     def _forget(self) -> bool:
@@ -154,8 +155,10 @@ class Borrowing(Lease[Connection]):
             # As `release`, written out, for this is one half of every block.
             if driver.watches_returns:
                 clean = driver.returned(self) and clean  # who was told may have used it
-            runtime.release(self, clean)
+            released = runtime.release(self, clean)
             self.held = None
+            if released and driver.leaks:
+                driver.end_leak(self.ticket)
         else:
             self._forget()
 

@@ -83,6 +83,8 @@ class Lease(Handle, Generic[Connection]):
             clean = driver.returned(self) and clean  # who was told may have used it
         ended = self.runtime.give_back(self, clean)
         self.held = None
+        if driver.leaks:
+            driver.end_leak(self.ticket)
         return ended
 
     def _forget(self) -> bool:

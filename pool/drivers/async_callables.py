@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pool.core.effects import Leaked
 from pool.drivers.async_recipes import (
     AsyncRecipe,
     awaited,
@@ -21,7 +22,11 @@ from pool.drivers.async_recipes import (
 from pool.drivers.callables import NO_RESET, Callables
 from pool.shared.arguments import refuse, why_useless
 from pool.shared.causes import is_unreached
+from pool.shared.holders import Holder
 from pool.shared.journal import CONFIGURE_FAILED, CONNECT_FAILED, UNREACHED
+
+if TYPE_CHECKING:
+    from pool.threads.runtime import Runtime
 
 
 class AsyncCallables(Callables):
@@ -158,6 +163,13 @@ class AsyncCallables(Callables):
         self._numbered.pop(id(connection), None)
         self.recipes.pop(id(connection), None)
         return recipe
+
+    def has_ended(self, leak: Leaked, runtime: Runtime) -> bool:
+        """Or it has been given back, and its connection is being reset."""
+        if super().has_ended(leak, runtime):
+            return True
+        lease: Any = leak.owner() if isinstance(leak.owner, Holder) else None
+        return lease is not None and lease.ended
 
     def report_wait(self, ticket: int) -> None:
         """A task is going to wait."""

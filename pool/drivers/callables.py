@@ -70,8 +70,8 @@ class Callables:
         self._numbered: dict[int, int] = {}
         """Of each connection until its close, by its `id`: how many had been opened by then. The
         machine's keys are places in an order, which are given to what is returned, too."""
-        self._leaks: dict[int, Leak] = {}
-        """By the machine's key: leases that were reported, and have not ended yet."""
+        self.leaks: dict[int, Leak] = {}
+        """By their tickets: leases that were reported, and have not ended yet."""
         self._hears_resets = self._only_rolls_back = False
         self.watches_returns = False
         """Whether somebody wants to know of what is given back."""
@@ -101,7 +101,7 @@ class Callables:
         self.last_error = None
         self.recipes = {}  # of connections that are the parent's
         self._words = {}
-        self._leaks = {}
+        self.leaks = {}
         self.listeners.lent.clear()
         self.journal.begin_anew()
 
@@ -233,6 +233,9 @@ class Callables:
             is_forced = close.reason in ("stale", "close_all")
             self.listeners.end(close.connection, close.reason if is_forced else "lost")
         self.listeners.tell("close", connection=close.connection, reason=close.reason)
+        for ticket, leak in list(self.leaks.items()):  # it was discarded, or lost
+            if leak.key == close.key:
+                self.end_leak(ticket)
 
     # ------------------------------------------------------------ what is told
 
@@ -242,17 +245,19 @@ class Callables:
 
     def watch(self) -> None:
         """Find out once, not at every checkout, whether anybody wants to know of returns."""
-        self.watches_returns = bool(self._leaks or self.listeners.hears_turns)
+        self.watches_returns = self.listeners.hears_turns
         hears = self.listeners.by_kind
         self._hears_resets = bool(hears["rolled_back"] or hears["not_reusable"])
         self._only_rolls_back = self._reset is None and not self._hears_resets
 
     def returned(self, lease: Handle, reason: str = "released") -> bool:
         """Tell those who want to know of what is given back. Whether nobody had it in hand."""
-        self.end_leak(lease.key)
         return not self.listeners.end(lease.connection, reason)
 
     def report_leak(self, leak: Leaked) -> None:
+        """A lease lasts long. It may end at any moment, on any thread: who ends it looks here when
+        it has, and this looks whether it has when it can be seen here. So one of them tells
+        its end, or both try to."""
         stack = leak.owner.stack if isinstance(leak.owner, Holder) else None
         runtime = self._runtime()
         lease = lease_of(runtime.state.in_use, leak.key) if runtime else None
@@ -262,11 +267,14 @@ class Callables:
         self.listeners.tell("leak", connection=connection, seconds=leak.held, stack=stack)
         if runtime is None:
             return
-        self._leaks[leak.key] = Leak(number, runtime.clock() - leak.held)
-        self.watch()
+        self.leaks[leak.ticket] = Leak(number, leak.key, runtime.clock() - leak.held)
+        if self.has_ended(leak, runtime):
+            self.end_leak(leak.ticket)
+
+    def has_ended(self, leak: Leaked, runtime: Runtime) -> bool:
+        """Whether this lease has."""
         lease = lease_of(runtime.state.in_use, leak.key)
-        if lease is None or lease.ticket != leak.ticket:  # it came back meanwhile
-            self.end_leak(leak.key)
+        return lease is None or lease.ticket != leak.ticket
 
     def _number_of_key(self, key: int) -> object:
         """As `number_of`, of what may have been given back by now; "?" of what is closed."""
@@ -276,11 +284,10 @@ class Callables:
                 return self.number_of(key, entry.connection)
         return "?"
 
-    def end_leak(self, key: int) -> None:
+    def end_leak(self, ticket: int) -> None:
         """This lease has ended, in whatever way; it may have been reported."""
-        leak, runtime = self._leaks.pop(key, None), self._runtime()
+        leak, runtime = self.leaks.pop(ticket, None), self._runtime()
         if leak is not None and runtime is not None:
-            self.watch()
             self.journal.leak_ended(leak, runtime.clock())
 
     def report_loss(self, close: Close, owner: Any, held: float) -> None:
@@ -288,7 +295,6 @@ class Callables:
         if runtime is not None:
             number = self.number_of(close.key, close.connection)
             self.journal.lost(number, owner, held, runtime.clock())
-        self.end_leak(close.key)
 
     def count_wait(self, _: int) -> None:
         """A caller is going to wait."""

@@ -49,6 +49,8 @@ class Leak:
 
     number: object
     """Which connection."""
+    key: int
+    """The machine's number of it."""
     began: float
 
 

@@ -18,6 +18,7 @@ import pool as threads
 from pool.aio import Lease, LeaseEnded, Pool, PoolTimeout
 from pool.aio import api as face
 from pool.aio.holders import introduce
+from pool.core.effects import Leaked
 from pool.core.events import CloseAll, Tick
 from pool.core.state import leased
 from pool.shared.holders import Holder
@@ -198,13 +199,36 @@ def test_a_leak_that_is_over_is_forgotten() -> None:
                 lease = await pool.acquire()
                 while not told:
                     await asyncio.sleep(0.001)
-                assert pool._driver._leaks
+                assert pool._driver.leaks
                 ended = getattr(lease, end)()
                 assert (ended if end == "discard" else await ended) is True
-                assert not pool._driver._leaks
+                await until(lambda: not pool._driver.leaks)  # what is discarded: with its close
                 told.clear()
 
     asyncio.run(main())
+
+
+def test_a_leak_that_is_reported_while_its_lease_is_reset_has_ended(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        async def reset(_: Any) -> None:
+            driver.report_leak(Leaked(lease.ticket, lease.key, owner, 3.0))
+            resets.append(dict(driver.leaks))
+
+        resets: list[Any] = []
+        async with made(reset=reset) as pool:
+            driver: Any = pool._driver
+            lease = await pool.acquire()
+            (lent,) = leased(pool._runtime.state.in_use).values()
+            owner = lent.owner
+            assert await lease.release() is True
+            assert resets == [{}]
+            driver.report_leak(Leaked(lease.ticket, lease.key, None, 3.0))
+            assert driver.leaks == {}
+
+    asyncio.run(main())
+    assert [text.split()[4:6] for text in caplog.messages] == [["has", "been"], ["is", "no"]] * 2
 
 
 def test_a_listener_that_is_struck_costs_no_connection() -> None:

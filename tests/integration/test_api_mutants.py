@@ -11,6 +11,7 @@ import inspect
 import math
 import sys
 import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -225,21 +226,74 @@ def test_a_lease_that_was_never_lent_has_ended(pool: Any) -> None:
     assert (lease.release(), lease.discard()) == (False, False)
 
 
-def test_a_leak_that_is_reported_while_its_lease_is_discarded_has_ended(
-    pool: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By another thread, between two steps of the discard."""
+@pytest.fixture(params=["release", "discard", "the end of a block"])
+def ending(request: pytest.FixtureRequest, pool: Any) -> tuple[str, Callable[[], object]]:
+    """What ends a lease: the method of the runtime, and the call."""
+    if request.param == "the end of a block":
+        lease = pool.connection()
+        lease.__enter__()
+        return "release", lambda: lease.__exit__(None, None, None)
     lease = pool.acquire()
-    driver, key, discard = pool._driver, lease.key, Runtime.discard
+    return request.param, getattr(lease, request.param)
 
-    def meanwhile(self: Runtime, handle: Any) -> bool:
+
+def test_a_leak_that_is_reported_while_its_lease_ends_has_ended(
+    pool: Any, ending: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By another thread, when it has been asked whether anybody wants to know."""
+    method, end = ending
+    driver, inner = pool._driver, getattr(Runtime, method)
+
+    def meanwhile(self: Runtime, handle: Any, *clean: bool) -> Any:
         driver.report_leak(Leaked(handle.ticket, handle.key, None, 3.0))
-        assert key in driver._leaks
-        return discard(self, handle)
+        assert list(driver.leaks) == [handle.ticket]
+        return inner(self, handle, *clean)
 
-    monkeypatch.setattr(Runtime, "discard", meanwhile)
-    assert lease.discard() is True
-    assert driver._leaks == {}
+    monkeypatch.setattr(Runtime, method, meanwhile)
+    end()
+    assert driver.leaks == {}
+    assert caplog.messages[-1].startswith("pool 'connect': connection 1 is no longer held, after 3")
+
+
+def test_a_leak_of_the_next_holder_is_another_one(
+    pool: Any, ending: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who took the same connection before its last holder had looked."""
+    method, end = ending
+    driver, inner, others = pool._driver, getattr(Runtime, method), []
+
+    def meanwhile(self: Runtime, handle: Any, *clean: bool) -> Any:
+        ended = inner(self, handle, *clean)
+        others.append(pool.acquire())
+        driver.report_leak(Leaked(others[0].ticket, others[0].key, None, 3.0))
+        return ended
+
+    monkeypatch.setattr(Runtime, method, meanwhile)
+    end()
+    assert list(driver.leaks) == [others[0].ticket]
+    monkeypatch.undo()
+    others[0].release()
+    assert driver.leaks == {}
+
+
+def test_a_leak_whose_lease_is_lost_ends_with_its_connection(pool: Any) -> None:
+    other, lease = pool.acquire(), pool.acquire()
+    driver = pool._driver
+    for each in (other, lease):
+        driver.report_leak(Leaked(each.ticket, each.key, None, 3.0))
+    pool._runtime.lose(lease)  # as who is interrupted while it releases
+    pool._runtime.take_over()
+    assert list(driver.leaks) == [other.ticket]
+    other.release()
+
+
+def test_a_release_that_gives_nothing_back_ends_nothing(pool: Any) -> None:
+    never, lease = Lease[Any](pool._runtime), pool.acquire()
+    never.ticket = lease.ticket  # or a parent's, in a child process
+    pool._driver.report_leak(Leaked(lease.ticket, lease.key, None, 3.0))
+    assert (never.release(), never.discard()) == (False, False)
+    assert list(pool._driver.leaks) == [lease.ticket]
+    lease.release()
 
 
 def test_a_timeout_that_is_refused_leaves_nothing_to_be_given_back(

@@ -28,9 +28,9 @@ def test_a_child_begins_with_nothing_of_the_parents() -> None:
         assert driver.last_error is None
         driver.last_error = OSError("the parent's")
         driver._words = {1: "the parent's"}
-        driver._leaks = {1: "the parent's"}
+        driver.leaks = {1: "the parent's"}
         driver.after_fork()
-        assert (driver.last_error, driver._words, driver._leaks, driver.recipes) == (
+        assert (driver.last_error, driver._words, driver.leaks, driver.recipes) == (
             None,
             {},
             {},
@@ -363,14 +363,12 @@ def test_a_leak_is_told_with_what_the_pool_knows_of_it(caplog: pytest.LogCapture
         assert listener[0].stack is not None
         assert __file__ in listener[0].stack
         number = 17
-        assert driver._leaks[lease.key].number == number
-        assert before - 5.0 <= driver._leaks[lease.key].began <= pool.runtime.clock() - 5.0
+        assert driver.leaks[lease.ticket].number == number
+        assert before - 5.0 <= driver.leaks[lease.ticket].began <= pool.runtime.clock() - 5.0
         assert caplog.records[0].args[3] == listener[0].stack  # type: ignore[index]
-        assert driver.watches_returns is True
+        assert driver.leaks[lease.ticket].key == lease.key
         lease.release()
-        assert driver._leaks == {}
-        driver.watch()
-        assert driver.watches_returns is False
+        assert driver.leaks == {}
     assert [record.args[1] for record in caplog.records] == [number, number]  # type: ignore[index]
 
 
@@ -383,9 +381,9 @@ def test_a_leak_that_is_over_when_it_is_told_has_ended(caplog: pytest.LogCapture
         driver._numbered.clear()
         driver.report_leak(leak(lease, ticket=lease.ticket + 7))
         assert caplog.records[0].args[1] == lease.key  # type: ignore[index]
-        assert driver._leaks == {}
+        assert driver.leaks == {}
         driver.report_leak(leak(lease, key=lease.key + 7, owner="no holder"))
-        assert driver._leaks == {}
+        assert driver.leaks == {}
         assert [each.stack for each in listener] == [None, None]
         lease.release()
 

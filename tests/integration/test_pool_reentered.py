@@ -80,9 +80,11 @@ def test_a_listener_that_closes_the_pool_does_not_wait_for_itself(opener: Any, k
 def test_who_connects_does_not_wait_for_a_connection(opener: Any, hook: str, method: str) -> None:
     """It could be for its own."""
     said: list[str] = []
+    is_made = threading.Event()
 
     def call() -> None:
         if not said:
+            assert is_made.wait(PATIENCE), "for a helper may connect before `pool` has its name"
             try:
                 getattr(pool, method)(FOR_EVER)
             except PoolReentered as error:
@@ -94,6 +96,7 @@ def test_who_connects_does_not_wait_for_a_connection(opener: Any, hook: str, met
     elif method == "wait":
         return  # `min_idle` needs helpers: there is nothing to wait for
     with pool_with(hook, call, **limits) as pool:
+        is_made.set()
         Call(lambda: pool.acquire().release()).result()
         assert "cannot wait" in said[0]
 
