@@ -291,7 +291,7 @@ def test_whether_one_waits_for_what_others_hold(
 
 def test_how_long_a_leak_was(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
     journal.leaked(4, 7.0, "  File shop.py")
-    journal.leak_ended(Leak(4, 93.0), 100.5)
+    journal.leak_ended(Leak(number=4, key=2, began=93.0), 100.5)
     assert texts(caplog) == [
         "pool 'shop': connection 4 has been held for 7.0 s; it was taken here:\n  File shop.py",
         "pool 'shop': connection 4 is no longer held, after 7.5 s",
