@@ -214,6 +214,7 @@ def test_owners_are_named_by_thread_and_line() -> None:
     for _ in range(2):
         with subject.connection():
             pass
+    told.observing.flush()  # the thread that has connected may be at it still
     owners = [event.owner for event, _ in told.history if isinstance(event, Acquire)]
     name = threading.current_thread().name
     assert len(owners) == 2
