@@ -373,8 +373,9 @@ class Observing:
         has told it, for at most five seconds."""
         runtime = self._runtime()
         if runtime is not None:
-            self._observation.tell(runtime.monitor)
-            self._observation.await_teller()
+            for _ in range(2):  # who was at it may have looked for the last time before this came
+                self._observation.tell(runtime.monitor)
+                self._observation.await_teller()
 
     def mark(self, on_state: OnState) -> None:
         """Call `on_state` with the state in which the next event comes, before that is told."""

@@ -1,7 +1,8 @@
 """Fixtures that more than one file uses.
 
-`node`, `cli` and `few` are for the tests of `purepool conform`. The databases are `postgres` and
-`mariadb`, started once, and only when a test asks.
+`node`, `cli` and `few` are for the tests of `purepool conform`; `nobody_tells` keeps away the
+thread that tells the observers of earlier tests. The databases are `postgres` and `mariadb`,
+started once, and only when a test asks.
 
     def test_a_query(postgres):
         assert postgres.run("select 1") == [(1,)]
@@ -22,6 +23,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,9 +33,10 @@ import pytest
 
 from pool.check.conformance.files import vectors_directory
 from pool.record.recorder import runtime_of
+from pool.shared import regularly
 from tests.integration import instants
 from tests.integration.databases import scripted
-from tests.integration.drivers import ROOT, assert_sound, idle, lent
+from tests.integration.drivers import ROOT, assert_sound, idle, lent, until
 from tests.integration.porting import Cli, command_line, find_node
 from tests.integration.servers import MariaDB, Postgres, Server, Unavailable, Workplace
 
@@ -177,3 +181,10 @@ def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     directory.mkdir()
     shutil.copy(vectors_directory() / "leaks.jsonl", directory)
     return str(directory)
+
+
+@pytest.fixture
+def nobody_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread tells regularly what is observed: that of an earlier test has ended."""
+    monkeypatch.setattr(regularly, "_runtimes", weakref.WeakSet())
+    until(lambda: "purepool observer" not in {one.name for one in threading.enumerate()})

@@ -77,6 +77,10 @@ class Gate:
     """Whoever calls it stands there until it is open. Made closed."""
 
     def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """In a child process: the locks may have been held by another thread as it was forked."""
         self.standing = 0
         """How many stand at it right now."""
         self.arrived = 0

@@ -186,7 +186,9 @@ def test_the_thread_that_tells_ends_with_the_last_one_observed(
     until(lambda: not is_told())
 
 
-def test_where_there_can_be_no_thread_callers_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_there_can_be_no_thread_callers_tell(
+    monkeypatch: pytest.MonkeyPatch, nobody_tells: None
+) -> None:
     def none(*_: Any, **__: Any) -> None:
         raise RuntimeError("daemon threads are disabled in this interpreter")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-import weakref
+import time
 from collections import deque
 from types import SimpleNamespace
 from typing import Any
@@ -332,6 +332,40 @@ def test_who_flushes_waits_for_who_tells_but_not_for_itself(
     assert slept == [0.0005] * 5, "for five seconds at most"
 
 
+@pytest.mark.parametrize("end", ["flush", "stop"])
+def test_what_came_when_another_had_told_all_is_told_by_who_flushes(
+    end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one goes on to look again, but may take its time for that."""
+    runtime, told, done, late = running(), list[float](), Gate(), Gate()
+
+    observing = Observing(runtime, lambda event, _: told.append(event.now), 100, at_end=done)
+    seam = runtime.monitor.observed
+    lock = seam._telling
+
+    def leave() -> None:
+        lock.release()
+        if threading.current_thread() is other:
+            late()
+
+    seam._telling = SimpleNamespace(acquire=lock.acquire, release=leave, locked=lock.locked)
+    runtime.apply(Tick(1.0))
+    other = Call(lambda: seam.tell(runtime.monitor))
+    until(lambda: done.standing)
+    runtime.apply(Tick(2.0))
+
+    def sleep(_: float) -> None:
+        done.open()
+        until(lambda: late.standing)
+
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+    monkeypatch.setattr("pool.shared.observation.time", clock)
+    getattr(observing, end)()
+    assert told == [1.0, 2.0]
+    late.open()
+    other.result()
+
+
 def test_what_an_observer_raises_is_logged_once_for_each_kind(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -610,7 +644,9 @@ def test_what_is_not_allowed_is_refused_by_its_name(observer: Any, batch: Any, t
 # ---------------------------------------------------------------- regularly
 
 
-def test_who_tells_regularly_leaves_who_is_not_observed(caplog: pytest.LogCaptureFixture) -> None:
+def test_who_tells_regularly_leaves_who_is_not_observed(
+    caplog: pytest.LogCaptureFixture, nobody_tells: None
+) -> None:
     """What goes wrong there is logged, and it goes on."""
     runtime = running()
     runtime.label = "shop: "
@@ -663,10 +699,10 @@ def test_a_flush_tells_what_is_in_force_and_no_more(others: int) -> None:
     observing.stop()
 
 
-def test_one_thread_tells_as_long_as_anybody_is_observed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_thread_tells_as_long_as_anybody_is_observed(
+    monkeypatch: pytest.MonkeyPatch, nobody_tells: None
+) -> None:
     """Then it ends; who is observed later gets another, and so does who came as it ended."""
-    monkeypatch.setattr(regularly, "_runtimes", weakref.WeakSet())
-    until(lambda: "purepool observer" not in {one.name for one in threading.enumerate()})
     one, other, last = running(), running(), running()
     rounds: list[Any] = []
     begun: list[Any] = []

@@ -297,6 +297,7 @@ def test_a_fork_in_the_middle_of_telling() -> None:
     until(lambda: gate.standing)
 
     def child() -> str:
+        gate.begin_anew()
         gate.open()
         told = Told(runtime)
         turns(runtime, 1)

@@ -1,6 +1,7 @@
 """Threads for jobs: used again, never shared, and gone when nobody needs them.
 
-They are the process's: other tests may have left some, so each test lets those end first.
+They are the process's, and a pool that an earlier test has left may need one at any time: so the
+tests here have a copy of the module, and its threads, to themselves.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import gc
+import importlib.util
 import os
 import threading
 import weakref
@@ -18,10 +20,25 @@ from typing import Any
 import pytest
 
 from pool import Pool
-from pool.threads import workers
-from pool.threads.workers import start
+from pool.threads import workers as everybodys
+from pool.threads.driver import Sync
 from tests.integration.drivers import until
 from tests.integration.instants import every_instant
+
+
+def copy() -> Any:
+    """The module once more. What waits has another name, for nobody waits here for others'."""
+    specification = importlib.util.spec_from_file_location("workers_alone", everybodys.__file__)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    module.IDLE = "alone, waiting for a job"  # type: ignore[attr-defined]
+    return module
+
+
+workers = copy()
+start = workers.start
 
 CONTEXT: contextvars.ContextVar[str] = contextvars.ContextVar("CONTEXT", default="empty")
 
@@ -301,18 +318,17 @@ def test_a_child_process_has_none_of_the_threads() -> None:
 
 def test_checks_need_no_thread_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pool that checks every connection starts none for each. Not their idents are counted: one
-    that has ended gives its own to the next, and an earlier test's may come back and take part."""
+    that has ended gives its own to the next."""
     begun: list[str] = []
+    worker = workers._Worker
 
-    class Counted(workers._Worker):
-        __slots__ = ()
-
-        def __init__(self, job: workers.Job) -> None:
-            super().__init__(job)
-            begun.append(job[1])
+    def counted(job: Any) -> Any:
+        begun.append(job[1])
+        return worker(job)
 
     checked: list[object] = []
-    monkeypatch.setattr(workers, "_Worker", Counted)
+    monkeypatch.setattr(workers, "_Worker", counted)
+    monkeypatch.setattr(Sync, "start", staticmethod(start))
     with Pool(object, check=checked.append, check_after=0, max_size=1) as pool:
         pool.acquire().release()
         for number in range(1, 20):
