@@ -70,8 +70,10 @@ class Helpers:
         self._runtime = weakref.ref(runtime, lambda _: self.nudge())
         self._lock = runtime.sync.lock()  # for the two counts below; no I/O under it either
         self._watching = False
-        self._asked: dict[int, _Question] = {}
-        self._left: dict[int, _Question] = {}  # those whose callers are gone
+        # Not by their keys: once it is answered, its connection may be idle, lent and asked anew
+        # before it is taken off.
+        self._asked: dict[_Question, None] = {}
+        self._left: dict[_Question, None] = {}  # those whose callers are gone
         self._outlook: Outlook | None = None
         self.closing = 0
         """Threads that close something, or are about to: those that `max_size` bounds."""
@@ -105,7 +107,7 @@ class Helpers:
         the deadline; or, for a caller that does not wait, within `AT_ONCE`."""
         runtime = handle.runtime
         question = _Question(self, runtime, handle.key, handle.held)
-        self._asked[handle.key] = question
+        self._asked[question] = None
         try:
             _have_done(self._sync, question, "check")
         except BaseException:  # the system has no thread for us, or we were interrupted
@@ -126,7 +128,7 @@ class Helpers:
         cost a good connection, and the connects that follow, for each caller in a hurry."""
         question.claim, question.until = (handle.ticket, handle.key), until
         question.handle = handle  # what is collected counts as lost
-        self._left[handle.key] = question
+        self._left[question] = None
         handle.ticket = handle.key = 0
         self.wake()
 
@@ -134,23 +136,23 @@ class Helpers:
         """Connections whose callers did not wait for the answer: those that live go to the
         next, the others are closed. The seconds until the next of them is to be given up."""
         now = runtime.sync.monotonic()
-        for key, question in list(self._left.items()):
-            ticket, answer = question.claim[0], question.answer
+        for question in list(self._left):
+            (ticket, key), answer = question.claim, question.answer
             if answer is not None or now >= question.until:
                 at = runtime.clock()
                 runtime.apply(Cancel(at, ticket) if answer else Discard(at, ticket, key))
-                del self._left[key]
-        return min((question.until - now for question in list(self._left.values())), default=None)
+                del self._left[question]
+        return min((question.until - now for question in list(self._left)), default=None)
 
     def checked_by(self, ident: Any) -> set[int]:
         """Keys of the connections that this thread is asking."""
-        return {key for key, question in list(self._asked.items()) if question.asker == ident}
+        return {question.key for question in list(self._asked) if question.asker == ident}
 
     def abandon(self) -> None:
         """In a child, which has none of these threads: who waits for what they find out may come
         back to that."""
         self.is_abandoned = True
-        for question in list(self._asked.values()):
+        for question in list(self._asked):
             question.answer = False
             question.withdraw()
             with contextlib.suppress(RuntimeError):  # it has just been answered
@@ -217,7 +219,7 @@ class Helpers:
             return
         most = runtime.state.limits.max_size or CLOSES_WITHOUT_LIMIT
         with self._lock:
-            if self.closing >= most or effect.key in self._asked:
+            if self.closing >= most or any(each.key == effect.key for each in list(self._asked)):
                 return
             self.closing += 1
         try:
@@ -294,7 +296,7 @@ class _Question:
 
     def _end(self) -> None:
         helpers = self.helpers
-        helpers._asked.pop(self.key, None)
+        helpers._asked.pop(self, None)
         self.done.release()
         # Nearly always there is nothing for the watch to do: its caller goes on.
         runtime = helpers._runtime()

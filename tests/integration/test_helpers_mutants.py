@@ -141,12 +141,12 @@ def test_how_long_a_check_is_waited_for(
     deadline = None if left is None else sync.now + left
     assert helpers.is_alive(handle, deadline, waits) is answer
     assert sync.parked == [pytest.approx(parked)]
-    assert (7 in helpers._left) is is_left
-    assert helpers._asked[7].connection is handle.held
+    assert len(helpers._left) == is_left
+    assert [question.connection for question in helpers._asked] == [handle.held]
     names = [name for name, _ in sync.started]
     assert names == ["purepool check", "purepool watch"][: 1 + is_left]
     if is_left:
-        question = helpers._left[7]
+        (question,) = helpers._left
         assert (question.claim, question.until) == ((5, 7), pytest.approx(sync.now + patience))
         assert question.handle is handle
         assert (handle.ticket, handle.key) == (0, 0), "what is collected is no loss of this one"
@@ -233,7 +233,7 @@ def test_a_check_under_way_when_the_process_forks_is_a_no_in_the_child(begun: bo
     class Forking(list[float]):
         def append(self, seconds: float) -> None:
             if begun:
-                helpers._asked[7]._take_turn()
+                next(iter(helpers._asked))._take_turn()
             helpers.abandon()
 
     sync.parked = Forking()
@@ -259,9 +259,10 @@ def test_the_watch_looks_after_what_was_left() -> None:
         helpers.is_alive(holding(runtime, key), sync.now)
     sync.now = 105.0
     assert helpers._look_after_left(runtime) == 5.0, "the second is given up first, at 110"
-    assert (events, set(helpers._left)) == ([], {1, 2, 3})
-    helpers._left[1].answer = True
-    helpers._left[3].answer = False
+    left = {question.key: question for question in helpers._left}
+    assert (events, set(left)) == ([], {1, 2, 3})
+    left[1].answer = True
+    left[3].answer = False
     assert helpers._look_after_left(runtime) == 5.0
     assert [type(event).__name__ for event in events] == ["Cancel", "Discard"]
     assert [event.ticket for event in events] == [5, 5]
@@ -271,6 +272,27 @@ def test_the_watch_looks_after_what_was_left() -> None:
     assert helpers._look_after_left(runtime) is None
     assert [(type(event).__name__, event.key) for event in events] == [("Discard", 2)]
     assert helpers._left == {}
+
+
+def test_what_is_left_again_at_once_is_looked_after_again() -> None:
+    """Its connection is alive, so it is idle, and the next one's, who does not wait either."""
+    runtime, helpers, sync = played(check_timeout=9.0)
+    tickets: list[int] = []
+
+    def apply(event: Any, cell: Any = None) -> None:
+        tickets.append(event.ticket)
+        if len(tickets) == 1:
+            another = holding(runtime)
+            another.ticket = 6
+            helpers.is_alive(another, sync.now)
+
+    runtime.apply = apply
+    helpers.is_alive(holding(runtime), sync.now)
+    for _ in range(2):
+        for question in helpers._left:
+            question.answer = True
+        helpers._look_after_left(runtime)
+    assert (tickets, helpers._left) == ([5, 6], {})
 
 
 # ---------------------------------------------------------------- the watch
@@ -398,10 +420,29 @@ def test_what_is_asked_is_not_closed_meanwhile() -> None:
     close = Close(7, handle.held, "lifetime")
     helpers._begin(runtime, close)
     assert (sync.names(), helpers.closing) == ([], 0)
-    helpers._asked[7].withdraw()
+    next(iter(helpers._asked)).withdraw()
     helpers._begin(runtime, close)
     assert (sync.names(), helpers.closing) == (["purepool close"], 1)
     handle.ticket = 0
+
+
+def test_what_is_asked_anew_is_not_closed_when_the_check_before_ends() -> None:
+    """That one is answered before it is taken off: by then its connection may be lent again."""
+    runtime, helpers, sync = played()
+    handles = [holding(runtime), holding(runtime)]
+    for handle in handles:
+        helpers.is_alive(handle, sync.now)
+    (_, first), (_, second) = sync.started
+    first()
+    sync.names()
+    close = Close(7, handles[1].held, "lifetime")
+    helpers._begin(runtime, close)
+    assert sync.names() == []
+    second()
+    helpers._begin(runtime, close)
+    assert sync.names() == ["purepool close"]
+    for handle in handles:
+        handle.ticket = 0
 
 
 @pytest.mark.parametrize("what", ["nothing", "a job", "no pool"])

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from pool import OpenError, PoolTimeout
+from pool.core.events import Cancel
+from pool.threads.runtime import Runtime
 from tests.integration.drivers import FOR_EVER, Call, Gate, idle, lent, park, soon, until
 from tests.integration.pools import Scripted, is_whole, scripted
 
@@ -57,6 +59,38 @@ def test_a_check_goes_on_without_its_caller(timeout: float) -> None:
         assert turn(pool) is first
         assert left(pool) == {}
         is_whole(pool, 1)
+
+
+@IN_A_HURRY
+def test_a_check_that_is_left_just_after_another_goes_on_too(
+    timeout: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same connection: the first is over, and the watch has not gone on yet."""
+    with scripted(1, check_after=0.0, check_timeout=FOR_EVER) as pool:
+        first = turn(pool)
+        gates = [Gate(), Gate()]
+        coming = iter(gates)
+        pool.driver.on_alive = lambda _: next(coming, lambda: None)()
+        over, apply = Gate(), Runtime.apply
+
+        def and_stay(runtime: Runtime, event: Any, cell: Any = None) -> Any:
+            effects = apply(runtime, event, cell)
+            if runtime is pool._runtime and type(event) is Cancel and not over.arrived:
+                over()
+            return effects
+
+        monkeypatch.setattr(Runtime, "apply", and_stay)
+        with pytest.raises(PoolTimeout, match=UNANSWERED):
+            pool.acquire(timeout)
+        gates[0].open()
+        until(lambda: over.standing)
+        with pytest.raises(PoolTimeout, match=UNANSWERED):
+            pool.acquire(timeout)
+        over.open()
+        waiter = park(pool, turn, pool)
+        gates[1].open()
+        assert waiter.result() is first
+        assert first.closed == 0
 
 
 @IN_A_HURRY

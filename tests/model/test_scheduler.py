@@ -370,8 +370,12 @@ def test_a_check_whose_caller_is_gone_is_part_of_a_place() -> None:
     places = {freeze(helpers)}
     helpers._outlook = walk(runtime.state, 1.0, 1.0)
     places.add(freeze(helpers))
-    question = SimpleNamespace(claim=(1, 1), until=2.0, answer=None)
-    helpers._left[1] = question
+
+    class Question:
+        claim, until, answer = (1, 1), 2.0, None
+
+    question: Any = Question()
+    helpers._left[question] = None
     places.add(freeze(helpers))
     question.answer = True
     places.add(freeze(helpers))

@@ -451,11 +451,8 @@ _KNOWN: dict[type, Callable[[Any], Hashable]] = {
     Cell: lambda cell: ("cell", cell.ticket, cell.answer, freeze(cell.parker)),
     Helpers: lambda helpers: (
         freeze((helpers._signal, helpers._lock, helpers._watching, helpers.closing)),
-        tuple(helpers._asked),
-        tuple(
-            (key, question.claim, question.until, question.answer)
-            for key, question in helpers._left.items()
-        ),
+        tuple(question.key for question in helpers._asked),
+        tuple((question.claim, question.until, question.answer) for question in helpers._left),
         helpers._outlook,
     ),
     Handle: lambda handle: ("handle", handle.ticket, handle.key, handle.ended),
