@@ -86,20 +86,23 @@ class Gate:
         self.arrived = 0
         """How many ever came."""
         self._lock = threading.Lock()
-        self._open = threading.Event()
+        self._closed = threading.Lock()  # no event: a signal finds that in the middle of something
+        self._closed.acquire()
 
     def __call__(self, *_: Any) -> None:
         with self._lock:
             self.arrived += 1
             self.standing += 1
         try:
-            assert self._open.wait(PATIENCE), "nobody opened the gate"
+            assert self._closed.acquire(timeout=PATIENCE), "nobody opened the gate"
+            self.open()  # for the next
         finally:
             with self._lock:
                 self.standing -= 1
 
     def open(self) -> None:
-        self._open.set()
+        with contextlib.suppress(RuntimeError):  # it is open
+            self._closed.release()
 
 
 class Call(threading.Thread):

@@ -189,7 +189,9 @@ def test_a_check_whose_caller_is_gone(answer: bool) -> None:
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_a_connection_that_was_closed_while_it_was_asked(late: bool) -> None:
+def test_a_connection_that_was_closed_while_it_was_asked(
+    late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By somebody else: its caller asks anew, in the same name; if its deadline has passed
     meanwhile, it does not wait."""
 
@@ -245,6 +247,7 @@ def test_a_connection_that_was_closed_while_it_was_asked(late: bool) -> None:
         assert not runtime.monitor.cells
         await ended(runtime)
 
+    monkeypatch.setattr("pool.tasks.runtime.AT_ONCE", PATIENCE)
     asyncio.run(too_late() if late else main())
 
 

@@ -28,6 +28,7 @@ aiosqlite = pytest.importorskip("aiosqlite")
 @pytest.fixture(autouse=True)
 def nothing_is_left_unawaited() -> Iterator[None]:
     """No mistake leaves a coroutine that nobody awaits."""
+    gc.collect()  # what other tests left
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pool.aio import Pool, PoolClosed, PoolTimeout
+from pool.aio import OpenError, Pool, PoolClosed, PoolTimeout
 from pool.peewee import aio
 from pool.tasks import exits
 
@@ -85,6 +85,8 @@ def test_waiting_for_one_in_vain() -> None:
 
     async def main() -> None:
         pool = Pool(refuse, backoff_initial=0.01, backoff_max=0.01)
+        with pytest.raises(OpenError):
+            await pool.acquire(60.0)  # so that one has failed, however late this task gets on
         with pytest.raises(PoolTimeout, match=r"within 0\.05 s") as raised:
             await pool.wait(0.05)
         assert isinstance(raised.value.__cause__, OSError)

@@ -186,6 +186,7 @@ def test_a_lease_is_fenced_off(loop_run: Callable[[Main], Any]) -> None:
 def test_sqlite(loop_run: Callable[[Main], Any], tmp_path: Any) -> None:
     async def main() -> None:
         path = tmp_path / "database"
+        others = set(threading.enumerate())
         async with Pool(lambda: aiosqlite.connect(path), max_size=2) as pool:
             async with pool.connection() as connection:
                 await connection.execute("create table t (x)")
@@ -204,8 +205,8 @@ def test_sqlite(loop_run: Callable[[Main], Any], tmp_path: Any) -> None:
                 cursor = await connection.execute("select x from t")
                 assert await cursor.fetchall() == [(2,)]
             assert pool.statistics().opened == 1
-        threads = [one for one in threading.enumerate() if "_connection_worker" in one.name]
-        for thread in threads:
+        threads = set(threading.enumerate()) - others
+        for thread in [one for one in threads if "_connection_worker" in one.name]:
             thread.join(PATIENCE)
             assert not thread.is_alive()
 

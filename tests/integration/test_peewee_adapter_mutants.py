@@ -200,12 +200,11 @@ def test_a_lease_that_close_all_ends_is_told_as_that() -> None:
 
     def use() -> None:
         database.connect()
-        held.open()
         ends()
 
-    held, ends = Gate(), Gate()
+    ends = Gate()
     holder = Call(use)
-    until(lambda: held.arrived or lent(database))
+    until(lambda: ends.standing)
     database.close_all()
     assert [one.reason for one in told] == ["close_all"]
     ends.open()

@@ -130,7 +130,7 @@ def test_tasks_that_end_with_their_connection(make: Make) -> None:
 
 def test_a_timeout_says_who_holds(make: Make) -> None:
     async def main() -> None:
-        database = make(pool_size=1, acquire_timeout=0.5)
+        database = make(pool_size=1, acquire_timeout=PATIENCE)
         gate, inside = asyncio.Event(), asyncio.Event()
 
         async def holds() -> None:
@@ -139,7 +139,8 @@ def test_a_timeout_says_who_holds(make: Make) -> None:
                 await gate.wait()
 
         task = asyncio.ensure_future(holds())
-        await inside.wait()
+        await asyncio.wait_for(inside.wait(), PATIENCE)
+        database._pool._timeout = 0.5
         with pytest.raises(peewee.OperationalError, match="held by task"):
             await database.aconnect()
         gate.set()

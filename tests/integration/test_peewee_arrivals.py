@@ -470,6 +470,8 @@ def test_a_hook_of_ours_is_not_asked_before_there_is_an_answer(
         with pytest.MonkeyPatch.context() as patch:
             seen = asked(database, patch)
             call = park(database, database.connect)
+            before = len(expected) - 1
+            until(lambda seen=seen, before=before: len(seen) == before)
             database.close()
             assert call.result() is True
         assert seen == expected
@@ -483,6 +485,7 @@ def test_a_hook_that_is_put_in_for_one_database_is_asked(monkeypatch: pytest.Mon
     database.connect()
     seen = asked(database, monkeypatch)
     call = park(database, database.connect)
+    until(lambda: seen)
     database.close()
     assert call.result() is True
     assert seen == [False, True]
@@ -692,8 +695,8 @@ def test_what_is_found_dead_is_replaced_for_the_one_who_asked() -> None:
     seen = events_of(database)
     call = served_after(database, once(False))
     assert call.result() is True
-    first, second = database.driver.opened
-    assert (first.closed, second.closed) == (1, 0)
+    first, _ = database.driver.opened  # the other may be closed by now: its thread has ended
+    assert first.closed == 1
     (dead,) = [event for event in seen if type(event) is Dead]
     tickets = [event.ticket for event in seen if type(event) is Acquire]
     assert dead[1:] == (tickets[-1], 1, False)

@@ -21,7 +21,7 @@ import attrs
 import pytest
 
 from pool.threads import exits
-from tests.integration.drivers import FOR_EVER, Gate, run_script, soon, until
+from tests.integration.drivers import FOR_EVER, PATIENCE, Gate, run_script, soon, until
 from tests.integration.pools import Scripted, scripted
 
 OPENERS = pytest.mark.parametrize("opener", ["caller", "background"])
@@ -74,6 +74,8 @@ def test_what_is_idle_is_closed_at_exit(min_idle: int, threads: str, opener: str
     output = run_script(
         BEGIN
         + f"""
+from pool.threads import exits
+exits.PATIENCE = {PATIENCE}
 if opener == "background":
     pool.resize(min_idle={min_idle})
 leases = [pool.acquire(60) for _ in range(3)]
@@ -164,6 +166,7 @@ atexit.register(last)
 def ending(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The handler, with no other pool in this program than those that begin now."""
     monkeypatch.setattr(exits, "_runtimes", weakref.WeakSet())
+    monkeypatch.setattr(exits, "PATIENCE", PATIENCE)
     return exits.close_what_is_idle
 
 

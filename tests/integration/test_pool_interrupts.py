@@ -294,6 +294,9 @@ def struck_finalizers() -> Iterator[list[tuple[type, bool]]]:
         # By its frame: from 3.14 on `ignored.object` is None.
         told.append((ignored.exc_type, ignored.exc_traceback.tb_frame.f_code is finalizer))
 
+    # A trace function that raised is no more: what others left is not to be struck in its place.
+    gc.collect()
+    gc.disable()
     hook, sys.unraisablehook = sys.unraisablehook, tell
     sys.settrace(strike)
     try:
@@ -301,6 +304,7 @@ def struck_finalizers() -> Iterator[list[tuple[type, bool]]]:
     finally:
         sys.settrace(None)
         sys.unraisablehook = hook
+        gc.enable()
 
 
 @pytest.mark.parametrize("opener", ["background", "caller"])
@@ -310,6 +314,7 @@ def test_a_finalizer_is_struck(opener: str, leak_after: float | None) -> None:
     was run, and still its place is free for the next caller."""
     with scripted(1, opener=opener, leak_after=leak_after) as pool:
         lost = pool.acquire()
+        until(lambda: not pool.runtime.monitor.connecting)  # who connected does not look any more
         with struck_finalizers() as told:
             number = lost.connection.number
             del lost
@@ -325,7 +330,11 @@ def test_a_finalizer_is_struck_while_others_wait() -> None:
     with scripted(1) as pool:
         for patience in (0, 0.02):
             lost = pool.acquire()
+            until(lambda: not pool.runtime.monitor.connecting)
+            parked: list[int] = []
+            pool.runtime.on_wait = parked.append
             waiter = park(pool, pool.acquire)
+            until(lambda parked=parked: parked)  # it does not look any more, either
             with struck_finalizers():
                 del lost
             assert waiting(pool) == 1

@@ -79,8 +79,8 @@ def test_its_room_is_free_at_once(runtime: Runtime) -> None:
     handle = runtime.acquire(FOR_EVER)
     assert len(lent(runtime)) == 1
     del handle
-    if FREE_THREADED:
-        until(lambda: not lent(runtime))  # once what helpers dropped is counted
+    if FREE_THREADED or runtime.helpers is not None:
+        until(lambda: not lent(runtime))  # a helper may have the lock: then it makes the transition
     assert lent(runtime) == []
 
 

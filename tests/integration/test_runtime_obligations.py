@@ -240,6 +240,7 @@ def test_every_connection_is_closed_once(make: Make, opener: str) -> None:
             call.result()
     runtime.apply(Shutdown(runtime.clock()))
     driver: Any = runtime.driver
+    until(runtime.is_at_rest)  # nor is any connect under way
     until(lambda: all(connection.closed for connection in driver.opened))
     assert {connection.closed for connection in driver.opened} == {1}
     assert len(driver.opened) == runtime.state.counters.closed
