@@ -8,6 +8,7 @@ pool is open, full or empty is `step`'s business, and what it answers is reporte
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -124,7 +125,7 @@ class Pool(Face[Connection]):
         self._next_look = 0.0
         self._set_up(
             Callables,
-            Runtime,
+            functools.partial(Runtime, begins=False),
             connect,
             limits,
             timeout=timeout,
@@ -137,6 +138,7 @@ class Pool(Face[Connection]):
             configure=configure,
             close=close,
         )
+        self._runtime.begin()  # helpers may connect at once, and everything is told by now
 
     # ------------------------------------------------------------ borrowing
 

@@ -58,7 +58,10 @@ class Performer(Running):
         self.helpers = Helpers(self) if limits.opener == "background" else None
         forks.expect(self)
         exits.expect(self)
-        if self.helpers and limits.min_idle:
+
+    def begin(self) -> None:
+        """Open what `min_idle` asks for."""
+        if self.helpers and self.state.limits.min_idle:
             self.helpers.wake()
 
     def _make_monitor(self, fields: Fields, tickets: Iterator[int] | None = None) -> Monitor:

@@ -72,8 +72,12 @@ class Runtime(Performer):
         clock: Callable[[], float] = time.monotonic,
         sync: Any = Sync,
         jitter: Callable[[], float] = random.random,
+        begins: bool = True,
     ) -> None:
+        """Who still sets what it tells (`on_close` and so on) lets it not begin, then calls `begin`."""
         super().__init__(driver, limits, check_after, check_timeout, clock, sync, jitter)
+        if begins:
+            self.begin()
 
     def acquire(
         self, timeout: float | None = None, owner: Any = None, handle: Handle | None = None

@@ -326,6 +326,25 @@ def test_a_lost_lease_is_the_waiters_at_once() -> None:
         waiter.result().release()
 
 
+def test_helpers_begin_when_all_is_set_of_which_they_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first connect that fails, or is recorded, comes before anybody has used the pool."""
+    seen: list[Any] = []
+    plain = Sync.start
+
+    def start(target: Any, name: str) -> None:
+        if name == "purepool watch" and (runtime := target.__self__._runtime()).label.endswith(
+            "shop': "
+        ):
+            driver = runtime.driver
+            seen.append((driver._runtime() is runtime, runtime.on_close == driver.report_close))
+        plain(target, name)
+
+    monkeypatch.setattr(Sync, "start", staticmethod(start))
+    with Pool(Transactional, min_idle=1, name="shop") as pool:
+        pool.wait(PATIENCE)
+    assert seen[0] == (True, True)
+
+
 @pytest.mark.skipif(FREE_THREADED, reason="what others drop goes later there, whoever keeps it")
 def test_those_who_wait_keep_nothing_of_others_alive() -> None:
     """Neither the state in which they began to wait, nor through it the holders of then, whose
