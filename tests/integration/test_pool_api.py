@@ -332,9 +332,8 @@ def test_helpers_begin_when_all_is_set_of_which_they_tell(monkeypatch: pytest.Mo
     plain = Sync.start
 
     def start(target: Any, name: str) -> None:
-        if name == "purepool watch" and (runtime := target.__self__._runtime()).label.endswith(
-            "shop': "
-        ):
+        runtime = target.__self__._runtime() if name == "purepool watch" else None
+        if runtime is not None and runtime.label == "pool 'shop': ":
             driver = runtime.driver
             seen.append((driver._runtime() is runtime, runtime.on_close == driver.report_close))
         plain(target, name)
@@ -342,7 +341,7 @@ def test_helpers_begin_when_all_is_set_of_which_they_tell(monkeypatch: pytest.Mo
     monkeypatch.setattr(Sync, "start", staticmethod(start))
     with Pool(Transactional, min_idle=1, name="shop") as pool:
         pool.wait(PATIENCE)
-    assert seen[0] == (True, True)
+    assert seen == [(True, True)]
 
 
 @pytest.mark.skipif(FREE_THREADED, reason="what others drop goes later there, whoever keeps it")
