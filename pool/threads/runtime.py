@@ -74,7 +74,7 @@ class Runtime(Performer):
         jitter: Callable[[], float] = random.random,
         begins: bool = True,
     ) -> None:
-        """Who still sets what it tells (`on_close` and so on) lets it not begin, then calls `begin`."""
+        """Who still sets what it tells (`on_close` ...) lets it not begin, and calls `begin`."""
         super().__init__(driver, limits, check_after, check_timeout, clock, sync, jitter)
         if begins:
             self.begin()
