@@ -341,7 +341,7 @@ def test_helpers_begin_when_all_is_set_of_which_they_tell(monkeypatch: pytest.Mo
     monkeypatch.setattr(Sync, "start", staticmethod(start))
     with Pool(Transactional, min_idle=1, name="shop") as pool:
         pool.wait(PATIENCE)
-    assert seen == [(True, True)]
+    assert set(seen) == {(True, True)}  # who wakes it as it begins may start another, which ends
 
 
 @pytest.mark.skipif(FREE_THREADED, reason="what others drop goes later there, whoever keeps it")
