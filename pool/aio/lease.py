@@ -67,6 +67,7 @@ class Lease(Handle, Generic[Connection]):
         if not self._is_held():
             return self._forget()
         driver: Any = self.runtime.driver
+        self.runtime.bind()  # first: who is refused still holds it
         if driver.watches_returns:
             driver.returned(self, "discarded")
         discarded = self.runtime.discard(self)

@@ -99,6 +99,33 @@ class Driver:
         self.database._close_raw(connection)
 
 
+class Lock:
+    """The pool's lock, as a program has it: who leaves it sees to what was noted meanwhile."""
+
+    def __init__(self, adapter: Adapter, monitor: Any) -> None:
+        self.monitor = monitor
+        self._adapter = adapter
+        # What `threading.Condition` asks for, too.
+        self.acquire = monitor.lock.acquire
+        self._is_owned = monitor.lock._is_owned
+        self._acquire_restore = monitor.lock._acquire_restore
+
+    def __enter__(self) -> bool:
+        return bool(self.acquire())
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        self.monitor.lock.release()
+        self._adapter.has_left(self.monitor)
+
+    def _release_save(self) -> Any:
+        kept = self.monitor.lock._release_save()
+        self._adapter.has_left(self.monitor)
+        return kept
+
+
 UNNAMED = "database"
 """In the place of a name that is no text, or in which there can be a password."""
 
@@ -146,6 +173,7 @@ class Adapter:
         self.returning: dict[int, Any] = {}
         """By identity, what is being given back, for the log."""
         self._available: threading.Condition | None = None
+        self._lock: Lock | None = None
         self._mirror: Mirror | None = None
         self._plain_step = self.runtime.step
         self._next_look = 0.0
@@ -251,7 +279,7 @@ class Adapter:
         numbers = {name: settings.number(name, value) for name, value in given.items()}
         given = {name: value for name, value in numbers.items() if value is not None}
         for name, value in given.items():
-            self._limits(name, value)
+            self._limits(name, value, self.runtime.state.limits)
         for name, value in given.items():
             self.configure(name, value)
 
@@ -259,9 +287,11 @@ class Adapter:
         """Let this setting be the value, from now on. Raises `ValueError`; then it is as before.
         `wait_timeout` is `timeout` as it is kept: where there is to be no end, infinity."""
         value = settings.number("timeout" if name == "wait_timeout" else name, value)
-        runtime, limits = self.runtime, self._limits(name, value)
-        if limits != runtime.state.limits:
-            runtime.apply(Configure(runtime.clock(), limits))
+        runtime = self.runtime
+        if self._limits(name, value, runtime.state.limits) != runtime.state.limits:
+            now = runtime.clock()
+            # Of the state that it meets: others may set something else meanwhile.
+            runtime.apply(lambda state: Configure(now, self._limits(name, value, state.limits)))
         if name == "max_connections":
             self.max_connections = value
         elif name == "stale_timeout":
@@ -272,10 +302,10 @@ class Adapter:
         else:
             self.wait_timeout = math.inf if value == 0 and name == "timeout" else value
 
-    def _limits(self, name: str, value: Any) -> Limits:
-        """The limits with this setting. Raises `ValueError` for a value that they do not allow."""
+    def _limits(self, name: str, value: Any, limits: Limits) -> Limits:
+        """These with this setting. Raises `ValueError` for a value that they do not allow."""
         try:
-            limits = attrs.evolve(self.runtime.state.limits, **settings.limits_of(name, value))
+            limits = attrs.evolve(limits, **settings.limits_of(name, value))
         except ValueError:
             raise settings.refused(name, value) from None
         # What the database judges the machine must not: it would close what may live on.
@@ -298,6 +328,7 @@ class Adapter:
                     self._show(mirror, fresh)
                 finally:
                     lock.release()
+                    self.has_left(runtime.monitor)
                 break
             else:  # somebody holds `_pool_lock` for long: nothing happens meanwhile
                 self._show(mirror, fresh)
@@ -321,7 +352,8 @@ class Adapter:
                 adopt = mirror.difference(event.now)
         finally:
             if adopt is None:  # nothing was changed, or nonsense was put in
-                self._mirror, self.runtime.step = None, step
+                # Not `step`: somebody may have begun to observe meanwhile.
+                self._mirror, self.runtime.step = None, self._plain_step
         if adopt is not None:
             self.forgotten.update(key for key in adopt.removed if key in state.in_use)
             state, first = step(state, adopt)
@@ -337,7 +369,16 @@ class Adapter:
         """The pool's own lock, which is re-entrant: while a thread holds it, its own calls pass and
         all others wait."""
         self.is_lock_known = True
-        return self.replaced.get("lock", self.runtime.monitor.lock)
+        monitor = self.runtime.monitor
+        if self._lock is None or self._lock.monitor is not monitor:
+            self._lock = Lock(self, monitor)
+        return self.replaced.get("lock", self._lock)
+
+    def has_left(self, monitor: Any) -> None:
+        """This thread had the lock without a transition: what others have noted meanwhile, for it
+        was taken, is left to it."""
+        if monitor.inbox and not monitor.lock._is_owned():
+            self.runtime.see_to_notes(monitor)
 
     def available(self) -> threading.Condition:
         """A condition over it."""

@@ -250,7 +250,7 @@ class Arrivals:
             while handle.monitor is runtime.monitor:
                 answer = cell.answer
                 if type(answer) is Open:
-                    runtime._connect(handle.monitor, cell.ticket)
+                    runtime._connect(handle.monitor, cell.ticket, cell)
                 elif type(answer) is Grant:
                     _, handle.key, handle.held, rested = answer
                     alive = rested is None

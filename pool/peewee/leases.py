@@ -88,7 +88,9 @@ class Leases:
     def forget(self, handle: Handle) -> None:
         """Without a word to the pool."""
         handle.ended = True
-        self.others = {key: other for key, other in self.others.items() if other is not handle}
+        for key, other in list(self.others.items()):  # in place: other threads may keep theirs here
+            if other is handle:
+                self.others.pop(key, None)
         handle.held = None
 
 

@@ -32,6 +32,7 @@ from pool.core.state import State
 from pool.record import format
 from pool.shared.arguments import refuse
 from pool.shared.log import logger
+from pool.shared.members import members
 from pool.shared.observation import Observing, runtime_of
 from pool.shared.regularly import BATCH, tell_regularly
 
@@ -189,6 +190,8 @@ class FlightRecorder:
             self._mark()
 
     def _begin_segment(self, state: State) -> None:
+        if os.getpid() != self._pid:  # as in `_write`
+            return
         self._write()
         self._close()
         self._number += 1
@@ -232,6 +235,8 @@ class FlightRecorder:
 
     def _write(self) -> None:
         """What there is, as one write. Where it fails, what follows would make no sense."""
+        if os.getpid() != self._pid:  # a child that has none of its own yet: this is the parent's
+            return
         lines, self._lines = self._lines, []
         if self._in_memory and self._ring:
             self._ring[-1][1].extend(lines)
@@ -296,7 +301,7 @@ _recorders: weakref.WeakSet[FlightRecorder] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    for recorder in list(_recorders):
+    for recorder in members(_recorders):
         try:
             recorder._after_fork()
         except OSError as error:
@@ -309,7 +314,7 @@ def _after_fork_in_child() -> None:
 
 def _at_exit() -> None:
     """The program ends: its last quarter of a second is worth having, too."""
-    for recorder in list(_recorders):
+    for recorder in members(_recorders):
         recorder.flush()
 
 

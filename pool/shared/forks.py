@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from pool.core.effects import Close, Effect
 from pool.core.state import State, leased, resting
 from pool.shared.log import logger
+from pool.shared.members import members
 
 with contextlib.suppress(ImportError):  # some subinterpreters have none; they cannot fork either
     import ctypes
@@ -57,7 +58,7 @@ def connections_of(state: State) -> list[Any]:
 
 
 def _after_fork_in_child() -> None:
-    for runtime in list(_runtimes):
+    for runtime in members(_runtimes):
         try:
             runtime._after_fork()
         except Exception:  # whatever is wrong with one pool, the others must not suffer for it

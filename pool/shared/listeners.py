@@ -70,11 +70,11 @@ Listener = Callable[[Notice], object]
 
 
 class Listeners:
-    """Functions by kind of notice. Thread-safe: the tuples are replaced, never changed."""
+    """Functions by kind of notice. Thread-safe: they are only added to, by one operation."""
 
     def __init__(self, journal: Journal, listeners: Mapping[Kind, Listener] | None) -> None:
         self._journal = journal
-        self.by_kind: dict[str, tuple[Listener, ...]] = dict.fromkeys(get_args(Kind), ())
+        self.by_kind: dict[str, list[Listener]] = {known: [] for known in get_args(Kind)}
         if listeners is not None and not isinstance(listeners, Mapping):
             raise refuse("listeners", listeners, "a mapping of kinds of notice to functions")
         self.lent: dict[int, float] = {}
@@ -117,7 +117,7 @@ class Listeners:
         if not callable(function):
             raise refuse(kind, function, "a function that takes a Notice")
         check_hook(kind, function, "a Notice")
-        self.by_kind[kind] += (function,)
+        self.by_kind[kind].append(function)
 
     def tell(self, kind: Kind, **facts: Any) -> None:
         """Call those who want to hear it; never raises an `Exception`."""
@@ -125,7 +125,7 @@ class Listeners:
         if not functions:
             return
         notice = Notice(kind=kind, pool=self._journal.name, **facts)
-        for function in functions:
+        for function in list(functions):
             try:
                 check_answer(f"a {kind} listener", function(notice))
             except Exception as error:

@@ -248,13 +248,14 @@ class Observation:
         """Tell what is in force by now, unless another thread is at it: that one tells it. Without
         a monitor, for its pool is gone, all: nothing can be taken back any more."""
         while self._is_something_known(monitor):
-            for _ in iter(functools.partial(self._telling.acquire, False), False):
+            telling = self._telling  # in a child process it is another one
+            for _ in iter(functools.partial(telling.acquire, False), False):
                 try:
                     self._teller = threading.get_ident()
                     self._tell(monitor)
                 finally:
                     self._teller = None
-                    self._telling.release()
+                    telling.release()
                 break
             else:
                 return
@@ -350,6 +351,19 @@ def _owner_of(ticket: int, taker: Any, lines: Lines) -> str:
 # ---------------------------------------------------------------- coming and going
 
 
+_coming_and_going = threading.RLock()
+"""Who begins to observe, or ends that, is alone: there is one `Observation` of a pool."""
+
+
+def _after_fork_in_child() -> None:
+    global _coming_and_going
+    _coming_and_going = threading.RLock()  # another thread may have had it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 class Observing:
     """An observer at work, until `stop`. Made by `observe`, of a `runtime`, an `observer`, a
     `batch`, and what is called when all was told, `at_end`. Thread-safe. As a context manager it
@@ -366,7 +380,9 @@ class Observing:
         """A pool that nobody uses any more is collected, whoever observes it."""
         self._observation = _observation_of(runtime)
         self.flush()  # what was before is not its own
-        self._told: _Told | None = self._observation.add(observer, batch, at_end)
+        with _coming_and_going:
+            self._observation = _observation_of(runtime)  # the one so far may have ended meanwhile
+            self._told: _Told | None = self._observation.add(observer, batch, at_end)
 
     def flush(self) -> None:
         """Tell what waits for being told. Where another thread is at it just now, wait until that
@@ -392,13 +408,15 @@ class Observing:
             return
         self.flush()
         observation, runtime = self._observation, self._runtime()
-        if observation.remove(told) and runtime is not None:
-            for holder, name in slots(runtime):
-                if getattr(holder, name) is observation:
-                    setattr(holder, name, observation._plain)
-                    runtime.monitor.observed = None
-                    return
-            # Somebody unknown stands in front of it and calls it: it remains as a detour.
+        with _coming_and_going:
+            if observation.remove(told) and runtime is not None:
+                for holder, name in slots(runtime):
+                    if getattr(holder, name) is observation:
+                        setattr(holder, name, observation._plain)
+                        runtime.monitor.observed = None
+                        break
+                # Else somebody unknown stands in front of it and calls it: it remains as a detour.
+        observation.await_teller()  # who may have found this observer just before
 
     def __enter__(self) -> Observing:
         return self
@@ -445,14 +463,15 @@ def made(pool: Any) -> None:
 
 def _observation_of(runtime: Any) -> Observation:
     """The one that this runtime has, or gets now."""
-    monitor = runtime.monitor
-    if monitor.observed is None:
-        holder, name = innermost(runtime)
-        observation = Observation(getattr(holder, name), runtime.label)
-        observation.belongs_to(monitor)
-        setattr(holder, name, observation)
-    found: Observation = monitor.observed
-    return found
+    with _coming_and_going:
+        monitor = runtime.monitor
+        if monitor.observed is None:
+            holder, name = innermost(runtime)
+            observation = Observation(getattr(holder, name), runtime.label)
+            observation.belongs_to(monitor)
+            setattr(holder, name, observation)
+        found: Observation = monitor.observed
+        return found
 
 
 def runtime_of(pool: Any) -> Any:

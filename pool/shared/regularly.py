@@ -16,6 +16,7 @@ import weakref
 from typing import Any
 
 from pool.shared.log import logger
+from pool.shared.members import members
 
 PAUSE = 0.25
 """Seconds between two rounds."""
@@ -50,7 +51,7 @@ def _tell() -> None:
     try:
         while len(_runtimes):
             time.sleep(PAUSE)
-            for runtime in list(_runtimes):
+            for runtime in members(_runtimes):
                 _tell_of(runtime)
                 runtime = None  # it may be collected meanwhile
     finally:
@@ -62,11 +63,15 @@ def _tell() -> None:
 
 def _tell_of(runtime: Any) -> None:
     monitor = runtime.monitor
-    if monitor.observed is None:
+    observed = monitor.observed
+    if observed is None:
         _runtimes.discard(runtime)
-        return
+        observed = monitor.observed
+        if observed is None:
+            return
+        _runtimes.add(runtime)  # somebody has begun to, in between
     try:
-        monitor.observed.tell(monitor)
+        observed.tell(monitor)
     except Exception:
         logger.warning("%sobservers could not be told", runtime.label, exc_info=True)
 

@@ -14,12 +14,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pool.core.effects import Close, Leaked
-from pool.core.events import Forked
+from pool.core.events import Acquire, Cancel, Dead, Discard, Expire, Forked, Release, Tick
 from pool.core.state import Fields, State
 from pool.shared.forks import keep_for_ever
 from pool.shared.handles import Handle
 from pool.shared.log import logger
 from pool.shared.store import Clock, Step, Store
+
+DAILY = {Acquire, Release, Cancel, Expire, Discard, Dead, Tick}
+"""Events after which nothing is due earlier than before."""
 
 AT_ONCE = 0.1
 """Seconds that a check may take for a caller that does not wait: far more than a round trip."""

@@ -196,8 +196,15 @@ class Store:
         A frame of its own: from CPython 3.12 on, the jump back of a loop inside `try` is
         not covered by that `try`, and an asynchronous exception there would keep the lock."""
         while self.inbox:
-            self.take(self.inbox[0], clock)
-            self.inbox.popleft()
+            self.take_first(clock)
+
+    def take_first(self, clock: Clock) -> None:
+        """Apply the first note, then strike it off: not what is first by then, for who is observed
+        takes a nudge of its own back, without the lock."""
+        with contextlib.suppress(IndexError, ValueError):  # such a one, either time
+            note = self.inbox[0]
+            self.take(note, clock)
+            self.inbox.remove(note)
 
     def take(self, note: Any, clock: Clock) -> None:
         """Apply this note. Twice does no harm: it is off the list only when that is done."""

@@ -14,6 +14,7 @@ import weakref
 from typing import Protocol
 
 from pool.shared.log import logger
+from pool.shared.members import members
 
 
 class Droppable(Protocol):
@@ -33,7 +34,7 @@ def expect(runtime: Droppable) -> None:
 
 def drop_what_is_kept() -> None:
     """By all pools in this process."""
-    for runtime in list(_runtimes):
+    for runtime in members(_runtimes):
         try:
             if not runtime.is_running():  # one in a thread that goes on
                 runtime.abandon_loop()

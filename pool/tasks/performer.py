@@ -23,32 +23,18 @@ from typing import Any, Protocol
 import attrs
 
 from pool.core.effects import Close, Effect, Ignored, Leaked
-from pool.core.events import (
-    Acquire,
-    Cancel,
-    Dead,
-    Discard,
-    Event,
-    Expire,
-    Opened,
-    OpenFailed,
-    Release,
-    Tick,
-)
+from pool.core.events import Cancel, Discard, Event, Opened, OpenFailed, Release, Tick
 from pool.core.outlook import JITTER, walk
 from pool.core.transition import wake_at
 from pool.shared.errors import failure_of
 from pool.shared.handles import Handle
 from pool.shared.log import logger
-from pool.shared.running import Running
+from pool.shared.running import DAILY, Running
 from pool.shared.store import Made
 from pool.tasks.monitor import Cell, Monitor
 
 NEVER = 1e8
 """Seconds that no timer is set for: three years."""
-
-_DAILY = {Acquire, Release, Cancel, Expire, Discard, Dead, Tick}
-"""Events after which nothing is due earlier than before."""
 
 PATIENCE = 5.0
 """Seconds that a close may take before the connection is dropped without goodbye."""
@@ -117,7 +103,7 @@ class Performer(Running):
         effects = monitor.apply(event, cell)
         if monitor.jobs or monitor.inbox or monitor.onlookers:
             self._leave()
-        if type(event) not in _DAILY:
+        if type(event) not in DAILY:
             self._look()
         return effects
 
@@ -152,7 +138,10 @@ class Performer(Running):
         observed = monitor.observed
         if observed is not None:
             observed.calm()
-        monitor.drain(self.clock)
+        if monitor.inbox:
+            monitor.drain(self.clock)
+            if not monitor.applying:
+                self._look()  # what was noted may be due earlier than all before
         if monitor.loop is not None and not monitor.applying:
             for effect in list(monitor.jobs.values()):
                 self._begin(effect)

@@ -22,6 +22,7 @@ import attrs
 from pool.core.events import CloseIdle, Configure, Event
 from pool.core.state import State
 from pool.shared.log import logger
+from pool.shared.members import members
 from pool.threads.driver import Sync
 from pool.threads.monitor import Monitor
 
@@ -59,7 +60,9 @@ def _close_idle(runtime: Closable) -> None:
 def close_what_is_idle() -> None:
     """Of all pools in this process."""
     deadline = time.monotonic() + PATIENCE
-    mine = [each for each in list(_runtimes) if each.sync is Sync and each.state.idle is not None]
+    mine = [
+        each for each in members(_runtimes) if each.sync is Sync and each.state.idle is not None
+    ]
     for step in (_close_idle, lambda runtime: _await_closes(runtime, deadline)):
         for runtime in mine:
             try:

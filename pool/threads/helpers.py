@@ -117,11 +117,12 @@ class Helpers:
         left = AT_ONCE if not waits else None if deadline is None else max(0.0, deadline - now)
         patience = runtime.check_timeout
         question.done.acquire(True, _pause(_least(left, patience)))
-        if question.answer is None and (left is None or (patience is not None and patience < left)):
+        answer = question.answer  # once: from here on it is the watch that obeys a later one
+        if answer is None and (left is None or (patience is not None and patience < left)):
             return False
-        if question.answer is None and patience is not None:
+        if answer is None and patience is not None:
             self._leave(question, handle, now + patience)
-        return question.answer
+        return answer
 
     def _leave(self, question: _Question, handle: Handle, until: float) -> None:
         """Its caller is gone: leave the claim to the watch. A slow database must not
@@ -173,7 +174,7 @@ class Helpers:
                 except Exception:  # nobody else would notice, and nobody be served
                     logger.error("%sthe watch failed; it goes on", runtime.label, exc_info=True)
                     pause = RETRY_AFTER
-                if pause is None and runtime.state.phase == "closed" and not runtime.monitor.jobs:
+                if pause is None and self._is_over(runtime):
                     break
                 del runtime  # so that a pool nobody uses can be collected meanwhile
                 if self._sync.is_waited_for():  # then the end waits for this thread
@@ -183,10 +184,15 @@ class Helpers:
                 self._signal.acquire(True, _pause(pause))
         finally:
             self._watching = False
-        if (
-            runtime is not None and runtime.monitor.jobs
-        ):  # of somebody who saw this watch still there
+        # Of somebody who saw this watch still there.
+        if runtime is not None and (runtime.monitor.jobs or self._left):
             self.wake()
+
+    @staticmethod
+    def _is_over(runtime: Helped) -> bool:
+        """Nothing is to be done any more; what is lost later would have to be closed."""
+        state = runtime.state
+        return state.phase == "closed" and not state.in_use and not runtime.monitor.jobs
 
     def _look(self, runtime: Helped) -> float | None:
         """Start what is to be done, tick if that is due; the seconds until the next look."""

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pool.core.effects import Close, Effect, Leaked
+from pool.core.effects import Close, Effect, Leaked, Open
 from pool.core.events import Event, Opened, OpenFailed
 from pool.core.limits import Limits
 from pool.core.outlook import JITTER
@@ -26,7 +26,7 @@ from pool.shared import forks
 from pool.shared.errors import failure_of
 from pool.shared.handles import Cell
 from pool.shared.log import logger
-from pool.shared.running import Running
+from pool.shared.running import DAILY, Running
 from pool.shared.store import Clock, Made
 from pool.threads import exits
 from pool.threads.helpers import Helpers
@@ -83,6 +83,8 @@ class Performer(Running):
     ) -> tuple[Effect, ...]:
         try:
             effects = monitor.apply(event, cell)
+            if self.helpers and type(event) not in DAILY:
+                self.helpers.nudge()
             if (monitor.jobs or monitor.inbox or monitor.onlookers) and not monitor.is_reentered():
                 self._leave(monitor, effects)
         except BaseException:
@@ -103,7 +105,10 @@ class Performer(Running):
         observed = monitor.observed
         if observed is not None:
             observed.calm()
-        monitor.drain(self.clock)
+        if monitor.inbox:
+            monitor.drain(self.clock)
+            if self.helpers:
+                self.helpers.nudge()  # what was noted may be due earlier than all before
         monitor.onlookers.notify()
         if observed is not None:
             observed.tell_batch(monitor)
@@ -117,6 +122,14 @@ class Performer(Running):
             monitor.orphans = False
             for effect in monitor.ready():
                 self.perform(effect)
+
+    def see_to_notes(self, monitor: Monitor) -> None:
+        """For who had the lock without a transition."""
+        try:
+            self._leave(monitor, ())
+        except BaseException:
+            self._abort(monitor)
+            raise
 
     def take_over(self) -> None:
         """Perform every job there is: who began it may be this thread, interrupted by the one who
@@ -227,7 +240,7 @@ class Performer(Running):
         finally:
             monitor.closed(mark)
 
-    def _connect(self, monitor: Monitor, ticket: int | None) -> None:
+    def _connect(self, monitor: Monitor, ticket: int | None, cell: Cell | None = None) -> None:
         """Connect for this ticket, or for nobody, and report the outcome (RUN-5)."""
         work = Work()
         mark = weakref.ref(work, monitor.connected)
@@ -238,6 +251,8 @@ class Performer(Running):
         try:
             if outermost:
                 monitor.callers.add(me)
+            if cell is not None and type(cell.answer) is not Open:
+                return  # refused before this could be seen: who closes the pool waits for nothing
             connection = self.driver.connect() if monitor is self.monitor else None
         except BaseException as error:
             failure = Failure("Exception", "")  # if it cannot even be made text

@@ -185,7 +185,7 @@ class Runtime(Performer):
             # Begin again: what it was granted is closed, or was its parent's.
             if me is not None:
                 monitor.callers.discard(me)
-            left = deadline - self._monotonic() if deadline else timeout
+            left = max(0.0, deadline - self._monotonic()) if deadline else timeout
             return self.acquire(left, owner, handle)
         except BaseException:
             try:
@@ -272,7 +272,7 @@ class Runtime(Performer):
                     handle.met = cell.ticket, handle.has_waited, True
                 return answer
             elif type(answer) is Open:
-                self._connect(monitor, cell.ticket)
+                self._connect(monitor, cell.ticket, cell)
             elif type(answer) is Refuse:
                 handle.ticket = 0  # there is nothing left to be given up
                 if answer.reason == "exhausted" and timeout != 0:

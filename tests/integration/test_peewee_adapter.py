@@ -435,7 +435,8 @@ def test_the_lock_and_condition_are_the_pools_or_those_put_in_their_place() -> N
     database = scripted(1, timeout=None)
     own = own_of(database)
     assert own.is_lock_known is False
-    assert database._pool_lock is own.runtime.monitor.lock
+    assert database._pool_lock.monitor is own.runtime.monitor
+    assert database._pool_lock is database._pool_lock
     assert own.is_lock_known is True
     assert database._pool_available is database._pool_available
     with database._pool_available:
