@@ -121,7 +121,7 @@ class Pool(Face[Connection]):
             backoff_initial=backoff_initial,
             backoff_max=backoff_max,
         )
-        self._connects = opener == "caller"
+        self._connects = self._is_attended = opener == "caller"
         self._next_look = 0.0
         self._set_up(
             Callables,
@@ -206,7 +206,8 @@ class Pool(Face[Connection]):
 
     def _watch(self) -> None:
         super()._watch()
-        self._is_attended = self._connects or self._watched
+        if self._watched:
+            self._is_attended = True
 
     def _attend(self, lease: Lease[Connection]) -> tuple[float, Holder]:
         """What an acquire does besides, if anything: look after a pool without helpers, take the

@@ -73,6 +73,7 @@ class Face(Generic[Connection]):
             **hooks,
         )
         self._tracks = limits.leak_after is not None
+        self._watched = False
         self._runtime = runtime = make_runtime(
             driver, limits, check_after=check_after, check_timeout=check_timeout
         )
@@ -149,7 +150,8 @@ class Face(Generic[Connection]):
 
     def _watch(self) -> None:
         """Find out once, not at every checkout, whether somebody wants to know of each acquire."""
-        self._watched = self._tracks or self._listeners.hears_turns
+        if self._tracks or self._listeners.hears_turns:
+            self._watched = True  # listeners do not go
         self._driver.watch()
 
     def _apply(self, event: Event | Made) -> None:

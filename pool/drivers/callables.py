@@ -72,7 +72,7 @@ class Callables:
         machine's keys are places in an order, which are given to what is returned, too."""
         self.leaks: dict[int, Leak] = {}
         """By their tickets: leases that were reported, and have not ended yet."""
-        self._hears_resets = self._only_rolls_back = False
+        self._hears_resets, self._only_rolls_back = False, reset is None
         self.watches_returns = False
         """Whether somebody wants to know of what is given back."""
         self.failed_connects = self.waits = 0
@@ -244,11 +244,13 @@ class Callables:
         return self._numbered.get(id(connection), key)
 
     def watch(self) -> None:
-        """Find out once, not at every checkout, whether anybody wants to know of returns."""
-        self.watches_returns = self.listeners.hears_turns
+        """Find out once, not at every checkout, whether anybody wants to know of returns. Listeners
+        do not go: where two come at once, who finds none does not undo what the other has found."""
         hears = self.listeners.by_kind
-        self._hears_resets = bool(hears["rolled_back"] or hears["not_reusable"])
-        self._only_rolls_back = self._reset is None and not self._hears_resets
+        if self.listeners.hears_turns:
+            self.watches_returns = True
+        if hears["rolled_back"] or hears["not_reusable"]:
+            self._hears_resets, self._only_rolls_back = True, False
 
     def returned(self, lease: Handle, reason: str = "released") -> bool:
         """Tell those who want to know of what is given back. Whether nobody had it in hand."""

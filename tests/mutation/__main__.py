@@ -54,6 +54,7 @@ FILES = [
     *(f"pool/core/{name}.py" for name in ("outlook", "text", "maps")),
     *(f"pool/shared/{name}.py" for name in ("causes", "forks", "handles", "journal", "log")),
     *(f"pool/shared/{name}.py" for name in ("store", "running", "named", "observation", "meter")),
+    "pool/shared/members.py",
     "pool/shared/regularly.py",
     *(f"pool/metrics/{name}.py" for name in ("reading", "otel", "prometheus")),
     *(f"pool/threads/{name}.py" for name in ("monitor", "performer", "runtime")),
