@@ -76,15 +76,16 @@ class Performer(Running):
         In the place of an event may be a function that makes it of the state that it meets. If
         this thread is in the middle of a transition, it takes effect after that (RUN-10), and the
         effects are those it would have now."""
-        return self._apply(self.monitor, event, cell)
+        effects = self._apply(self.monitor, event, cell)
+        if self.helpers and type(event) not in DAILY:
+            self.helpers.nudge()
+        return effects
 
     def _apply(
         self, monitor: Monitor, event: Event | Made, cell: Cell | None = None
     ) -> tuple[Effect, ...]:
         try:
             effects = monitor.apply(event, cell)
-            if self.helpers and type(event) not in DAILY:
-                self.helpers.nudge()
             if (monitor.jobs or monitor.inbox or monitor.onlookers) and not monitor.is_reentered():
                 self._leave(monitor, effects)
         except BaseException:
@@ -105,16 +106,16 @@ class Performer(Running):
         observed = monitor.observed
         if observed is not None:
             observed.calm()
-        if monitor.inbox:
-            monitor.drain(self.clock)
-            if self.helpers:
-                self.helpers.nudge()  # what was noted may be due earlier than all before
+        is_noted = bool(monitor.inbox)
+        monitor.drain(self.clock)
         monitor.onlookers.notify()
         if observed is not None:
             observed.tell_batch(monitor)
         if self.helpers:
             if monitor.jobs:
                 self.helpers.wake()
+            elif is_noted:  # it may be due earlier than all before
+                self.helpers.nudge()
             return
         for effect in effects:
             self.perform(effect)

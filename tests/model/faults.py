@@ -271,9 +271,9 @@ def connects_twice(patch: pytest.MonkeyPatch) -> None:
     """The first connection is dropped."""
     plain = Runtime._connect
 
-    def connect(self: Runtime, monitor: Monitor, ticket: int | None) -> None:
+    def connect(self: Runtime, monitor: Monitor, ticket: int | None, *cell: Any) -> None:
         with contextlib.suppress(Exception):
             self.driver.connect()
-        plain(self, monitor, ticket)
+        plain(self, monitor, ticket, *cell)
 
     patch.setattr(Runtime, "_connect", connect)

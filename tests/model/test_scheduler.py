@@ -70,7 +70,7 @@ COUNTS: dict[str, tuple[int, int]] = {
     "loss-fine": (1290, 2),
     "interrupted-fine": (1379, 5),
     "interrupted-loss-fine": (266, 2),
-    "interrupted-holder-fine": (4087, 11),
+    "interrupted-holder-fine": (4189, 11),
     "interrupted-close-fine": (385, 4),
     "helpers": (1379, 1),
     "helpers-discard": (49, 1),
