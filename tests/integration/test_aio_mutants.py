@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from pool.aio import OpenError, Pool, PoolClosed, PoolTimeout
+from pool.aio import OpenError, Pool, PoolClosed, PoolTimeout, WrongLoop
+from pool.core.events import Tick
 from pool.peewee import aio
 from pool.tasks import exits
 
@@ -325,3 +326,55 @@ def test_a_pool_that_is_closed_is_told_as_by_peewee() -> None:
     database = aio.AsyncSqliteDatabase("shop.db")
     with pytest.raises(aio.InterfaceError, match=r"^pool 'shop': the pool is closed$"):
         asyncio.run(database._pool_acquire(SimpleNamespace(acquire=acquire)))
+
+
+def test_a_discard_from_another_thread_is_refused_and_told_to_nobody() -> None:
+    async def main() -> None:
+        told: list[Any] = []
+        listeners: Any = {"checkin": lambda notice: told.append(notice.reason)}
+        async with Pool(Connection, max_size=1, listeners=listeners) as pool:
+            lease = await pool.acquire()
+            with pytest.raises(WrongLoop):
+                await asyncio.to_thread(lease.discard)
+            assert told == []
+            assert await lease.release()
+            assert told == ["released"]
+
+    asyncio.run(main())
+
+
+def test_a_retry_comes_though_a_handler_has_resumed_in_the_middle_of_a_transition() -> None:
+    """RUN-8: what was noted may be due earlier than all before."""
+    fails: list[bool] = []
+
+    async def connect() -> Connection:
+        if fails:
+            fails.pop()
+            await asyncio.sleep(0)
+            raise OSError("away")
+        return Connection()
+
+    async def main() -> None:
+        async with Pool(connect, max_size=1, backoff_initial=0.2, backoff_max=0.2) as pool:
+            (await pool.acquire()).discard()
+            while pool.statistics().opened != pool.statistics().closed:
+                await asyncio.sleep(0)
+            fails.append(True)
+            caller = asyncio.ensure_future(pool.acquire(60.0))
+            await asyncio.sleep(0)
+            pool.suspend()
+            while pool._runtime.state.retry_at is None:
+                await asyncio.sleep(0)
+            monitor = pool._runtime.monitor
+            step = monitor.step
+
+            def resumed(state: Any, event: Any) -> Any:
+                monitor.step = step
+                pool.resume()
+                return step(state, event)
+
+            monitor.step = resumed
+            pool._runtime.apply(Tick(pool._runtime.clock()))
+            await (await asyncio.wait_for(caller, 60.0)).release()
+
+    asyncio.run(main())
