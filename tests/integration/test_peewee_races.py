@@ -54,9 +54,18 @@ def test_who_leaves_the_lock_sees_to_what_was_noted_meanwhile(
         with database._pool_lock:
             lose()
     else:
-        with database._pool_available:
-            lose()
-            database._pool_available.wait(0.01)
+        changed = database._pool_available
+
+        def wait() -> None:
+            with changed:
+                lose()
+                changed.wait(FOR_EVER)
+
+        waiting = Call(wait)
+        assert waiter.result() is True
+        with changed:
+            changed.notify_all()
+        waiting.result()
     assert waiter.result() is True
 
 

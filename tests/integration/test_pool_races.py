@@ -29,7 +29,7 @@ from pool.shared.observation import NUDGE, Observation, Observing
 from pool.shared.store import Store
 from pool.threads.helpers import Helpers
 from pool.threads.performer import Performer
-from tests.integration.drivers import FOR_EVER, PATIENCE, Call, Gate, in_child, until
+from tests.integration.drivers import FOR_EVER, PATIENCE, Call, Gate, until
 from tests.integration.pools import Scripted, is_whole, scripted
 
 # ---------------------------------------------------------------- connections
@@ -78,13 +78,24 @@ def test_who_is_refused_before_its_connect_can_be_seen_does_not_connect(
     assert pool.driver.opened == []
 
 
-def test_what_is_lost_when_the_pool_is_closed_is_closed_at_once() -> None:
-    """By a finalizer, which starts no thread: there has to be one."""
+def test_what_is_lost_when_the_pool_is_closed_is_closed_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The finalizer starts no thread: there has to be one."""
+    plain, found = Helpers._is_over, list[bool]()
+
+    def is_over(runtime: Any) -> bool:
+        answer = plain(runtime)
+        if runtime.state.phase == "closed":
+            found.append(answer)
+        return answer
+
+    monkeypatch.setattr(Helpers, "_is_over", staticmethod(is_over))
     with scripted(1) as pool:
         lease = pool.acquire()
         connection = lease.connection
         assert pool.close(0) is False
-        pool.driver.on_close = lambda _: None
+        until(lambda: False in found or (found and not pool.runtime.helpers._watching))
         del lease
         gc.collect()
         until(lambda: connection.closed == 1)
@@ -172,14 +183,15 @@ def test_a_retry_comes_though_the_pool_was_suspended_when_the_connect_failed(not
         began = time.monotonic()
         until(lambda: time.monotonic() > began + 0.05)  # the watch has looked
         if noted:
-            step = pool.runtime.step
+            monitor = pool.runtime.monitor
+            step = monitor.step
 
             def resumed(state: Any, event: Any) -> Any:
-                pool.runtime.step = step
+                monitor.step = step
                 pool.resume()
                 return step(state, event)
 
-            pool.runtime.step = resumed
+            monitor.step = resumed
             pool.runtime.apply(Tick(pool.runtime.clock()))
         else:
             pool.resume()
@@ -280,20 +292,21 @@ def test_who_begins_to_observe_as_the_last_one_stops_is_told(
 
 
 def test_a_child_that_was_forked_while_its_thread_told_goes_on() -> None:
-    """The observer, or a signal's handler in it, forks: who tells in the child has another lock."""
+    """The observer, or a signal's handler in it, forks: there is another lock by then."""
     pool = Scripted(1, opener="caller")
-    said: list[str] = []
+    told: list[Any] = []
 
-    def forks(*_: Any) -> None:
-        if not said:
-            said.append(in_child_of_its_own())
-
-    def in_child_of_its_own() -> str:
-        return in_child(lambda: str(pool.runtime.monitor.observed._telling.locked()))
+    def forks(event: Any, _: Any) -> None:
+        if not told:
+            seam = pool.runtime.monitor.observed
+            seam._pid = 0  # as in a child process
+            seam.begin_anew()
+        told.append(event)
 
     with observe(pool, forks):
         pool.acquire().release()
-    assert said == ["False"]
+        assert told
+        assert not pool.runtime.monitor.observed._telling.locked()
     assert pool.close(PATIENCE)
 
 
@@ -317,7 +330,8 @@ def test_two_listeners_that_come_at_once_are_both_told() -> None:
     assert pool.close(PATIENCE)
 
 
-def test_who_finds_no_listener_does_not_undo_what_another_found() -> None:
+@pytest.mark.parametrize("time_asked", [1, 2])
+def test_who_finds_no_listener_does_not_undo_what_another_found(time_asked: int) -> None:
     pool = Scripted(1, opener="caller")
     told: list[Any] = []
     hears = type(pool._listeners).hears_turns.fget  # type: ignore[attr-defined]
@@ -326,12 +340,12 @@ def test_who_finds_no_listener_does_not_undo_what_another_found() -> None:
         @property
         def hears_turns(self) -> bool:
             found = bool(hears(self))
-            if once:
-                once.pop()
+            asked.append(found)
+            if len(asked) == time_asked:
                 Call(pool.listen, "checkout", told.append).result()
             return found
 
-    once = [True]
+    asked: list[bool] = []
     pool._listeners.__class__ = Late
     pool.listen("close", lambda _: None)
     pool.acquire().release()
@@ -412,7 +426,7 @@ def test_a_recorder_that_stops_waits_for_who_is_writing(
         def write(self, file: int, text: bytes) -> int:
             if threading.get_ident() in tellers:
                 writing()
-                assert recorder._file == file
+                kept.append(recorder._file == file)
             return os.write(file, text)
 
     def flushed(self: Observing) -> None:
@@ -423,6 +437,7 @@ def test_a_recorder_that_stops_waits_for_who_is_writing(
             until(lambda: writing.standing)
 
     calls: list[Call] = []
+    kept: list[bool] = []
     monkeypatch.setattr(regularly, "_tell_of", lambda _: None)
     monkeypatch.setattr("pool.record.flight.os", Slow())
     monkeypatch.setattr(Observing, "flush", flushed)
@@ -432,6 +447,7 @@ def test_a_recorder_that_stops_waits_for_who_is_writing(
     writing.open()
     calls[0].result()
     stopping.result()
+    assert kept == [True], "it was still open when that was written"
     assert pool.close(PATIENCE)
 
 
