@@ -162,9 +162,20 @@ def fail(*_: object) -> None:
 
 
 @pytest.mark.parametrize("noted", [False, True])
-def test_a_retry_comes_though_the_pool_was_suspended_when_the_connect_failed(noted: bool) -> None:
+def test_a_retry_comes_though_the_pool_was_suspended_when_the_connect_failed(
+    noted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """RUN-8: the watch sees nothing to wait for then, and has to be told when it is resumed; also
     by a signal's handler, in the middle of a transition."""
+    looks: list[Any] = []
+    look = Helpers._look
+
+    def looked(self: Helpers, runtime: Any) -> Any:
+        pause = look(self, runtime)
+        looks.append(pause)
+        return pause
+
+    monkeypatch.setattr(Helpers, "_look", looked)
     with scripted(1, backoff_initial=0.2, backoff_max=0.2) as pool:
         pool.acquire().discard()
         gate = Gate()
@@ -188,7 +199,9 @@ def test_a_retry_comes_though_the_pool_was_suspended_when_the_connect_failed(not
 
             def resumed(state: Any, event: Any) -> Any:
                 monitor.step = step
+                before = len(looks)
                 pool.resume()
+                until(lambda: len(looks) > before)  # it looks, and nothing has been resumed yet
                 return step(state, event)
 
             monitor.step = resumed
@@ -342,7 +355,7 @@ def test_who_finds_no_listener_does_not_undo_what_another_found(time_asked: int)
             found = bool(hears(self))
             asked.append(found)
             if len(asked) == time_asked:
-                Call(pool.listen, "checkout", told.append).result()
+                Call(pool.listen, "checkin", told.append).result()
             return found
 
     asked: list[bool] = []
@@ -350,6 +363,7 @@ def test_who_finds_no_listener_does_not_undo_what_another_found(time_asked: int)
     pool.listen("close", lambda _: None)
     pool.acquire().release()
     assert len(told) == 1
+    assert pool._watched
     assert pool.close(PATIENCE)
 
 
