@@ -288,7 +288,9 @@ class Adapter:
         `wait_timeout` is `timeout` as it is kept: where there is to be no end, infinity."""
         value = settings.number("timeout" if name == "wait_timeout" else name, value)
         runtime = self.runtime
-        if self._limits(name, value, runtime.state.limits) != runtime.state.limits:
+        before = runtime.state.limits
+        # What is noted, in the middle of a transition, may change them yet.
+        if self._limits(name, value, before) != before or runtime.monitor.inbox:
             now = runtime.clock()
             # Of the state that it meets: others may set something else meanwhile.
             runtime.apply(lambda state: Configure(now, self._limits(name, value, state.limits)))
