@@ -105,13 +105,15 @@ class Lock:
     def __init__(self, adapter: Adapter, monitor: Any) -> None:
         self.monitor = monitor
         self._adapter = adapter
-        # What `threading.Condition` asks for, too.
-        self.acquire = monitor.lock.acquire
-        self._is_owned = monitor.lock._is_owned
-        self._acquire_restore = monitor.lock._acquire_restore
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else a lock has: each Python's `threading.Condition` asks for other things."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.monitor.lock, name)
 
     def __enter__(self) -> bool:
-        return bool(self.acquire())
+        return bool(self.monitor.lock.acquire())
 
     def __exit__(self, *_: object) -> None:
         self.release()
