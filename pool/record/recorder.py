@@ -224,7 +224,7 @@ class Recorder:
             return done
         finally:
             if monitor.jobs or monitor.inbox:  # a finalizer may have met our lock
-                runtime._leave(monitor, ())
+                runtime.see_to_notes(monitor)
 
     def __enter__(self) -> Recorder:
         return self

@@ -201,9 +201,12 @@ class Store:
     def take_first(self, clock: Clock) -> None:
         """Apply the first note, then strike it off: not what is first by then, for who is observed
         takes a nudge of its own back, without the lock."""
-        with contextlib.suppress(IndexError, ValueError):  # such a one, either time
+        try:
             note = self.inbox[0]
-            self.take(note, clock)
+        except IndexError:  # it was such a one
+            return
+        self.take(note, clock)
+        with contextlib.suppress(ValueError):  # as above
             self.inbox.remove(note)
 
     def take(self, note: Any, clock: Clock) -> None:

@@ -255,6 +255,20 @@ def test_notes_that_are_gone_before_they_are_looked_at_are_none() -> None:
     assert inbox.taken == []
 
 
+@pytest.mark.parametrize("error", [IndexError, ValueError])
+def test_an_error_of_the_machine_is_not_taken_for_a_note_that_is_gone(error: type) -> None:
+    """The note would never be struck off, and its thread never leave the lock."""
+    inbox = Inbox((7, 1))
+
+    def fail() -> None:
+        assert len(inbox.taken) < 10, "for ever"
+        raise error("of the machine")
+
+    inbox.meanwhile = fail
+    with pytest.raises(error, match="of the machine"):
+        inbox.empty_inbox(time.monotonic)
+
+
 # ---------------------------------------------------------------- observers
 
 
