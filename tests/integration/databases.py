@@ -12,7 +12,16 @@ from typing import Any
 from peewee import SqliteDatabase
 
 from pool.peewee import PooledDatabase
-from tests.integration.drivers import FOR_EVER, Connection, ScriptedDriver, noted, watch
+from tests.integration.drivers import (
+    FOR_EVER,
+    Call,
+    Connection,
+    Gate,
+    ScriptedDriver,
+    noted,
+    until,
+    watch,
+)
 
 
 class ScriptedDatabase(SqliteDatabase):
@@ -46,6 +55,18 @@ def scripted(max_connections: int | None = 4, timeout: Any = FOR_EVER, **setting
     )
     database.broken = watch(database._purepool.runtime)
     return database
+
+
+def held(database: Any, gate: Gate) -> Call:
+    """Another thread, which has a connection and stands at the gate with it; then it ends."""
+
+    def hold() -> None:
+        database.connect()
+        gate()
+
+    holder = Call(hold)
+    until(lambda: gate.standing)
+    return holder
 
 
 def events_of(database: Any) -> list[Any]:

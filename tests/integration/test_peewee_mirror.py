@@ -22,7 +22,7 @@ from pool import INVARIANTS
 from pool.core.events import Adopt, AdoptIdle, AdoptLease
 from pool.core.state import leased
 from pool.peewee.mirror import Mirror
-from tests.integration.databases import PooledScriptedDatabase, scripted
+from tests.integration.databases import PooledScriptedDatabase, held, scripted
 from tests.integration.drivers import (
     PATIENCE,
     Call,
@@ -397,13 +397,7 @@ def test_the_holder_of_the_pool_lock_cannot_wait() -> None:
     """Nobody could return anything meanwhile, so it is told at once."""
     database = scripted(1, timeout=0)
     hold = Gate()
-
-    def holder() -> None:
-        database.connect()
-        hold()
-
-    call = Call(holder)
-    until(lambda: hold.standing)
+    call = held(database, hold)
     with database._pool_lock, pytest.raises(MaxConnectionsExceeded):
         database.connect()
     hold.open()

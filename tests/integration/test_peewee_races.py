@@ -12,7 +12,7 @@ from pool import observe
 from pool.peewee.adapter import Adapter
 from pool.peewee.leases import Leases
 from pool.peewee.mirror import Mirror
-from tests.integration.databases import scripted
+from tests.integration.databases import held, scripted
 from tests.integration.drivers import FOR_EVER, Call, Gate, park, until
 
 
@@ -24,13 +24,7 @@ def test_who_leaves_the_lock_sees_to_what_was_noted_meanwhile(
     place that it makes free."""
     database = scripted(1, timeout=FOR_EVER)
     ends = Gate()
-
-    def hold() -> None:
-        database.connect()
-        ends()
-
-    holder = Call(hold)
-    until(lambda: ends.standing)
+    holder = held(database, ends)
     waiter = park(database, database.connect)
 
     def lose() -> None:

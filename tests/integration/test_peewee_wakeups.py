@@ -23,7 +23,7 @@ import pytest
 
 from pool.core.state import leased
 from pool.peewee import MaxConnectionsExceeded
-from tests.integration.databases import PooledScriptedDatabase
+from tests.integration.databases import PooledScriptedDatabase, held
 from tests.integration.drivers import (
     FOR_EVER,
     PATIENCE,
@@ -271,13 +271,7 @@ def test_a_dead_thread_wakes(make: Callable[..., Any]) -> None:
     """RUN-7: what a thread held when it ended is closed, and its room goes to the next."""
     database = make(1)
     gate = Gate()
-
-    def die() -> None:
-        database.connect()
-        gate()
-
-    owner = Call(die)
-    until(lambda: gate.standing)
+    owner = held(database, gate)
     waiter = park(database, borrow, database)
     gate.open()
     owner.result()
